@@ -1,0 +1,366 @@
+"""Our own memory: bindings, allocations, intents in flight, tombstones, spent budgets. A fold of the journal.
+
+Owns: the entries of the journal and what each does to the ledger, O(entry).
+Must not go here: how entries are stored (edge), decisions on what they mean for a plan (planner, rules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from reconciler.core.refs import Ref, Target, Uid
+
+Status = Literal["applied", "unchanged", "deferred", "failed", "unconfirmed"]
+
+
+class Address(msgspec.Struct, frozen=True):
+    """An allocation on one network: `ip` without prefix length, `mac` in lower case with colons."""
+
+    network: Ref
+    ip: str
+    mac: str
+    authored: bool = False
+
+
+class Bound(msgspec.Struct, frozen=True, tag="bound"):
+    """A ref has a thing: written with the intent of the step that first makes it, so addresses and the place are
+    taken before the driver is called."""
+
+    ref: Ref
+    uid: Uid
+    incarnation: int
+    target: Target
+    addresses: tuple[Address, ...] = ()
+    demand: tuple[int, int, int] = (0, 0, 0)
+    """Memory, cpu, disk as in Demand: what stays reserved while the node cannot be read."""
+
+
+class Settled(msgspec.Struct, frozen=True, tag="settled"):
+    """A change came to its end: these normalised fields were applied and proved."""
+
+    ref: Ref
+    uid: Uid
+    target: Target
+    fields: Mapping[str, Any]
+    revision: str
+    protected: bool = False
+
+
+class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
+    """The thing was put into quarantine: its addresses stay reserved until the purge."""
+
+    ref: Ref
+    uid: Uid
+    incarnation: int
+    target: Target
+    until: float
+
+
+class Purged(msgspec.Struct, frozen=True, tag="purged"):
+    ref: Ref
+    uid: Uid
+    target: Target
+
+
+class Renamed(msgspec.Struct, frozen=True, tag="renamed"):
+    uid: Uid
+    before: Ref
+    after: Ref
+
+
+class Forgotten(msgspec.Struct, frozen=True, tag="forgotten"):
+    """Management was dropped, the object left as it is."""
+
+    ref: Ref
+    uid: Uid
+    target: Target
+
+
+class Claimed(msgspec.Struct, frozen=True, tag="claimed"):
+    target: Target
+    identity: str
+
+
+class Released(msgspec.Struct, frozen=True, tag="released"):
+    """A node was forgotten."""
+
+    target: Target
+
+
+class Covered(msgspec.Struct, frozen=True, tag="covered"):
+    """A complete listing of the target was seen since this ledger began (invariant I2)."""
+
+    target: Target
+
+
+class Applied(msgspec.Struct, frozen=True, tag="applied"):
+    """A plan of this revision began to be applied: the new end of the lineage. `removed`: refs whose removal this
+    range witnessed (invariant I13); they stay witnessed until done, or until their documents come back."""
+
+    plan: str
+    generation: int
+    fence: int
+    revision: str
+    tree: str
+    branch: str
+    root: str
+    repository: str
+    removed: tuple[Ref, ...] = ()
+    returned: tuple[Ref, ...] = ()
+
+
+class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
+    """A person accepted a revision without lineage: `trueup accept`."""
+
+    revision: str
+    reason: str = ""
+
+
+class Spent(msgspec.Struct, frozen=True, tag="spent"):
+    """One unit of a budget (`destroys` or `restarts`), at the record's time."""
+
+    budget: str
+    ref: Ref
+    target: Target
+
+
+class Paused(msgspec.Struct, frozen=True, tag="paused"):
+    """`subject` is a Ref, or `Node/name`."""
+
+    subject: str
+    until: float
+    reason: str
+
+
+class Resumed(msgspec.Struct, frozen=True, tag="resumed"):
+    subject: str
+
+
+class Held(msgspec.Struct, frozen=True, tag="held"):
+    """A ref that the loop leaves alone until a commit says otherwise (undo, restore, break-glass)."""
+
+    ref: Ref
+    reason: str
+    digest: str
+    """Digest of the desired resource at that time: another one lifts the hold."""
+
+
+class Intent(msgspec.Struct, frozen=True, tag="intent"):
+    """A step is about to be handed to its driver. Durable before the call."""
+
+    plan: str
+    step: str
+    target: Target
+    ref: Ref
+    uid: Uid
+
+
+class Result(msgspec.Struct, frozen=True, tag="result"):
+    """What became of a step."""
+
+    plan: str
+    step: str
+    target: Target
+    ref: Ref
+    status: Status
+    reason: str = ""
+
+
+Entry = (
+    Bound
+    | Settled
+    | Quarantined
+    | Purged
+    | Renamed
+    | Forgotten
+    | Claimed
+    | Released
+    | Covered
+    | Applied
+    | Accepted
+    | Spent
+    | Paused
+    | Resumed
+    | Held
+    | Intent
+    | Result
+)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """An entry with its place in the journal. `sequence` counts from 1; `at` is unix seconds, for people and rolling
+    budgets, never for deciding what came first."""
+
+    sequence: int
+    at: float
+    entry: Entry
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """What the ledger knows of the thing behind a ref (for kinds with one realisation per target: of each)."""
+
+    ref: Ref
+    uid: Uid
+    incarnation: int
+    target: Target
+    addresses: tuple[Address, ...] = ()
+    demand: tuple[int, int, int] = (0, 0, 0)
+    applied: Mapping[str, Any] | None = None
+    revision: str = ""
+    protected: bool = False
+    quarantined_until: float | None = None
+
+
+class Ledger:
+    """The folded journal. Mutable only through `fold`; everything else reads.
+
+    `bindings` is by (ref, target): kinds with one realisation per target have several.
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.sequence = 0
+        self.bindings: dict[tuple[Ref, Target], Binding] = {}
+        self.targets: dict[Ref, dict[Target, None]] = {}
+        """Where each ref is bound: an ordered set per ref."""
+        self.incarnations: dict[Ref, int] = {}
+        self.claims: dict[Target, str] = {}
+        self.covered: set[Target] = set()
+        self.written: dict[Target, int] = {}
+        """Sequence of the last result on each target: a listing must have begun after it to prove absence."""
+        self.in_flight: dict[tuple[str, str], Intent] = {}
+        """(plan, step): intents without a result. What a crash leaves behind."""
+        self.applied: Applied | None = None
+        self.witnessed: set[Ref] = set()
+        self.accepted: set[str] = set()
+        self.spent: list[tuple[float, Spent]] = []
+        self.pauses: dict[str, Paused] = {}
+        self.held: dict[Ref, Held] = {}
+        for record in records:
+            self.fold(record)
+
+    @property
+    def generation(self) -> int:
+        return self.applied.generation if self.applied else 0
+
+    def bound(self, ref: Ref) -> tuple[Binding, ...]:
+        """Every binding of a ref, in order of its targets."""
+        return tuple(self.bindings[ref, target] for target in sorted(self.targets.get(ref, ())))
+
+    def fold(self, record: Record) -> None:
+        """Take one more record. Records come in the order of their sequence."""
+        self.sequence = record.sequence
+        entry = record.entry
+        if isinstance(entry, Spent):
+            self.spent.append((record.at, entry))
+        elif isinstance(entry, Result):
+            self.written[entry.target] = record.sequence
+            self.in_flight.pop((entry.plan, entry.step), None)
+        else:
+            _FOLDS[type(entry)](self, entry)
+
+    def _put(self, binding: Binding) -> None:
+        self.bindings[binding.ref, binding.target] = binding
+        self.targets.setdefault(binding.ref, {})[binding.target] = None
+        self.incarnations[binding.ref] = max(binding.incarnation, self.incarnations.get(binding.ref, 0))
+
+    def _drop(self, ref: Ref, target: Target) -> Binding | None:
+        places = self.targets.get(ref)
+        if places is not None:
+            places.pop(target, None)
+            if not places:
+                del self.targets[ref]
+        return self.bindings.pop((ref, target), None)
+
+    def _bound(self, entry: Bound) -> None:
+        old = self.bindings.get((entry.ref, entry.target))
+        fresh = Binding(entry.ref, entry.uid, entry.incarnation, entry.target, entry.addresses, entry.demand)
+        if old is not None and old.uid == entry.uid:
+            fresh = msgspec.structs.replace(fresh, applied=old.applied, revision=old.revision, protected=old.protected)
+        self._put(fresh)
+
+    def _settled(self, entry: Settled) -> None:
+        old = self.bindings.get((entry.ref, entry.target))
+        base = old or Binding(entry.ref, entry.uid, self.incarnations.get(entry.ref, 1), entry.target)
+        self._put(
+            msgspec.structs.replace(
+                base,
+                applied=entry.fields,
+                revision=entry.revision,
+                protected=entry.protected,
+                quarantined_until=None,
+            )
+        )
+
+    def _quarantined(self, entry: Quarantined) -> None:
+        old = self.bindings.get((entry.ref, entry.target))
+        base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
+        self._put(msgspec.structs.replace(base, quarantined_until=entry.until))
+        self.witnessed.discard(entry.ref)
+
+    def _purged(self, entry: Purged) -> None:
+        old = self.bindings.get((entry.ref, entry.target))
+        if old is not None and old.uid == entry.uid:
+            self._drop(entry.ref, entry.target)
+        self.witnessed.discard(entry.ref)
+
+    def _renamed(self, entry: Renamed) -> None:
+        for binding in self.bound(entry.before):
+            if binding.uid == entry.uid:
+                self._drop(entry.before, binding.target)
+                self._put(msgspec.structs.replace(binding, ref=entry.after))
+
+    def _forgotten(self, entry: Forgotten) -> None:
+        self._drop(entry.ref, entry.target)
+        self.witnessed.discard(entry.ref)
+
+    def _claimed(self, entry: Claimed) -> None:
+        self.claims[entry.target] = entry.identity
+
+    def _released(self, entry: Released) -> None:
+        self.claims.pop(entry.target, None)
+        self.covered.discard(entry.target)
+
+    def _covered(self, entry: Covered) -> None:
+        self.covered.add(entry.target)
+
+    def _applied(self, entry: Applied) -> None:
+        self.applied = entry
+        self.witnessed.update(entry.removed)
+        self.witnessed.difference_update(entry.returned)
+
+    def _accepted(self, entry: Accepted) -> None:
+        self.accepted.add(entry.revision)
+
+    def _paused(self, entry: Paused) -> None:
+        self.pauses[entry.subject] = entry
+
+    def _resumed(self, entry: Resumed) -> None:
+        self.pauses.pop(entry.subject, None)
+
+    def _held(self, entry: Held) -> None:
+        self.held[entry.ref] = entry
+
+    def _intent(self, entry: Intent) -> None:
+        self.in_flight[entry.plan, entry.step] = entry
+
+
+_FOLDS: dict[type, Any] = {
+    Bound: Ledger._bound,
+    Settled: Ledger._settled,
+    Quarantined: Ledger._quarantined,
+    Purged: Ledger._purged,
+    Renamed: Ledger._renamed,
+    Forgotten: Ledger._forgotten,
+    Claimed: Ledger._claimed,
+    Released: Ledger._released,
+    Covered: Ledger._covered,
+    Applied: Ledger._applied,
+    Accepted: Ledger._accepted,
+    Paused: Ledger._paused,
+    Resumed: Ledger._resumed,
+    Held: Ledger._held,
+    Intent: Ledger._intent,
+}

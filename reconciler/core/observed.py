@@ -1,0 +1,102 @@
+"""What is seen: reports of targets, their objects, and the marks that say whose an object is.
+
+Owns: the shape of a report. Drivers make them, the core only reads them.
+Must not go here: how to read a node, what to do about it, gauges (usage and uptime stay outside the digest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from reconciler.core.refs import Ref, Target, Uid
+
+Lifecycle = Literal["live", "quarantined"]
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """What trueup wrote on an object. The driver has already proved that they are set locally on the object and
+    name the object's own native identity; marks that fail that proof are not reported."""
+
+    uid: Uid
+    ref: Ref
+    datacenter: str
+    incarnation: int
+    generation: int
+    fence: int
+    revision: str
+    """Git commit whose intent was applied last (or `tree:<id>`)."""
+    applied: str
+    """Digest of the normalised fields that were applied last."""
+    protected: bool = False
+    quarantined_until: float | None = None
+    """Unix seconds after which the object may be purged."""
+    paused_until: float | None = None
+    paused_reason: str | None = None
+
+
+class Object(msgspec.Struct, frozen=True):
+    """One thing found on a target. Without marks it is unmanaged: listed, never touched."""
+
+    kind: str
+    native_name: str
+    native_id: str
+    """The object's own identity there: dataset guid, instance uuid."""
+    fields: Mapping[str, Any]
+    """Normalised: server defaults and volatile fields gone."""
+    digest: str
+    """Over everything here but gauges."""
+    marks: Marks | None = None
+    lifecycle: Lifecycle = "live"
+    unknown: Mapping[str, str] = {}
+    """Field path (or a prefix) to the reason it could not be read: neither equal nor different."""
+    culprit: str | None = None
+    """Who changed it last, where the node can tell."""
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """What a target has in all: bytes, thousandths of a core. None: the driver cannot tell."""
+
+    memory: int | None = None
+    cpu: int | None = None
+    disk: int | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The node mark: which datacenter owns this node, for which native identity it was written (pool guid, server
+    uuid), and the highest fence seen."""
+
+    datacenter: str
+    identity: str
+    fence: int = 0
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What one target said. Listing `complete` and begun at our journal sequence `began` is what proves absence."""
+
+    target: Target
+    began: int
+    complete: bool
+    identity: str | None
+    """The target's native identity as read now; None if it could not be read."""
+    claim: Claim | None
+    capacity: Capacity
+    objects: tuple[Object, ...]
+    digest: str
+    """Over identity, claim, capacity, completeness and the objects' digests."""
+    carries: tuple[str, ...] | None = None
+    """nicTags that really exist there; None: take the declared ones."""
+    problem: str | None = None
+    """Why the report is incomplete, in words."""
+    facts: Mapping[str, Any] = {}
+    """What `trueup get node` shows: storage backend, kernel, versions."""
+
+
+class Unchanged(msgspec.Struct, frozen=True):
+    """The target's report still has the digest that was named."""
+
+    target: Target
+    began: int
+    digest: str

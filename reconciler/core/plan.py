@@ -1,0 +1,258 @@
+"""The plan: data only, complete in itself, what people approve and the executor carries out.
+
+Owns: Plan › Change › Step, Expect (preconditions and effects), Hold, and the digest.
+Must not go here: making a plan (planner), showing one (render), carrying one out (runtime).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from reconciler.core.ledger import Address, Entry
+from reconciler.core.observed import Lifecycle, Object
+from reconciler.core.refs import Ref, Target, Uid
+from reconciler.core.values import digest, find
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    MOVE = "move"
+    ADOPT = "adopt"
+    """Take over: a node by its claim, an object by marks."""
+    RENAME = "rename"
+    DESTROY = "destroy"
+    RESTORE = "restore"
+    PURGE = "purge"
+    FORGET = "forget"
+
+
+class Manner(StrEnum):
+    """How a field change is made, from the gentlest."""
+
+    LIVE = "live"
+    REBOOT = "reboot"
+    STOPPED = "stopped"
+    REPLACE = "replace"
+    MOVE = "move"
+    IMPOSSIBLE = "impossible"
+
+
+class Risk(StrEnum):
+    """Worst first: the order of everything shown."""
+
+    DATA_LOSS = "data-loss"
+    RESTART = "restart"
+    DISRUPTIVE = "disruptive"
+    LIVE = "live"
+    NONE = "none"
+
+
+class Undo(StrEnum):
+    EXACT = "exact"
+    LOSSY = "lossy"
+    IMPOSSIBLE = "impossible"
+
+
+class Cause(StrEnum):
+    INTENT = "intent"
+    DRIFT = "drift"
+    BOTH = "both"
+    OPERATION = "operation"
+
+
+class Verdict(StrEnum):
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    UNCERTAIN = "uncertain"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One field: `path` as in `/nics/app/ip`; None is "not there"."""
+
+    path: str
+    before: Any
+    after: Any
+    cause: Cause
+    manner: Manner
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """For people; never drives behaviour."""
+
+    code: str
+    sentence: str
+
+
+class Expect(msgspec.Struct, frozen=True):
+    """A predicate over one object of a step's target: its lifecycle and the fields that matter, by path.
+
+    A field that must not be there is given as None. An object that is absent has no fields to expect.
+    """
+
+    lifecycle: Literal["absent"] | Lifecycle
+    fields: Mapping[str, Any] = {}
+    applied: str | None = None
+    """Digest that the marks must bear: what the last step of a change leaves behind."""
+
+    def mismatch(self, found: Object | None) -> str | None:
+        """None if the object is as expected, else what is different, in words."""
+        if found is None:
+            return None if self.lifecycle == "absent" else "it is not there"
+        if self.lifecycle == "absent":
+            return f"it is there, {found.lifecycle}"
+        if found.lifecycle != self.lifecycle:
+            return f"it is {found.lifecycle}, not {self.lifecycle}"
+        for path, want in self.fields.items():
+            for unknown, why in found.unknown.items():
+                if path == unknown or path.startswith(unknown + "/"):
+                    return f"{path} could not be read: {why}"
+            have = find(found.fields, path)
+            if have != want:
+                return f"{path} is {have!r}, not {want!r}"
+        if self.applied is not None and (found.marks is None or found.marks.applied != self.applied):
+            return "its marks tell of another change"
+        return None
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """Opens when every step named has ended, with at most `max_failures` of their changes not applied, and `pause`
+    seconds after the last of them."""
+
+    steps: tuple[str, ...]
+    max_failures: int = 0
+    pause: float = 0
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One driver operation, re-proved on the node before it runs."""
+
+    id: str
+    target: Target
+    ref: Ref
+    uid: Uid
+    verb: str
+    args: Mapping[str, Any]
+    """All that the driver needs, in plain values; secrets as {"secret": name}."""
+    precondition: Expect
+    effect: Expect
+    summary: str
+    """In words, as shown while it runs: `clone debian-12, 25Gi`."""
+    manner: Manner = Manner.LIVE
+    risk: Risk = Risk.NONE
+    undo: Undo = Undo.EXACT
+    seconds: float = 1.0
+    needs: tuple[str, ...] = ()
+    """Steps that must have been applied first; if one was not, this one is deferred."""
+    gates: tuple[Gate, ...] = ()
+    on_intent: tuple[Entry, ...] = ()
+    """Journalled together with the intent, before the driver is called."""
+    on_applied: tuple[Entry, ...] = ()
+    """Journalled together with the result `applied` or `unchanged`."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One resource's change on one target. `id` is `ref@target`."""
+
+    id: str
+    ref: Ref
+    uid: Uid
+    target: Target
+    action: Action
+    reason: Reason
+    risk: Risk = Risk.NONE
+    undo: Undo = Undo.EXACT
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    differences: tuple[Difference, ...] = ()
+    verdict: Verdict = Verdict.CERTAIN
+    verdict_reason: str = ""
+    addresses: tuple[Address, ...] = ()
+    recoverable_until: float | None = None
+    steps: tuple[Step, ...] = ()
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A change wanted but withheld: by which rule, and what would lift it."""
+
+    ref: str
+    rule: str
+    sentence: str
+    lifts: str
+    target: str | None = None
+    wanted: Action | None = None
+    differences: tuple[Difference, ...] = ()
+
+
+class Headroom(msgspec.Struct, frozen=True):
+    """Free memory (bytes), cpu (thousandths of a core) and disk (bytes) of a target, before and after the plan."""
+
+    target: Target
+    memory: tuple[int, int] | None = None
+    cpu: tuple[int, int] | None = None
+    disk: tuple[int, int] | None = None
+    note: str = ""
+
+
+class BudgetUse(msgspec.Struct, frozen=True):
+    """`spent` of `allowed` in the window, this plan included."""
+
+    budget: str
+    window: str
+    spent: int
+    allowed: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What would be done, whole. Round-trips through JSON; what is recorded beside the digest may differ."""
+
+    datacenter: str
+    datacenter_id: str
+    tree: str
+    changes: tuple[Change, ...]
+    holds: tuple[Hold, ...]
+    digest: str
+    generation: int
+    removed: tuple[Ref, ...] = ()
+    """Refs whose removal the range witnesses; journalled when the plan begins."""
+    returned: tuple[Ref, ...] = ()
+    """Refs witnessed as removed before whose documents are back."""
+    commit: str | None = None
+    branch: str = ""
+    root: str = ""
+    repository: str = ""
+    observed_at: float = 0
+    complete: bool = True
+    """False if a target could not be observed whole."""
+    problems: tuple[str, ...] = ()
+    unmanaged: int = 0
+    headroom: tuple[Headroom, ...] = ()
+    budgets: tuple[BudgetUse, ...] = ()
+    proved: bool = False
+    """The next plan was proved empty but for the holds."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for change in self.changes for step in change.steps)
+
+
+def plan_digest(datacenter_id: str, tree: str, changes: tuple[Change, ...]) -> str:
+    """32 hex digits over what an approval binds: datacenter, tree, changes with their steps and preconditions."""
+    return digest({"datacenter": datacenter_id, "tree": tree, "changes": msgspec.to_builtins(changes)})
+
+
+def to_json(plan: Plan) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1)
+
+
+def from_json(data: bytes) -> Plan:
+    """Raises msgspec.ValidationError if it is no plan, ValueError if it was changed since it was made."""
+    plan = msgspec.json.decode(data, type=Plan)
+    if plan_digest(plan.datacenter_id, plan.tree, plan.changes) != plan.digest:
+        raise ValueError("the plan's digest does not fit its changes: it was edited, or cut short")
+    return plan

@@ -1,0 +1,90 @@
+"""Plain values, their canonical bytes and digests.
+
+Owns: what "the same value" means. Two values are the same exactly when their canonical bytes are.
+Must not go here: anything about kinds, units or drivers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+Fields = Mapping[str, Any]
+"""Normalised fields of one object: nested maps with string keys, whose leaves are str, int, float,
+bool, None or a list of such. Lists of maps do not occur: what has several is a map by name."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON spelling of a value: keys sorted, no white space, UTF-8."""
+    return _encoder.encode(value)
+
+
+def digest(value: Any) -> str:
+    """32 hex digits (BLAKE2b, 16 bytes) over the canonical bytes; bytes are taken as they are."""
+    data = value if isinstance(value, bytes) else canonical(value)
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def plain(data: bytes) -> Any:
+    """The value behind canonical bytes."""
+    return msgspec.json.decode(data)
+
+
+def escape(key: str) -> str:
+    """A map's key as one segment of a path (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def segments(path: str) -> list[str]:
+    """`/a/b~1c` as ["a", "b/c"]."""
+    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+
+
+def flatten(fields: Fields, prefix: str = "") -> dict[str, Any]:
+    """Nested fields as {path: leaf}, `/nics/app/ip` for `{"nics": {"app": {"ip": …}}}` (RFC 6901: `~1` is a slash).
+
+    An empty map is a leaf of its own, so that "no nics" and "nics unknown" stay apart.
+    """
+    leaves: dict[str, Any] = {}
+    for key, value in fields.items():
+        path = f"{prefix}/{escape(key)}"
+        if isinstance(value, Mapping) and value:
+            leaves.update(flatten(value, path))
+        else:
+            leaves[path] = value
+    return leaves
+
+
+def find(fields: Fields, path: str) -> Any:
+    """The value at `/a/b`, or None where there is none."""
+    node: Any = fields
+    for key in segments(path):
+        if not isinstance(node, Mapping) or key not in node:
+            return None
+        node = node[key]
+    return node
+
+
+def replaced(fields: Fields, path: str, value: Any) -> dict[str, Any]:
+    """A copy of the fields with the value at `/a/b` set; None removes it, and maps it leaves empty."""
+    first, _, rest = path[1:].partition("/")
+    head = segments("/" + first)[0]
+    copy = dict(fields)
+    if not rest:
+        if value is None:
+            copy.pop(head, None)
+        else:
+            copy[head] = value
+        return copy
+    inner = copy.get(head)
+    inner = replaced(inner if isinstance(inner, Mapping) else {}, "/" + rest, value)
+    if inner:
+        copy[head] = inner
+    else:
+        copy.pop(head, None)
+    return copy
