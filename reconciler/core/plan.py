@@ -98,7 +98,7 @@ class Expect(msgspec.Struct, frozen=True):
     lifecycle: Literal["absent"] | Lifecycle
     fields: Mapping[str, Any] = {}
     applied: str | None = None
-    """Digest that the marks must bear: what the last step of a change leaves behind."""
+    """The `rest_digest` that the marks must bear: what the last step of a change leaves behind."""
 
     def mismatch(self, found: Object | None) -> str | None:
         """None if the object is as expected, else what is different, in words."""
@@ -239,6 +239,12 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for change in self.changes for step in change.steps)
+
+
+def rest_digest(ref: str, fields: Mapping[str, Any], *, protected: bool) -> str:
+    """What `Marks.applied` bears once a change came to its end: an object is at rest when its fields are right and
+    its marks say so of this ref, these fields and this protection."""
+    return digest({"ref": ref, "protected": protected, "fields": fields})
 
 
 def plan_digest(datacenter_id: str, tree: str, changes: tuple[Change, ...]) -> str:

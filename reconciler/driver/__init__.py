@@ -117,7 +117,7 @@ class Driver(Protocol):
     async def close(self) -> None: ...
 
 
-class NodeUnreachable(Exception):  # noqa: N818 - says what is so, as NodeUnreachable("edge1: …") reads
+class NodeUnreachable(Exception):
     """The node could not be asked at all; everything there is Unknown. The text is one sentence for people."""
 
 

@@ -1,0 +1,369 @@
+"""The usual series of steps, so that a Shape says only what is its own.
+
+Owns: from a Draft to steps with preconditions and effects, for Machine, Network, Image and Node claims.
+A Shape may use these as they are, or change the steps it gets.
+Must not go here: order between changes, gates, journal entries (the planner's), anything native.
+
+What every series keeps: the effect of a step is what the next one starts from; steps before the last write marks
+with an empty `applied`, the last one writes the change's `rest_digest`, so that a change cut short is never taken for
+a finished one; no step has an effect that already held before it (it would be skipped as done).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.core.plan import Action, Difference, Expect, Manner, Risk, Step, Undo, rest_digest
+from reconciler.core.refs import kind_of
+from reconciler.core.values import find, plain, segments
+from reconciler.driver import Draft
+
+SECONDS = {
+    "import": 5.0,
+    "create": 0.3,
+    "disk": 0.1,
+    "configure": 0.1,
+    "start": 0.2,
+    "stop": 2.0,
+    "update": 0.1,
+    "quarantine": 0.2,
+    "restore": 0.2,
+    "purge": 0.3,
+    "mark": 0.05,
+    "ready": 5.0,
+}
+"""Expected seconds a verb, as shown; drivers put their own measured figures over these."""
+
+
+def usual_steps(draft: Draft, seconds: Mapping[str, float] = SECONDS) -> tuple[Step, ...]:
+    """The series for the draft's kind and action. Raises KeyError for a kind that has none."""
+    change = draft.change
+    build = _SERIES.get((kind_of(change.ref), change.action)) or _COMMON[change.action]
+    series = _Series(draft, seconds)
+    build(series)
+    return series.finished()
+
+
+class _Series:
+    """Collects the steps of one draft; each starts from what the one before left."""
+
+    def __init__(self, draft: Draft, seconds: Mapping[str, float]) -> None:
+        self.draft = draft
+        self.change = draft.change
+        self.after: Mapping[str, Any] = draft.change.after or {}
+        self.seconds = seconds
+        self.steps: list[Step] = []
+        self.final = rest_digest(self.change.ref, self.after, protected=draft.marks.protected)
+
+    def add(self, verb: str, summary: str, precondition: Expect, effect: Expect, **more: Any) -> None:
+        args = {"marks": msgspec.to_builtins(self._marks("")), **more.pop("args", {})}
+        self.steps.append(
+            Step(
+                id=f"{len(self.steps) + 1}-{verb}",
+                target=self.change.target,
+                ref=self.change.ref,
+                uid=more.pop("uid", self.change.uid),
+                verb=verb,
+                args=args,
+                precondition=precondition,
+                effect=effect,
+                summary=summary,
+                seconds=self.seconds.get(verb, 1.0),
+                **more,
+            )
+        )
+
+    def _marks(self, applied: str) -> Any:
+        return msgspec.structs.replace(self.draft.marks, applied=applied)
+
+    def finished(self) -> tuple[Step, ...]:
+        """The last step that leaves a live object writes the final marks."""
+        if self.steps and self.steps[-1].effect.lifecycle == "live":
+            last = self.steps[-1]
+            self.steps[-1] = msgspec.structs.replace(
+                last,
+                args={**last.args, "marks": msgspec.to_builtins(self._marks(self.final))},
+                effect=msgspec.structs.replace(last.effect, applied=self.final),
+            )
+        return tuple(self.steps)
+
+
+def _body(series: _Series) -> dict[str, Any]:
+    resource = series.draft.resource
+    body: dict[str, Any] = plain(resource.body) if resource is not None else {}
+    return body
+
+
+def _content(series: _Series) -> dict[str, Any]:
+    """What a machine's configuration is written from: its fields, and the texts that the form only digests."""
+    body = _body(series)
+    return {
+        "fields": dict(series.after),
+        "metadata": body.get("metadata", {}),
+        "userData": body.get("userData"),
+        "sshKeys": body.get("sshKeys", []),
+    }
+
+
+def _configured(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"/{key}": value for key, value in fields.items() if key not in ("state", "disks")}
+
+
+def _create_machine(series: _Series) -> None:
+    after, body = series.after, _body(series)
+    made = {"/image": after["image"], "/state": "stopped"}
+    if "disk" in after:
+        made["/disk"] = after["disk"]
+    image = body.get("image", {})
+    series.add(
+        "create",
+        f"create from {image.get('name', after['image'])}",
+        Expect("absent"),
+        Expect("live", made),
+        args={"image": image, "fields": dict(after)},
+    )
+    _disks(series, after.get("disks", {}))
+    _bring_up(series, {"/image": after["image"], "/state": "stopped"})
+
+
+def _disks(series: _Series, disks: Mapping[str, Any], taken_from: str | None = None) -> None:
+    for name, disk in sorted(disks.items()):
+        series.add(
+            "disk",
+            f"disk {name}",
+            Expect("live", {f"/disks/{name}": None}),
+            Expect("live", {f"/disks/{name}": disk}),
+            args={"name": name, "disk": disk, "from": taken_from},
+        )
+
+
+def _bring_up(series: _Series, known: Mapping[str, Any], *, restarts: bool = False) -> None:
+    """Write the configuration, start, wait until ready."""
+    after = series.after
+    fresh = restarts or series.change.before is None or series.change.action is not Action.UPDATE
+    if fresh:
+        effect = {**_configured(after), "/state": "stopped"}
+        series.add(
+            "configure", "write the configuration", Expect("live", known), Expect("live", effect), args=_content(series)
+        )
+    if after.get("state") == "running":
+        _start(series)
+
+
+def _start(series: _Series) -> None:
+    series.add("start", "start", Expect("live", {"/state": "stopped"}), Expect("live", {"/state": "running"}))
+    _ready(series)
+
+
+def _ready(series: _Series) -> None:
+    ready = _body(series).get("ready")
+    if ready and series.after.get("state") == "running":
+        series.add(
+            "ready",
+            f"wait until ready (≤ {ready.get('within', 60):g} s)",
+            Expect("live", {"/state": "running"}),
+            Expect("live", {"/state": "running"}, applied=series.final),
+            args={"ready": ready, "fields": dict(series.after)},
+        )
+
+
+def _stop(series: _Series, risk: Risk = Risk.RESTART) -> None:
+    series.add(
+        "stop",
+        "stop",
+        Expect("live", {"/state": "running"}),
+        Expect("live", {"/state": "stopped"}),
+        risk=risk,
+        manner=Manner.REBOOT,
+    )
+
+
+def _update_machine(series: _Series) -> None:
+    change, draft = series.change, series.draft
+    was = (draft.observed.fields if draft.observed else {}).get("state", "stopped")
+    want = series.after.get("state")
+    live, restart, disks = _split(change.differences)
+    _disks(series, {segments(path)[1]: find(series.after, path) for path in disks})
+    if live:
+        _update(series, live)
+    if restart:
+        if was == "running":
+            _stop(series)
+        _bring_up(series, {d.path: d.before for d in restart} | {"/state": "stopped"}, restarts=True)
+    elif was == "running" and want == "stopped":
+        _stop(series, Risk.DISRUPTIVE)
+    elif was != "running" and want == "running":
+        _start(series)
+    elif live or disks:
+        _ready(series)
+    if not series.steps:
+        _mark(series)
+
+
+def _split(differences: tuple[Difference, ...]) -> tuple[list[Difference], list[Difference], list[str]]:
+    """Live changes, those that need a stop, and paths of data disks that are new."""
+    live, restart = [], []
+    disks: dict[str, None] = {}
+    for difference in differences:
+        parts = segments(difference.path)
+        if parts[0] == "state":
+            continue
+        if parts[0] == "disks" and len(parts) > 1 and difference.before is None and difference.after is not None:
+            disks["/".join(["", *parts[:2]])] = None
+        elif difference.manner is Manner.LIVE:
+            live.append(difference)
+        else:
+            restart.append(difference)
+    return live, restart, list(disks)
+
+
+def _update(series: _Series, differences: list[Difference]) -> None:
+    paths = [difference.path for difference in differences]
+    series.add(
+        "update",
+        "set " + ", ".join(path[1:].replace("/", ".") for path in paths),
+        Expect("live", {difference.path: difference.before for difference in differences}),
+        Expect("live", {difference.path: difference.after for difference in differences}),
+        risk=Risk.LIVE,
+        args={"set": {d.path: d.after for d in differences}, **_content(series)},
+    )
+
+
+def _mark(series: _Series) -> None:
+    """Only the marks are behind: a rename, a protection, a change that was cut short before its last word."""
+    observed = series.draft.observed
+    running = observed is not None and observed.fields.get("state") == "running"
+    if kind_of(series.change.ref) == "Machine" and running and _body(series).get("ready"):
+        _ready(series)
+        return
+    series.add("mark", "write the marks", Expect("live"), Expect("live", applied=series.final))
+
+
+def _destroy_machine(series: _Series) -> None:
+    observed = series.draft.observed
+    if observed is not None and observed.fields.get("state") == "running":
+        _stop(series)
+    _quarantine(series, series.change.uid)
+
+
+def _quarantine(series: _Series, uid: str, *, keep_disks: bool = False) -> None:
+    series.add(
+        "quarantine",
+        "snapshot and quarantine",
+        Expect("live", {"/state": "stopped"}),
+        Expect("quarantined"),
+        uid=uid,
+        risk=Risk.DATA_LOSS,
+        args={"until": series.change.recoverable_until, "keepDisks": keep_disks},
+    )
+
+
+def _replace_machine(series: _Series) -> None:
+    """The old thing goes to quarantine, a new one with another uid takes its place, name, addresses and data disks."""
+    observed = series.draft.observed
+    assert observed is not None and observed.marks is not None, "a replace starts from a live object"
+    old = observed.marks.uid
+    if observed.fields.get("state") == "running":
+        _stop(series)
+        series.steps[-1] = msgspec.structs.replace(series.steps[-1], uid=old)
+    _quarantine(series, old, keep_disks=True)
+    for index, step in enumerate(series.steps):
+        args = {**step.args, "marks": msgspec.to_builtins(observed.marks)}
+        series.steps[index] = msgspec.structs.replace(step, args=args)
+    after, body = series.after, _body(series)
+    made = {"/image": after["image"], "/state": "stopped"}
+    series.add(
+        "create",
+        f"create from {body.get('image', {}).get('name', after['image'])}",
+        Expect("absent"),
+        Expect("live", made),
+        args={"image": body.get("image", {}), "fields": dict(after)},
+    )
+    _disks(series, after.get("disks", {}), taken_from=old)
+    _bring_up(series, made)
+
+
+def _restore(series: _Series) -> None:
+    series.add(
+        "restore",
+        "restore from quarantine",
+        Expect("quarantined"),
+        Expect("live", {"/state": "stopped"}),
+        args={"fields": dict(series.after)},
+    )
+    _bring_up(series, {"/state": "stopped"})
+
+
+def _purge(series: _Series) -> None:
+    series.add(
+        "purge",
+        "purge for good",
+        Expect("quarantined"),
+        Expect("absent"),
+        risk=Risk.DATA_LOSS,
+        undo=Undo.IMPOSSIBLE,
+        args={"until": series.draft.marks.quarantined_until},
+    )
+
+
+def _forget(series: _Series) -> None:
+    series.add("forget", "drop the marks, leave the object", Expect("live"), Expect("absent"), undo=Undo.LOSSY)
+
+
+def _adopt(series: _Series) -> None:
+    observed = series.draft.observed
+    args = {"native": observed.native_name if observed else "", "nativeId": observed.native_id if observed else ""}
+    series.add("adopt", "write the marks", Expect("absent"), Expect("live", applied=series.final), args=args)
+
+
+def _claim(series: _Series) -> None:
+    """The node mark is no object of its own: its precondition and effect are the driver's claim check."""
+    args = {"identity": series.after.get("identity"), "datacenter": series.draft.marks.datacenter}
+    series.add("claim", "claim the node", Expect("absent"), Expect("live"), args=args)
+
+
+def _create_plain(series: _Series) -> None:
+    verb = "import" if kind_of(series.change.ref) == "Image" else "create"
+    args = {"fields": dict(series.after), "body": _body(series)}
+    effect = Expect("live", {f"/{key}": value for key, value in series.after.items()})
+    series.add(verb, f"{verb} {series.change.ref.rpartition('/')[2]}", Expect("absent"), effect, args=args)
+
+
+def _update_plain(series: _Series) -> None:
+    if not series.change.differences:
+        _mark(series)
+        return
+    _update(series, list(series.change.differences))
+    last = series.steps[-1]
+    series.steps[-1] = msgspec.structs.replace(
+        last, args={**last.args, "fields": dict(series.after), "body": _body(series)}
+    )
+
+
+def _destroy_plain(series: _Series) -> None:
+    """Networks and images hold no data of their own: they can be made again from git."""
+    series.add("destroy", "remove", Expect("live"), Expect("absent"), risk=Risk.DISRUPTIVE)
+
+
+_COMMON: dict[Action, Callable[[_Series], None]] = {
+    Action.CREATE: _create_plain,
+    Action.UPDATE: _update_plain,
+    Action.DESTROY: _destroy_plain,
+    Action.RENAME: _update_plain,
+    Action.PURGE: _purge,
+    Action.FORGET: _forget,
+    Action.ADOPT: _adopt,
+}
+
+_SERIES: dict[tuple[str, Action], Callable[[_Series], None]] = {
+    ("Machine", Action.CREATE): _create_machine,
+    ("Machine", Action.UPDATE): _update_machine,
+    ("Machine", Action.RENAME): _update_machine,
+    ("Machine", Action.DESTROY): _destroy_machine,
+    ("Machine", Action.REPLACE): _replace_machine,
+    ("Machine", Action.RESTORE): _restore,
+    ("Node", Action.ADOPT): _claim,
+}
