@@ -18,7 +18,7 @@ import msgspec
 
 from reconciler.core.plan import Action, Difference, Expect, Manner, Risk, Step, Undo, rest_digest
 from reconciler.core.refs import kind_of
-from reconciler.core.values import find, plain, segments
+from reconciler.core.values import plain, segments
 from reconciler.driver import Draft
 
 SECONDS = {
@@ -182,16 +182,18 @@ def _stop(series: _Series, risk: Risk = Risk.RESTART) -> None:
 
 
 def _update_machine(series: _Series) -> None:
-    change, draft = series.change, series.draft
+    draft = series.draft
     was = (draft.observed.fields if draft.observed else {}).get("state", "stopped")
     want = series.after.get("state")
-    live, restart, disks = _split(change.differences)
-    _disks(series, {segments(path)[1]: find(series.after, path) for path in disks})
+    live, restart, disks = _split(series)
+    _disks(series, {name: disk for name, (disk, manner) in disks.items() if manner is Manner.LIVE})
+    cold_disks = {name: disk for name, (disk, manner) in disks.items() if manner is not Manner.LIVE}
     if live:
         _update(series, live)
-    if restart:
+    if restart or cold_disks:
         if was == "running":
             _stop(series)
+        _disks(series, cold_disks)
         _bring_up(series, {d.path: d.before for d in restart} | {"/state": "stopped"}, restarts=True)
     elif was == "running" and want == "stopped":
         _stop(series, Risk.DISRUPTIVE)
@@ -203,21 +205,23 @@ def _update_machine(series: _Series) -> None:
         _mark(series)
 
 
-def _split(differences: tuple[Difference, ...]) -> tuple[list[Difference], list[Difference], list[str]]:
-    """Live changes, those that need a stop, and paths of data disks that are new."""
+def _split(
+    series: _Series,
+) -> tuple[list[Difference], list[Difference], dict[str, tuple[Any, Manner]]]:
+    """Live changes, those that need a stop, and the data disks that are new with what attaching takes."""
     live, restart = [], []
-    disks: dict[str, None] = {}
-    for difference in differences:
+    disks: dict[str, tuple[Any, Manner]] = {}
+    for difference in series.change.differences:
         parts = segments(difference.path)
         if parts[0] == "state":
             continue
         if parts[0] == "disks" and len(parts) > 1 and difference.before is None and difference.after is not None:
-            disks["/".join(["", *parts[:2]])] = None
+            disks[parts[1]] = (series.after["disks"][parts[1]], difference.manner)
         elif difference.manner is Manner.LIVE:
             live.append(difference)
         else:
             restart.append(difference)
-    return live, restart, list(disks)
+    return live, restart, disks
 
 
 def _update(series: _Series, differences: list[Difference]) -> None:
@@ -264,7 +268,8 @@ def _quarantine(series: _Series, uid: str, *, keep_disks: bool = False) -> None:
 def _replace_machine(series: _Series) -> None:
     """The old thing goes to quarantine, a new one with another uid takes its place, name, addresses and data disks."""
     observed = series.draft.observed
-    assert observed is not None and observed.marks is not None, "a replace starts from a live object"
+    assert observed is not None, "a replace starts from a live object"
+    assert observed.marks is not None, "a replace starts from an object of ours"
     old = observed.marks.uid
     if observed.fields.get("state") == "running":
         _stop(series)
