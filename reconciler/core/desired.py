@@ -105,6 +105,8 @@ class Resource(msgspec.Struct, frozen=True):
     protected: bool = False
     behaviour: Behaviour = Behaviour()
     network: NetworkFacts | None = None
+    tags: Mapping[str, str] = {}
+    """`metadata.tags`: what `--only` selects by."""
 
 
 class Budget(msgspec.Struct, frozen=True):

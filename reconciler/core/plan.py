@@ -222,6 +222,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Refs whose removal the range witnesses; journalled when the plan begins."""
     returned: tuple[Ref, ...] = ()
     """Refs witnessed as removed before whose documents are back."""
+    entries: tuple[Entry, ...] = ()
+    """Housekeeping of the ledger that touches no node, journalled when the plan begins."""
     commit: str | None = None
     branch: str = ""
     root: str = ""

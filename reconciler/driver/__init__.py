@@ -11,46 +11,24 @@ from typing import Any, Protocol
 
 import msgspec
 
-from reconciler.core.desired import NodeWant, Resource
-from reconciler.core.ledger import Address, Status
-from reconciler.core.observed import Marks, Object, Report, Unchanged
-from reconciler.core.plan import Change, Manner, Step
-from reconciler.core.refs import Ref, Target
-from reconciler.core.values import Fields
+from reconciler.core.desired import NodeWant
+from reconciler.core.ledger import Status
+from reconciler.core.observed import Report, Unchanged
+from reconciler.core.plan import Step
+from reconciler.core.refs import Target
+from reconciler.core.shape import Capability, Draft, NativeContext, Shape
 
-
-class Capability(msgspec.Struct, frozen=True):
-    """What a driver can take: checked offline, before any node is asked."""
-
-    kinds: frozenset[str]
-    """Kinds that it realises on a target. A Network it need not realise is simply carried."""
-    image_types: frozenset[str]
-    brands: frozenset[str]
-    image_sources: frozenset[str] = frozenset({"file", "url", "folder"})
-
-
-class NativeContext(msgspec.Struct, frozen=True):
-    """What a Shape needs beside the resource: where it goes, its addresses, and the things it refers to."""
-
-    node: NodeWant
-    target: Target
-    addresses: tuple[Address, ...] = ()
-    references: Mapping[Ref, Resource] = {}
-    """Its networks and image, as desired."""
-
-
-class Draft(msgspec.Struct, frozen=True):
-    """A change that the planner has decided, for the Shape to break into steps."""
-
-    change: Change
-    """Without steps."""
-    observed: Object | None
-    resource: Resource | None
-    """None where nothing is desired any more (destroy, purge)."""
-    context: NativeContext | None
-    marks: Marks
-    """To be written on the object. `fence` is the executor's; `applied` is what the change's last step leaves: steps
-    before it write an empty one, so that a change cut short is never taken for a finished one."""
+__all__ = [
+    "Capability",
+    "Draft",
+    "Driver",
+    "DriverEntry",
+    "NativeContext",
+    "NodeUnreachable",
+    "Outcome",
+    "Shape",
+    "StepContext",
+]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -74,29 +52,6 @@ class StepContext(msgspec.Struct, frozen=True):
     """The values of the secrets that the step names. Never logged, never in an Outcome."""
     files: Mapping[str, str] = {}
     """Content digest to a local path: image sources that the edge has fetched and checked."""
-
-
-class Shape(Protocol):
-    """Pure: no IO, no clock. Between a Resource and what a target holds."""
-
-    capability: Capability
-
-    def native(self, resource: Resource, context: NativeContext) -> Fields:
-        """The normalised fields that the target should hold for the resource."""
-        ...
-
-    def normalise(self, kind: str, native: Mapping[str, Any]) -> Fields:
-        """What the driver reads of an object, in the form that `native` gives: defaults and volatile fields gone."""
-        ...
-
-    def manner(self, kind: str, path: str, before: Any, after: Any, fields: Fields) -> Manner:
-        """What a change of one field takes; `fields` are the object's as observed (brand, state)."""
-        ...
-
-    def steps(self, draft: Draft) -> tuple[Step, ...]:
-        """The steps of a change, in series. Ids are local (`1-create`); the planner prefixes them with the change's
-        id and adds needs, gates and journal entries. `reconciler.driver.series` builds the usual ones."""
-        ...
 
 
 class Driver(Protocol):

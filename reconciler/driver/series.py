@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.plan import Action, Difference, Expect, Manner, Risk, Step, Undo, rest_digest
+from reconciler.core.plan import Action, Difference, Expect, Manner, Risk, Step, Undo
 from reconciler.core.refs import kind_of
 from reconciler.core.values import plain, segments
 from reconciler.driver import Draft
@@ -56,7 +56,7 @@ class _Series:
         self.after: Mapping[str, Any] = draft.change.after or {}
         self.seconds = seconds
         self.steps: list[Step] = []
-        self.final = rest_digest(self.change.ref, self.after, protected=draft.marks.protected)
+        self.final = draft.marks.applied
 
     def add(self, verb: str, summary: str, precondition: Expect, effect: Expect, **more: Any) -> None:
         args = {"marks": msgspec.to_builtins(self._marks("")), **more.pop("args", {})}
