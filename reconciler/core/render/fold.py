@@ -65,27 +65,40 @@ def natural(name: str) -> tuple[str, int, str]:
 
 def waves(row: Sequence[Change]) -> list[Wave]:
     """The row in the order that its gates impose. A single wave if nothing waits for anything in the row."""
-    by_step = {step.id: change.id for change in row for step in change.steps}
+    owner = {step.id: change.id for change in row for step in change.steps}
+    before = {
+        change.id: {owner[name] for step in change.steps for gate in step.gates for name in gate.steps if name in owner}
+        - {change.id}
+        for change in row
+    }
     depth: dict[str, int] = {}
-    pauses: dict[int, float] = {}
-    before = {change.id: _waits_for(change, by_step) for change in row}
-
-    def level(change_id: str, seen: frozenset[str] = frozenset()) -> int:
-        if change_id not in depth:
-            below = [level(other, seen | {change_id}) for other in before[change_id] if other not in seen]
-            depth[change_id] = 1 + max(below) if below else 0
-        return depth[change_id]
-
+    for change_id in sorted_by_need(before):
+        depth[change_id] = max((depth.get(other, 0) + 1 for other in before[change_id]), default=0)
     levels: dict[int, list[Change]] = {}
     for change in row:
-        levels.setdefault(level(change.id), []).append(change)
-        pauses[depth[change.id]] = max((gate.pause for step in change.steps for gate in step.gates), default=0)
-    return [Wave(tuple(levels[index]), pauses[index]) for index in sorted(levels)]
+        levels.setdefault(depth[change.id], []).append(change)
+    return [Wave(tuple(levels[index]), _pause(levels[index])) for index in sorted(levels)]
 
 
-def _waits_for(change: Change, by_step: Mapping[str, str]) -> set[str]:
-    named = {by_step[step] for own in change.steps for gate in own.gates for step in gate.steps if step in by_step}
-    return named - {change.id}
+def _pause(changes: Iterable[Change]) -> float:
+    return max((gate.pause for change in changes for step in change.steps for gate in step.gates), default=0)
+
+
+def sorted_by_need(needs: Mapping[str, Iterable[str]]) -> list[str]:
+    """Keys after the keys they need, else in their own order; what is in a circle comes last, as it stands."""
+    waiting = {key: {other for other in others if other in needs} for key, others in needs.items()}
+    users: dict[str, list[str]] = {}
+    for key, others in waiting.items():
+        for other in others:
+            users.setdefault(other, []).append(key)
+    done = [key for key, others in waiting.items() if not others]
+    for key in done:
+        for user in users.get(key, ()):
+            waiting[user].discard(key)
+            if not waiting[user]:
+                done.append(user)
+    seen = set(done)
+    return done + [key for key in needs if key not in seen]
 
 
 def fold_holds(holds: Iterable[Hold], *, expand: bool = False) -> list[tuple[Hold, ...]]:
@@ -97,27 +110,18 @@ def fold_holds(holds: Iterable[Hold], *, expand: bool = False) -> list[tuple[Hol
     return [tuple(group) for group in groups.values()]
 
 
-def predicted_seconds(plan: Plan) -> float:
-    """How long the plan takes if every target has four lanes: the longest chain, or the busiest target."""
-    seconds = {step.id: step for step in plan.steps}
+def predicted_seconds(plan: Plan, lanes: int = 4) -> float:
+    """How long the plan takes when each target runs so many steps at once: the longest chain, or the busiest target."""
+    steps = {step.id: step for step in plan.steps}
+    needs = {step.id: [*step.needs, *(name for gate in step.gates for name in gate.steps)] for step in steps.values()}
     ends: dict[str, float] = {}
     busy: dict[str, float] = {}
-    pending = list(plan.steps)
-    for step in pending:
+    for name in sorted_by_need(needs):
+        step = steps[name]
+        start = max((ends.get(other, 0) for other in needs[name]), default=0)
+        ends[name] = start + max((gate.pause for gate in step.gates), default=0) + step.seconds
         busy[step.target] = busy.get(step.target, 0) + step.seconds
-    while pending:
-        rest = []
-        for step in pending:
-            names = [*step.needs, *(name for gate in step.gates for name in gate.steps)]
-            if any(name in seconds and name not in ends for name in names):
-                rest.append(step)
-                continue
-            pause = max((gate.pause for gate in step.gates), default=0)
-            ends[step.id] = max((ends.get(name, 0) for name in names), default=0) + pause + step.seconds
-        if len(rest) == len(pending):
-            break  # a circle: the planner's fault, not worth hanging for
-        pending = rest
-    return max(max(ends.values(), default=0), max(busy.values(), default=0) / 4)
+    return max(max(ends.values(), default=0), max(busy.values(), default=0) / lanes)
 
 
 def downtime(change: Change) -> float:

@@ -1,0 +1,208 @@
+"""A whole plan as text: head, changes worst first, room, limits, holds, summary.
+
+Owns: the page that people approve. Must not go here: a change's wording (changes), grouping (fold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.core.plan import Action, BudgetUse, Change, Headroom, Hold, Plan, Risk
+from reconciler.core.refs import kind_of, short
+from reconciler.core.render import quantities
+from reconciler.core.render.changes import INDENT, View, block
+from reconciler.core.render.fold import fold, fold_holds, natural, predicted_seconds
+from reconciler.core.render.lines import finished, pair
+from reconciler.core.render.names import compressed, counted, listed
+
+_SECTIONS = {
+    Risk.DATA_LOSS: "DATA LOSS",
+    Risk.RESTART: "RESTART",
+    Risk.DISRUPTIVE: "DISRUPTIVE",
+    Risk.LIVE: "LIVE",
+    Risk.NONE: "NONE",
+}
+_PROBLEMS_SHOWN = 5
+_STALE = 120
+
+
+def plan_text(plan: Plan, view: View | None = None) -> str:
+    """The plan for people, worst first. Equal plans and views give equal text."""
+    view = view or View()
+    lines = [*_problems(plan, view), *_head(plan, view), ""]
+    for risk, title in _SECTIONS.items():
+        changes = sorted((c for c in plan.changes if c.risk is risk), key=lambda c: (kind_of(c.ref), natural(c.ref)))
+        if changes:
+            lines.append(f"{title} {len(changes)}")
+            for group in fold(changes, expand=view.expand):
+                lines += block(group, view)
+            lines.append("")
+    room = [*_headroom(plan.headroom, view), *_budgets(plan.budgets)]
+    lines += [*room, ""] if room else []
+    lines += _holds(plan.holds, view)
+    lines += [summary(plan), *_last(plan)]
+    return finished(lines)
+
+
+def _problems(plan: Plan, view: View) -> list[str]:
+    """What could not be seen comes before everything else."""
+    if plan.complete:
+        return []
+    count = counted(len(plan.problems), "problem")
+    lines = [f"OBSERVATION INCOMPLETE, {count}: what cannot be seen is left alone"]
+    shown = plan.problems if view.expand else plan.problems[:_PROBLEMS_SHOWN]
+    lines += [f"  ! {problem}" for problem in shown]
+    rest = len(plan.problems) - len(shown)
+    return [*lines, f"  ! and {rest} more (--expand)"] if rest else lines
+
+
+def _head(plan: Plan, view: View) -> list[str]:
+    revision = plan.commit[:7] if plan.commit else f"uncommitted tree {plan.tree[:7]}"
+    words = [plan.datacenter, " ".join(word for word in (plan.branch, revision) if word)]
+    if plan.observed_at:
+        words.append(_observed(plan, view))
+    lines = [" · ".join(words)]
+    if plan.changes:
+        worst = min((change.risk for change in plan.changes), key=list(Risk).index)
+        lines.append(
+            f"plan {plan.digest[:8]} · {counted(len(plan.changes), 'change')}, {counted(len(plan.steps), 'step')}"
+            f" · about {quantities.duration(predicted_seconds(plan))} · worst: {_worst(worst, plan)}"
+        )
+    return lines
+
+
+def _observed(plan: Plan, view: View) -> str:
+    age = view.now - plan.observed_at if view.now is not None else 0
+    old = f" ({quantities.duration(age)} old)" if age > _STALE else ""
+    whole = "complete" if plan.complete else "incomplete"
+    seen = listed(room.target for room in plan.headroom)
+    return f"observed {quantities.time_of_day(plan.observed_at)}{old}, {whole}" + (f": {seen}" if seen else "")
+
+
+def _worst(worst: Risk, plan: Plan) -> str:
+    if worst is not Risk.DATA_LOSS:
+        return _SECTIONS[worst].lower()
+    losses = [change for change in plan.changes if change.risk is worst]
+    if not all(change.recoverable_until for change in losses):
+        return "DATA LOSS"
+    until = min(change.recoverable_until or 0 for change in losses)
+    if plan.observed_at:
+        return f"DATA LOSS, recoverable for {quantities.duration(until - plan.observed_at)}"
+    return f"DATA LOSS, recoverable until {quantities.moment(until)}"
+
+
+def _headroom(rooms: Sequence[Headroom], view: View) -> list[str]:
+    lines = []
+    for title, name, spell in (
+        ("Free memory", "memory", quantities.size),
+        ("Free cpu", "cpu", quantities.cores),
+        ("Free disk", "disk", quantities.size),
+    ):
+        words = []
+        for room in rooms:
+            pair_: tuple[int, int] | None = getattr(room, name)
+            if pair_ is not None and pair_[0] != pair_[1]:
+                note = f" ({room.note})" if room.note else ""
+                words.append(f"{room.target} {spell(pair_[0])} → {spell(pair_[1])}{note}")
+        if words:
+            shown = words if view.expand else words[:6]
+            rest = [f"and {len(words) - len(shown)} more"] if len(words) > len(shown) else []
+            lines.append(f"{title:<14}" + "   ".join([*shown, *rest]))
+    return lines
+
+
+_WINDOWS = {"plan": "a plan", "hour": "an hour", "day": "a day", "node": "a node"}
+
+
+def _budgets(budgets: Sequence[BudgetUse]) -> list[str]:
+    spent: dict[str, list[str]] = {}
+    for use in budgets:
+        if use.spent:
+            window = _WINDOWS.get(use.window, use.window)
+            spent.setdefault(use.budget, []).append(f"{use.spent} of {use.allowed} {window}")
+    words = [f"{budget} {', '.join(uses)}" for budget, uses in spent.items()]
+    return [f"{'Budgets':<14}" + "   ".join(words)] if words else []
+
+
+def _holds(holds: Sequence[Hold], view: View) -> list[str]:
+    if not holds:
+        return []
+    lines = [f"Held {len(holds)}"]
+    for group in fold_holds(holds, expand=view.expand):
+        lines += _hold(group)
+    return [*lines, ""]
+
+
+def _hold(group: Sequence[Hold]) -> list[str]:
+    head = group[0]
+    where = listed(hold.target for hold in group if hold.target)
+    if len(group) == 1:
+        subject = head.ref
+    else:
+        subject = f"{kind_of(head.ref)} {compressed((short(hold.ref) for hold in group), 8)}"
+    lines = [pair(f"  ! {subject}: {head.sentence}", where if where != short(head.ref) else "")]
+    lines += [f"{INDENT}{line}" for line in _held_differences(group)]
+    lines.append(f"{INDENT}rule: {head.rule}." + (f" {_capital(head.lifts)}" if head.lifts else ""))
+    return lines
+
+
+def _held_differences(group: Sequence[Hold]) -> list[str]:
+    if any(hold.differences != group[0].differences for hold in group):
+        return []
+    lines = []
+    for found in group[0].differences:
+        before, after = quantities.difference(found.path, found.before, found.after)
+        lines.append(f"{quantities.field_name(found.path)} is {before}, git says {after}")
+    return lines
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def summary(plan: Plan) -> str:
+    """`Plan: 1 to add, 7 to change (1 with restart), 1 to destroy (recoverable). 1 held. 3 unmanaged objects.`"""
+    held = [f"{len(plan.holds)} held."] if plan.holds else []
+    strange = [f"{counted(plan.unmanaged, 'unmanaged object')}."] if plan.unmanaged else []
+    if not plan.changes:
+        agree = "Nothing to do: git and the nodes agree." if not held and plan.complete else "Nothing to do."
+        return " ".join([agree, *held, *strange])
+    by = {action: [c for c in plan.changes if c.action is action] for action in Action}
+    words = [f"{len(by[Action.CREATE])} to add", _updates(by[Action.UPDATE]), _destroys(by[Action.DESTROY])]
+    for action, what in _MORE.items():
+        if action is Action.ADOPT:
+            nodes = [c for c in by[action] if kind_of(c.ref) == "Node"]
+            words += [f"{len(nodes)} to claim"] if nodes else []
+            words += [f"{len(by[action]) - len(nodes)} {what}"] if len(by[action]) > len(nodes) else []
+        elif by[action]:
+            words.append(f"{len(by[action])} {what}")
+    return " ".join([f"Plan: {', '.join(words)}.", *held, *strange])
+
+
+_MORE = {
+    Action.REPLACE: "to replace",
+    Action.MOVE: "to move",
+    Action.RENAME: "to rename",
+    Action.RESTORE: "to restore",
+    Action.PURGE: "to purge",
+    Action.FORGET: "to forget",
+    Action.ADOPT: "to adopt",
+}
+
+
+def _updates(changes: Sequence[Change]) -> str:
+    restarts = sum(change.risk is Risk.RESTART for change in changes)
+    return f"{len(changes)} to change" + (f" ({restarts} with restart)" if restarts else "")
+
+
+def _destroys(changes: Sequence[Change]) -> str:
+    machines = [change for change in changes if change.risk is Risk.DATA_LOSS]
+    recoverable = machines and all(change.recoverable_until for change in machines)
+    return f"{len(changes)} to destroy" + (" (recoverable)" if recoverable else "")
+
+
+def _last(plan: Plan) -> list[str]:
+    if not plan.changes:
+        return []
+    proof = "Next plan proved empty" + (" but for what is held. " if plan.holds else ". ") if plan.proved else ""
+    return [f"{proof}Apply exactly this: trueup apply {plan.digest[:8]}"]
