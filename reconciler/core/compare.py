@@ -1,0 +1,114 @@
+"""One object against what is desired of it: fields, causes, manners, marks.
+
+Owns: the difference of one resource's realisation, free of any switch or rule.
+Must not go here: which differences may be acted on (rules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.core.desired import Resource
+from reconciler.core.diff import cause_of, changed_paths, covered
+from reconciler.core.ledger import Address, Binding
+from reconciler.core.observed import Object
+from reconciler.core.plan import Cause, Difference, rest_digest
+from reconciler.core.refs import Ref, kind_of, name_of
+from reconciler.core.shape import NativeContext, Shape
+from reconciler.core.values import Fields, find, replaced
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """`wanted`: all that is desired, `applied`: the rest digest of it. `marks`: why only the marks are behind."""
+
+    wanted: Mapping[str, Any]
+    applied: str
+    differences: tuple[Difference, ...]
+    unknown: tuple[tuple[str, str], ...] = ()
+    marks: str | None = None
+
+    @property
+    def at_rest(self) -> bool:
+        return not self.differences and self.marks is None and not self.unknown
+
+
+def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape, context: NativeContext) -> Comparison:
+    """Compare what the target holds with what it should hold. `last`: the fields applied last, if known."""
+    wanted = shape.native(resource, context)
+    applied = rest_digest(resource.ref, wanted, protected=resource.protected)
+    behind = _marks_behind(resource, found, applied)
+    if found.fields == wanted and not found.unknown:
+        return Comparison(wanted, applied, (), marks=behind)
+    silent = resource.behaviour.ignore + (("/state",) if resource.behaviour.any_state else ())
+    unknown, differences = [], []
+    kind = kind_of(resource.ref)
+    for path in changed_paths(found.fields, wanted):
+        if covered(path, silent):
+            continue
+        reason = next((why for prefix, why in found.unknown.items() if covered(path, (prefix,))), None)
+        if reason is not None:
+            unknown.append((path, reason))
+            continue
+        before, after = find(found.fields, path), find(wanted, path)
+        cause = cause_of(path, observed=found.fields, desired=wanted, last=last)
+        manner = shape.manner(kind, path, before, after, found.fields)
+        differences.append(Difference(path, before, after, cause, manner))
+    return Comparison(wanted, applied, tuple(differences), tuple(unknown), behind)
+
+
+def _marks_behind(resource: Resource, found: Object, applied: str) -> str | None:
+    marks = found.marks
+    if marks is None:
+        return "it bears no marks"
+    if marks.ref != resource.ref:
+        return f"renamed from {marks.ref}"
+    if marks.protected != resource.protected:
+        return "deletion protection is set" if resource.protected else "deletion protection is lifted"
+    return None if marks.applied == applied else "an earlier change did not come to its end"
+
+
+def overlay(found: Fields, differences: tuple[Difference, ...]) -> dict[str, Any]:
+    """The fields once these differences are made and no others."""
+    result = dict(found)
+    for difference in differences:
+        result = replaced(result, difference.path, difference.after)
+    return result
+
+
+def whole_cause(differences: tuple[Difference, ...]) -> Cause | None:
+    causes = {difference.cause for difference in differences}
+    if not causes:
+        return None
+    return causes.pop() if len(causes) == 1 else Cause.BOTH
+
+
+def sticky_addresses(resource: Resource, binding: Binding | None) -> tuple[Address | None, ...]:
+    """For each nic the address it keeps; None where one must be allocated."""
+    kept: list[Address | None] = []
+    held = {address.network: address for address in (binding.addresses if binding else ())}
+    for nic in resource.nics:
+        match = next((held[network] for network in nic.networks if network in held), None)
+        if match is not None and nic.ip is not None and nic.ip != match.ip:
+            match = msgspec.structs.replace(match, ip=nic.ip, authored=True)
+        if match is not None and nic.mac is not None and nic.mac != match.mac:
+            match = msgspec.structs.replace(match, mac=nic.mac)
+        kept.append(match)
+    return tuple(kept)
+
+
+def recovered(ref: Ref, found: Object, target: Any, resource: Resource | None) -> Binding:
+    """The binding that an object itself proves, for a ledger that has lost it."""
+    marks = found.marks
+    assert marks is not None, "only an object with marks proves a binding"
+    networks = {name_of(network): network for nic in (resource.nics if resource else ()) for network in nic.networks}
+    addresses = [
+        Address(networks.get(name, Ref(f"Network/{name}")), str(nic["ip"]).partition("/")[0], nic.get("mac", ""))
+        for name, nic in sorted((found.fields.get("nics") or {}).items())
+        if nic.get("ip")
+    ]
+    return Binding(
+        ref, marks.uid, marks.incarnation, target, tuple(addresses), quarantined_until=marks.quarantined_until
+    )

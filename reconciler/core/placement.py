@@ -1,0 +1,197 @@
+"""Where an unbound machine goes: a deterministic choice, and a reason for every target that was not taken.
+
+Owns: feasibility and preference. Targets are looked at from the least loaded, so the cost follows the unbound and not
+the fleet. Must not go here: what is reserved where (world), addresses.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from reconciler.core.desired import Affinity, Demand, Resource
+from reconciler.core.refs import Ref, Target, node_of
+from reconciler.core.shape import Capability
+
+PLENTY = 1 << 62
+"""Capacity of a target whose driver cannot tell it."""
+
+
+class Room(msgspec.Struct):
+    """A target as placement sees it. Capacities are what may be promised (over-provisioning and reserve applied)."""
+
+    target: Target
+    capability: Capability
+    memory: int
+    cpu: int
+    disk: int
+    rack: str | None = None
+    traits: Mapping[str, str | bool] = {}
+    tags: frozenset[str] = frozenset()
+    closed: str | None = None
+    """Why nothing new goes there: cordoned, not claimed, unknown."""
+    used: Demand = Demand()
+
+    @property
+    def load(self) -> float:
+        """Share of memory promised: the least loaded target is asked first."""
+        return self.used.memory / self.memory if self.memory else 1.0
+
+    def lacks(self, demand: Demand) -> str | None:
+        """None if the demand fits beside what is promised, else what is short, with figures."""
+        for name in ("memory", "disk", "cpu"):
+            free = getattr(self, name) - getattr(self.used, name)
+            if getattr(demand, name) > free:
+                return f"needs {getattr(demand, name)} {name}, {max(free, 0)} free"
+        return None
+
+
+class Rooms:
+    """All targets, kept in order of load."""
+
+    def __init__(self, rooms: Iterable[Room]) -> None:
+        self.by_target: dict[Target, Room] = {room.target: room for room in rooms}
+        self._order: list[tuple[float, Target]] = sorted((room.load, room.target) for room in self.by_target.values())
+
+    def promise(self, target: Target, demand: Demand, sign: int = 1) -> None:
+        """Take (or with sign -1 give back) a demand on a target; one that is not known is let be."""
+        room = self.by_target.get(target)
+        if room is None:
+            return
+        place = bisect_left(self._order, (room.load, target))
+        del self._order[place]
+        used = room.used
+        room.used = Demand(
+            used.memory + sign * demand.memory, used.cpu + sign * demand.cpu, used.disk + sign * demand.disk
+        )
+        insort(self._order, (room.load, target))
+
+    def by_load(self) -> list[Room]:
+        return [self.by_target[target] for _, target in self._order]
+
+
+class Company(msgspec.Struct, frozen=True):
+    """The machines that one affinity speaks of, by the place that counts for it (a target, or a rack)."""
+
+    over: str
+    hard: bool
+    by_place: Mapping[str, tuple[Ref, ...]]
+
+    def beside(self, room: Room) -> tuple[Ref, ...]:
+        return self.by_place.get(_place(self.over, room.target, room.rack), ())
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """What a choice depends on beside the rooms."""
+
+    resource: Resource
+    tags: tuple[frozenset[str], ...]
+    """For each nic, the nicTags of its candidate networks: a target must carry one of them."""
+    apart: tuple[Company, ...] = ()
+    near: tuple[Company, ...] = ()
+
+
+def placing(
+    resource: Resource, tags: tuple[frozenset[str], ...], rooms: Rooms, where: Callable[[Ref], Target | None]
+) -> Placing:
+    """`where`: where another machine lives, or is about to. Cost follows the affinities' sizes, not the fleet."""
+    wants = resource.constraints
+    return Placing(
+        resource,
+        tags,
+        apart=tuple(
+            _company(resource.ref, affinity, rooms, where) for affinity in (wants.spread, wants.avoid) if affinity
+        ),
+        near=tuple(_company(resource.ref, each, rooms, where) for each in (wants.near,) if each),
+    )
+
+
+def _company(own: Ref, affinity: Affinity, rooms: Rooms, where: Callable[[Ref], Target | None]) -> Company:
+    places: dict[str, tuple[Ref, ...]] = {}
+    for ref in affinity.machines:
+        home = where(ref) if ref != own else None
+        if home is not None:
+            room = rooms.by_target.get(home)
+            place = _place(affinity.over, home, room.rack if room else None)
+            places[place] = (*places.get(place, ()), ref)
+    return Company(affinity.over, affinity.hard, places)
+
+
+def _place(over: str, target: Target, rack: str | None) -> str:
+    """A member of a cluster counts as a node; a target without a rack is a rack of its own."""
+    return f"rack {rack}" if over == "rack" and rack is not None else target
+
+
+def choose(wanted: Placing, rooms: Rooms, freed: Mapping[Target, Demand]) -> Target | None:
+    """The best target, or None. `freed`: what earlier steps of this plan give back, counted only if given."""
+    best: tuple[tuple[int, int], Target] | None = None
+    for room in _candidates(wanted, rooms):
+        if refusal(wanted, room, freed.get(room.target)) is not None:
+            continue
+        rank = _rank(wanted, room)
+        if best is None or rank < best[0]:
+            best = (rank, room.target)
+        if rank == (0, 0):
+            break
+    return best[1] if best else None
+
+
+def rejections(wanted: Placing, rooms: Rooms, freed: Mapping[Target, Demand]) -> dict[Target, str]:
+    """Why each target was not possible, by target; those that were possible are left out."""
+    found = {
+        room.target: refusal(wanted, room, freed.get(room.target))
+        for room in sorted(rooms.by_target.values(), key=lambda room: room.target)
+    }
+    return {target: why for target, why in found.items() if why is not None}
+
+
+def refusal(wanted: Placing, room: Room, freed: Demand | None = None) -> str | None:
+    """Why this target cannot take the machine; None if it can."""
+    resource, wants = wanted.resource, wanted.resource.constraints
+    if wants.node is not None and room.target != wants.node and node_of(room.target) != wants.node:
+        return f"the document asks for node {wants.node}"
+    if room.closed is not None:
+        return room.closed
+    if wants.brand not in room.capability.brands:
+        return f"its driver has no brand {wants.brand}"
+    if wants.image_type not in room.capability.image_types:
+        return f"its driver takes no image of type {wants.image_type}"
+    for trait, value in sorted(wants.traits.items()):
+        if room.traits.get(trait, False) != value:
+            return f"trait {trait} is {room.traits.get(trait, False)!r}, not {value!r}"
+    for tags in wanted.tags:
+        if not tags & room.tags:
+            return f"it does not carry {' or '.join(sorted(tags))}"
+    return _company_refusal(wanted, room) or room.lacks(_net(resource.demand, freed))
+
+
+def _net(demand: Demand, freed: Demand | None) -> Demand:
+    if freed is None:
+        return demand
+    return Demand(demand.memory - freed.memory, demand.cpu - freed.cpu, demand.disk - freed.disk)
+
+
+def _candidates(wanted: Placing, rooms: Rooms) -> list[Room]:
+    node = wanted.resource.constraints.node
+    if node is not None and node in rooms.by_target:
+        return [rooms.by_target[Target(node)]]
+    return rooms.by_load()
+
+
+def _company_refusal(wanted: Placing, room: Room) -> str | None:
+    for company in wanted.apart:
+        if company.hard and company.beside(room):
+            return f"{company.beside(room)[0]} is there already, and they must be apart"
+    for company in wanted.near:
+        if company.hard and company.by_place and not company.beside(room):
+            return "the machines it must be near are elsewhere"
+    return None
+
+
+def _rank(wanted: Placing, room: Room) -> tuple[int, int]:
+    """Smaller is better; (0, 0) cannot be beaten. Load breaks ties, by the order in which rooms are looked at."""
+    crowd = sum(len(company.beside(room)) for company in wanted.apart)
+    missing = sum(sum(map(len, company.by_place.values())) - len(company.beside(room)) for company in wanted.near)
+    return crowd, missing

@@ -1,0 +1,71 @@
+"""Whether a target's word can be taken: the node mark, the listing, its freshness (invariant I1).
+
+Owns: from a Report, the claims in the ledger and the declared nodes to "usable" or the reason why not.
+Must not go here: what is done about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from reconciler.core.desired import Desired, NodeWant
+from reconciler.core.ledger import Ledger
+from reconciler.core.observed import Report
+from reconciler.core.refs import Target
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """`problem`: why nothing there can be trusted (all is Unknown). `partial`: what is listed is there, what is not
+    listed is Unknown. `unclaimed`: readable, and nobody's yet."""
+
+    problem: str | None = None
+    partial: str | None = None
+    unclaimed: bool = False
+
+
+def declared_targets(desired: Desired) -> dict[Target, NodeWant]:
+    """Every target of the declared nodes: the node itself, or its members."""
+    found: dict[Target, NodeWant] = {}
+    for name in sorted(desired.nodes):
+        node = desired.nodes[name]
+        for target in [f"{name}/{member}" for member in sorted(node.members)] or [name]:
+            found[Target(target)] = node
+    return found
+
+
+def standing(target: Target, report: Report | None, claims: Mapping[Target, str], datacenter_id: str) -> Standing:
+    """Judge one target. A node is claimed once: a report that lacks our claim although we made it is of a node that was
+    reimaged, is another host, or has another pool; then nothing it says counts."""
+    if report is None:
+        return Standing(problem="it has not been observed")
+    if report.identity is None:
+        return Standing(problem=report.problem or "its identity could not be read")
+    known = claims.get(target)
+    claim = report.claim
+    if claim is None:
+        if known is not None:
+            return Standing(problem="it bears no claim although it was claimed: reimaged, another host or another pool")
+        if any(thing.marks is not None and thing.marks.datacenter == datacenter_id for thing in report.objects):
+            return Standing(problem="it holds objects of this datacenter but bears no claim")
+        partial = None if report.complete else report.problem or "its listing is incomplete"
+        return Standing(partial=partial, unclaimed=True)
+    if claim.datacenter != datacenter_id:
+        return Standing(problem=f"it is claimed by another datacenter, {claim.datacenter}")
+    if claim.identity != report.identity:
+        return Standing(problem="its claim was written for another node: the mark was copied")
+    if known is not None and known != report.identity:
+        return Standing(problem="it is not the node that was claimed under this name")
+    return Standing(partial=None if report.complete else report.problem or "its listing is incomplete")
+
+
+def lists_absence(target: Target, report: Report | None, state: Standing, ledger: Ledger) -> str | None:
+    """None if what the report does not list is proved absent; else why it is not."""
+    if state.problem is not None:
+        return state.problem
+    if state.partial is not None:
+        return state.partial
+    if report is None or report.began < ledger.written.get(target, 0):
+        return "it was listed before our last write there had ended"
+    return None
