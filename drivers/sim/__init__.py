@@ -1,0 +1,43 @@
+"""The simulated driver: a durable fleet in one SQLite file, for rehearsal, learning and scale.
+
+Owns: the entry point. A node's address is `sim:FILE`; its name selects the node in the file.
+Must not go here: anything that costs an import before a node is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drivers.sim.shape import SimShape
+from reconciler.core.desired import NodeWant
+from reconciler.driver import Driver, Shape
+
+if TYPE_CHECKING:
+    from drivers.sim.world import World
+
+
+class SimEntry:
+    """What the entry point `sim` of `trueup.drivers` names."""
+
+    name = "sim"
+
+    def __init__(self) -> None:
+        self._rules = SimShape()
+        self.shape: Shape = self._rules
+
+    def open(self, node: NodeWant, options: Mapping[str, Any]) -> Driver:
+        """`options["root"]`: the folder that a relative FILE starts from."""
+        from drivers.sim.driver import SimDriver
+
+        return SimDriver(node.address, node.name, self._rules, root=str(options.get("root", "")))
+
+    def world(self, path: str | Path) -> World:
+        """The fleet from behind: what rehearsals and tests change without the driver's knowledge."""
+        from drivers.sim.world import World
+
+        return World(path)
+
+
+DRIVER = SimEntry()

@@ -1,0 +1,165 @@
+"""The open simulated node: observe, apply, close.
+
+Owns: the driver contract, and doing the harm that faults ask for (waiting, losing the answer, dying).
+Must not go here: the node's rules (engine), how a fleet is changed behind our back (world).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import anyio
+import msgspec
+
+from drivers.sim import faults
+from drivers.sim.engine import perform
+from drivers.sim.faults import Fault, How
+from drivers.sim.shape import SimShape
+from drivers.sim.store import Store, TargetRow, acquire, release
+from reconciler.core.observed import Report, Unchanged
+from reconciler.core.plan import Step
+from reconciler.core.refs import Target
+from reconciler.core.values import digest
+from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext
+
+
+class SimDriver:
+    """One node of a fleet's file, with its members."""
+
+    def __init__(self, address: str, node: str, shape: SimShape, *, root: str = "") -> None:
+        """`address` is `sim:FILE`; a relative FILE starts from `root`. Nothing is opened before the first call."""
+        self.shape: Shape = shape
+        self._rules = shape
+        self._address = address
+        self._root = root
+        self._node = node
+        self._opened: Store | None = None
+
+    @property
+    def _store(self) -> Store:
+        """Raises NodeUnreachable if there is no fleet at the address."""
+        if self._opened is None:
+            scheme, _, file = self._address.partition(":")
+            if scheme != "sim" or not file:
+                raise NodeUnreachable(f"the address of a simulated node is sim:FILE, not {self._address!r}")
+            path = Path(self._root, file)
+            if not path.is_file():
+                raise NodeUnreachable(f"there is no simulated fleet at {path}; `trueup sim add-node` makes one")
+            self._opened = acquire(str(path))
+        return self._opened
+
+    async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
+        rows = self._rows()
+        for seconds in {row.latency.get("observe", row.latency.get("*", 0.0)) for row in rows} - {0.0}:
+            await anyio.sleep(seconds)
+        if any(row.broken.hang for row in rows):
+            await anyio.sleep_forever()
+        for row in rows if len(rows) == 1 else ():
+            if row.broken.unreachable:
+                raise NodeUnreachable(f"{self._node} cannot be reached: {row.broken.unreachable}")
+        reports: list[Report | Unchanged] = []
+        for row in rows:
+            reports.append(self._report(row, began, (since or {}).get(Target(row.name))))
+            await anyio.lowlevel.checkpoint()
+        return tuple(reports)
+
+    def _rows(self) -> list[TargetRow]:
+        try:
+            rows = self._store.targets(self._node)
+        except sqlite3.Error as error:
+            raise NodeUnreachable(f"the simulated fleet {self._address} cannot be read: {error}") from error
+        if not rows:
+            raise NodeUnreachable(f"{self._store.path} holds no node {self._node}")
+        return rows
+
+    def _report(self, row: TargetRow, began: int, known: str | None) -> Report | Unchanged:
+        target = Target(row.name)
+        seen = _digest(row)
+        if known == seen:
+            return Unchanged(target, began, seen)
+        broken = row.broken
+        objects = tuple(self._store.objects(row.name)) if broken.unreachable is None else ()
+        if broken.partial is not None:
+            hidden = frozenset(broken.hide)
+            objects = tuple(thing for thing in objects if thing.native_name not in hidden)
+        lost = broken.unreachable is not None
+        return Report(
+            target=target,
+            began=began,
+            complete=broken.unreachable is None and broken.partial is None,
+            identity=None if lost else row.identity,
+            claim=None if lost else row.claim,
+            capacity=row.capacity,
+            objects=objects,
+            digest=seen,
+            carries=row.carries,
+            problem=broken.unreachable or broken.partial,
+            facts={"backend": "simulated", "file": self._store.path},
+        )
+
+    async def apply(self, step: Step, context: StepContext) -> Outcome:
+        try:
+            with anyio.fail_after(context.deadline):
+                return await self._apply(step, context)
+        except TimeoutError:
+            return Outcome("unconfirmed", f"no answer within {context.deadline:g} s")
+        except NodeUnreachable as error:
+            return Outcome("failed", str(error))
+        except sqlite3.Error as error:
+            return Outcome("failed", f"the simulated fleet {self._address} could not be written: {error}")
+
+    async def _apply(self, step: Step, context: StepContext) -> Outcome:
+        row = self._store.target(step.target)
+        if row is not None and (latency := row.latency.get(step.verb, row.latency.get("*", 0.0))):
+            await anyio.sleep(latency)
+        fault = faults.strike(self._store, step)
+        if fault is not None and (early := await self._before(fault)):
+            return early
+        outcome = perform(self._store, self._rules, step, context)
+        if fault is not None and (late := await self._after(fault)):
+            return late
+        await anyio.lowlevel.checkpoint()
+        return outcome
+
+    async def _before(self, fault: Fault) -> Outcome | None:
+        if fault.how is How.FAIL:
+            return Outcome("failed", fault.reason)
+        if fault.how is How.UNCONFIRMED_BEFORE:
+            return Outcome("unconfirmed", fault.reason)
+        if fault.how is How.CRASH_BEFORE:
+            _die()
+        if fault.how is How.HANG_BEFORE:
+            await anyio.sleep_forever()
+        if fault.how is How.SLOW:
+            await anyio.sleep(fault.seconds)
+        return None
+
+    async def _after(self, fault: Fault) -> Outcome | None:
+        if fault.how is How.UNCONFIRMED_AFTER:
+            return Outcome("unconfirmed", fault.reason)
+        if fault.how is How.CRASH_AFTER:
+            _die()
+        if fault.how is How.HANG_AFTER:
+            await anyio.sleep_forever()
+        return None
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            release(self._opened)
+            self._opened = None
+
+
+def _digest(row: TargetRow) -> str:
+    """Over all that a report says of the target, the objects by the sum of their digests."""
+    said = (row.identity, row.claim, row.capacity, row.carries, row.broken, row.sum)
+    return digest(msgspec.to_builtins(said))
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
