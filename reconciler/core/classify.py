@@ -90,6 +90,9 @@ def _main(
         return Case(Bucket.QUARANTINED, target, found, binding)
     if binding is None:
         return Case(Bucket.MISSING) if resource is not None else Case(Bucket.LEFTOVER)
+    if resource is None and binding.quarantined_until is not None:
+        resting = Bucket.LEFTOVER if unreadable is None else Bucket.RESTING
+        return Case(resting, binding.target, None, binding)
     if unreadable is not None:
         return Case(Bucket.UNKNOWN, binding.target, None, binding, unreadable)
     if binding.applied is None:

@@ -6,6 +6,7 @@ Owns: grouping. Must not go here: wording.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -114,6 +115,9 @@ def predicted_seconds(plan: Plan, lanes: int = 4) -> float:
     """How long the plan takes when each target runs so many steps at once: the longest chain, or the busiest target."""
     steps = {step.id: step for step in plan.steps}
     needs = {step.id: [*step.needs, *(name for gate in step.gates for name in gate.steps)] for step in steps.values()}
+    for change in plan.changes:
+        for earlier, later in pairwise(change.steps):
+            needs[later.id].append(earlier.id)
     ends: dict[str, float] = {}
     busy: dict[str, float] = {}
     for name in sorted_by_need(needs):
