@@ -1,0 +1,49 @@
+"""The `trueup` command: arguments in, an exit code out.
+
+Owns: dispatch. Kept light: everything heavy is imported by the module of the command that was chosen.
+Must not go here: commands, wiring, wording.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Gives the exit code; never raises but SystemExit from help and wrong arguments."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        # Who read our output has gone (`| head`). Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from reconciler.cli.failures import report
+
+        return int(report(error, arguments, sys.stderr))
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        from reconciler.cli.commands import overview
+
+        sys.stdout.write(overview())
+        return 0
+    from reconciler.cli.parser import parser
+
+    args = parser(arguments).parse_args(arguments)
+    module, _, function = args.run.partition(":")
+    from importlib import import_module
+
+    code: int = getattr(import_module(module), function)(args)
+    sys.stdout.flush()
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

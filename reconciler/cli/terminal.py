@@ -1,0 +1,56 @@
+"""The person's terminal: colour or not, questions, lines of progress.
+
+Owns: what depends on being a terminal. Must not go here: wording of plans (core.render).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from typing import TextIO
+
+from reconciler.errors import UsageError
+
+
+def colourful(args: Namespace, stream: TextIO) -> bool:
+    """Whether this stream wants colours: a terminal that can, and nobody who said no (NO_COLOR, --no-color)."""
+    if getattr(args, "no_color", False) or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def show(text: str, args: Namespace, stream: TextIO | None = None) -> None:
+    """Print a rendered text, coloured where that is wanted."""
+    from reconciler.core.render.colour import coloured
+
+    stream = stream or sys.stdout
+    stream.write(coloured(text) if colourful(args, stream) else text)
+    stream.flush()
+
+
+def say(line: str) -> None:
+    """A remark beside the output: what programs read from stdout stays clean."""
+    from reconciler.core.render.quantities import clean
+
+    print(clean(line), file=sys.stderr, flush=True)
+
+
+def show_json(value: object) -> None:
+    """The value as indented JSON with sorted keys."""
+    import msgspec
+
+    data = msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=1)
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Ask; only `yes` is a yes. Raises UsageError where there is nobody to ask."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("there is nobody to ask: this is no terminal", hint="say --yes if you mean it")
+    sys.stderr.write(f"{question} Only `yes` is taken for a yes: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
