@@ -56,7 +56,8 @@ class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
     uid: Uid
     incarnation: int
     target: Target
-    until: float
+    seconds: float
+    """From the record's time on."""
 
 
 class Purged(msgspec.Struct, frozen=True, tag="purged"):
@@ -169,8 +170,13 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
     reason: str = ""
 
 
+class Ticked(msgspec.Struct, frozen=True, tag="ticked"):
+    """Nothing happened but time: written when the clock seems to have jumped, so that it can be looked at again."""
+
+
 Entry = (
-    Bound
+    Ticked
+    | Bound
     | Settled
     | Quarantined
     | Purged
@@ -214,6 +220,16 @@ class Binding(msgspec.Struct, frozen=True):
     quarantined_until: float | None = None
 
 
+class Run:
+    """A plan being carried out: the generation it was given, and the latest status of each step that had a result."""
+
+    __slots__ = ("generation", "outcomes")
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.outcomes: dict[str, Status] = {}
+
+
 class Ledger:
     """The folded journal. Mutable only through `fold`; everything else reads.
 
@@ -222,6 +238,8 @@ class Ledger:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.sequence = 0
+        self.last_at = 0.0
+        """When the last record was written: a clock that is before it has jumped."""
         self.bindings: dict[tuple[Ref, Target], Binding] = {}
         self.targets: dict[Ref, dict[Target, None]] = {}
         """Where each ref is bound: an ordered set per ref."""
@@ -232,6 +250,8 @@ class Ledger:
         """Sequence of the last result on each target: a listing must have begun after it to prove absence."""
         self.in_flight: dict[tuple[str, str], Intent] = {}
         """(plan, step): intents without a result. What a crash leaves behind."""
+        self.runs: dict[str, Run] = {}
+        """By plan digest: the run begun last, and older ones that still have intents in flight. What resuming needs."""
         self.applied: Applied | None = None
         self.witnessed: set[Ref] = set()
         self.accepted: set[str] = set()
@@ -252,12 +272,18 @@ class Ledger:
     def fold(self, record: Record) -> None:
         """Take one more record. Records come in the order of their sequence."""
         self.sequence = record.sequence
+        self.last_at = record.at
         entry = record.entry
         if isinstance(entry, Spent):
             self.spent.append((record.at, entry))
+        elif isinstance(entry, Quarantined):
+            self._quarantined(entry, record.at)
         elif isinstance(entry, Result):
             self.written[entry.target] = record.sequence
             self.in_flight.pop((entry.plan, entry.step), None)
+            run = self.runs.get(entry.plan)
+            if run is not None:
+                run.outcomes[entry.step] = entry.status
         else:
             _FOLDS[type(entry)](self, entry)
 
@@ -294,10 +320,10 @@ class Ledger:
             )
         )
 
-    def _quarantined(self, entry: Quarantined) -> None:
+    def _quarantined(self, entry: Quarantined, at: float) -> None:
         old = self.bindings.get((entry.ref, entry.target))
         base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
-        self._put(msgspec.structs.replace(base, quarantined_until=entry.until))
+        self._put(msgspec.structs.replace(base, quarantined_until=at + entry.seconds))
         self.witnessed.discard(entry.ref)
 
     def _purged(self, entry: Purged) -> None:
@@ -328,6 +354,9 @@ class Ledger:
 
     def _applied(self, entry: Applied) -> None:
         self.applied = entry
+        flying = {plan for plan, _ in self.in_flight}
+        self.runs = {plan: run for plan, run in self.runs.items() if plan in flying}
+        self.runs[entry.plan] = Run(entry.generation)
         self.witnessed.update(entry.removed)
         self.witnessed.difference_update(entry.returned)
 
@@ -343,6 +372,9 @@ class Ledger:
     def _held(self, entry: Held) -> None:
         self.held[entry.ref] = entry
 
+    def _ticked(self, entry: Ticked) -> None:
+        pass
+
     def _intent(self, entry: Intent) -> None:
         self.in_flight[entry.plan, entry.step] = entry
 
@@ -350,7 +382,6 @@ class Ledger:
 _FOLDS: dict[type, Any] = {
     Bound: Ledger._bound,
     Settled: Ledger._settled,
-    Quarantined: Ledger._quarantined,
     Purged: Ledger._purged,
     Renamed: Ledger._renamed,
     Forgotten: Ledger._forgotten,
@@ -363,4 +394,5 @@ _FOLDS: dict[type, Any] = {
     Resumed: Ledger._resumed,
     Held: Ledger._held,
     Intent: Ledger._intent,
+    Ticked: Ledger._ticked,
 }

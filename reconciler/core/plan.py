@@ -173,7 +173,8 @@ class Change(msgspec.Struct, frozen=True):
     verdict: Verdict = Verdict.CERTAIN
     verdict_reason: str = ""
     addresses: tuple[Address, ...] = ()
-    recoverable_until: float | None = None
+    recoverable_for: float | None = None
+    """Seconds in quarantine, counted from when the step is done, so that a plan does not depend on the hour."""
     steps: tuple[Step, ...] = ()
 
 

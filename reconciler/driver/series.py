@@ -261,7 +261,7 @@ def _quarantine(series: _Series, uid: str, *, keep_disks: bool = False) -> None:
         Expect("quarantined"),
         uid=uid,
         risk=Risk.DATA_LOSS,
-        args={"until": series.change.recoverable_until, "keepDisks": keep_disks},
+        args={"quarantine": series.change.recoverable_for, "keepDisks": keep_disks},
     )
 
 

@@ -1,0 +1,222 @@
+"""The guard rules: each takes a decision and returns a Hold, or nothing.
+
+Owns: which wanted changes are withheld, the words for it, and what would lift each. One function a rule.
+Must not go here: making changes. Reasons given here are for people; nothing else reads them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.core.classify import Bucket
+from reconciler.core.decide import Decision
+from reconciler.core.desired import Budget, Lineage, Policy
+from reconciler.core.ledger import Ledger, Spent
+from reconciler.core.plan import Action, Cause, Difference, Hold, Manner
+from reconciler.core.refs import Ref, kind_of, node_of, short
+from reconciler.core.world import World
+
+WINDOWS = {"per hour": 3600.0, "per day": 86400.0}
+
+
+class Request(msgspec.Struct, frozen=True):
+    """How a plan was asked for."""
+
+    heal: frozenset[Ref] = frozenset()
+    heal_all: bool = False
+    intent: bool = True
+    """False: only drift is acted on (`follow: off`, or `approve` in the unattended loop)."""
+    only: frozenset[Ref] | None = None
+    """Refs that the plan is limited to; others are left out, not held."""
+
+    def heals(self, ref: Ref) -> bool:
+        return self.heal_all or ref in self.heal
+
+
+def _hold(decision: Decision, rule: str, sentence: str, lifts: str, wanted: Action | None = None) -> Hold:
+    return Hold(decision.ref, rule, sentence, lifts, target=decision.target, wanted=wanted)
+
+
+def paused(decision: Decision, world: World, now: float) -> Hold | None:
+    subjects = [decision.ref, *([f"Node/{node_of(decision.target)}"] if decision.target else [])]
+    for subject in subjects:
+        pause = world.ledger.pauses.get(subject)
+        if pause is not None and pause.until > now:
+            return _hold(decision, "paused", f"paused: {pause.reason}", f"trueup resume {subject}")
+    marks = decision.found.marks if decision.found else None
+    if marks is not None and marks.paused_until is not None and marks.paused_until > now:
+        return _hold(decision, "paused", f"paused: {marks.paused_reason}", f"trueup resume {decision.ref}")
+    return None
+
+
+def kept_by_hand(decision: Decision, world: World) -> Hold | None:
+    """An undo or a restore without a commit: the ref rests until its document changes."""
+    held = world.ledger.held.get(decision.ref)
+    digest = decision.resource.digest if decision.resource else ""
+    if held is None or held.digest != digest:
+        return None
+    return _hold(decision, "kept", held.reason, f"commit what is wanted, or trueup heal {short(decision.ref)}")
+
+
+def older_revision(decision: Decision, lineage: Lineage) -> Hold | None:
+    """Invariant I12: an older revision never undoes a newer one."""
+    if not lineage.older:
+        return None
+    return _hold(
+        decision, "older", "this revision is older than what was applied last", "trueup accept REVISION, to go back"
+    )
+
+
+def unwitnessed(decision: Decision, world: World, lineage: Lineage) -> Hold | None:
+    """Invariant I13: only a removal that the applied range shows is a removal."""
+    if decision.bucket is not Bucket.ORPHANED:
+        return None
+    if lineage.broken is not None:
+        sentence = f"its document is not there, but {lineage.broken}"
+    elif decision.ref in lineage.removed or decision.ref in world.ledger.witnessed:
+        return None
+    else:
+        sentence = "its document is not there, but no commit since the last apply removed it"
+    return _hold(decision, "witness", sentence, "trueup accept REVISION", Action.DESTROY)
+
+
+def protected(decision: Decision, action: Action) -> Hold | None:
+    """Invariant I7: protection outlives the document; lifting takes its own reviewed change first."""
+    marks = decision.found.marks if decision.found else None
+    remembered = (marks is not None and marks.protected) or (
+        decision.binding is not None and decision.binding.protected
+    )
+    if action not in (Action.DESTROY, Action.REPLACE, Action.PURGE) or not remembered:
+        return None
+    return _hold(
+        decision,
+        "protected",
+        "it is protected against deletion",
+        "commit `deletionProtection: false` for it and apply that first",
+        action,
+    )
+
+
+def unclear(decision: Decision) -> Hold | None:
+    """What cannot be acted on because of what was, or could not be, seen (invariants I1, I2)."""
+    ref = short(decision.ref)
+    if decision.bucket is Bucket.CONFLICT:
+        return _hold(
+            decision,
+            "conflict",
+            f"more than one object bears its marks: {decision.detail}",
+            "remove all but one by hand",
+        )
+    if decision.bucket is Bucket.UNKNOWN:
+        return _hold(
+            decision,
+            "unknown",
+            f"it is bound to {decision.target}, of which nothing is known: {decision.detail}",
+            "make the node answer",
+        )
+    if decision.bucket is Bucket.VANISHED:
+        lifts = f"trueup heal {ref} makes a new one; trueup forget {ref} gives it up"
+        sentence = f"it was made on {decision.target} and is gone, without a destroy of ours"
+        return _hold(decision, "vanished", sentence, lifts, Action.CREATE if decision.resource else None)
+    return None
+
+
+def uncovered(decision: Decision, world: World) -> Hold | None:
+    """Invariant I2: no creation while an object of this name may live where nobody has looked."""
+    gaps = world.uncovered()
+    if not gaps:
+        return None
+    return _hold(
+        decision,
+        "coverage",
+        f"{', '.join(gaps[:3])}{' …' if len(gaps) > 3 else ''} has not been listed completely since this ledger began",
+        "make it answer, or trueup forget Node/NAME",
+        Action.CREATE,
+    )
+
+
+def allowed_differences(
+    decision: Decision, policy: Policy, request: Request
+) -> tuple[tuple[Difference, ...], tuple[Hold, ...]]:
+    """The differences that may be made, and the Holds for those that may not."""
+    comparison, resource = decision.comparison, decision.resource
+    if comparison is None or resource is None:
+        return (), ()
+    drift = resource.behaviour.drift or policy.drift
+    heal = drift == "heal" or request.heals(decision.ref)
+    made: list[Difference] = []
+    held: dict[str, list[Difference]] = {}
+    for difference in comparison.differences:
+        rule = _withheld(difference, heal=heal, intent=request.intent, replace=resource.behaviour.replace)
+        if rule == "drift" and drift == "off":
+            continue
+        if rule is None:
+            made.append(difference)
+        else:
+            held.setdefault(rule, []).append(difference)
+    holds = [_difference_hold(decision, rule, tuple(held[rule])) for rule in sorted(held)]
+    if comparison.unknown:
+        path, why = comparison.unknown[0]
+        holds.append(_hold(decision, "unknown", f"{path[1:]} could not be read: {why}", "make it readable"))
+    return tuple(made), tuple(holds)
+
+
+def _withheld(difference: Difference, *, heal: bool, intent: bool, replace: bool) -> str | None:
+    if difference.cause is Cause.DRIFT and not heal:
+        return "drift"
+    if difference.cause is not Cause.DRIFT and not intent:
+        return "follow"
+    if difference.manner is Manner.IMPOSSIBLE:
+        return "impossible"
+    if difference.manner is Manner.MOVE:
+        return "move"
+    if difference.manner is Manner.REPLACE and not replace:
+        return "replace"
+    return None
+
+
+def _difference_hold(decision: Decision, rule: str, differences: tuple[Difference, ...]) -> Hold:
+    ref = short(decision.ref)
+    culprit = decision.found.culprit if decision.found else None
+    by = f" by {culprit}" if culprit else ""
+    words = {
+        "drift": (f"changed on the node{by}", f"to revert it: trueup heal {ref}; to keep it: commit it"),
+        "follow": ("the loop does not follow git here", "trueup apply"),
+        "impossible": ("the node cannot be changed so", "commit a value that it can take"),
+        "move": ("it would have to move", "not possible with this driver"),
+        "replace": ("it takes a new object, the old one goes to quarantine", "`update: {replace: allowed}`"),
+    }
+    sentence, lifts = words[rule]
+    action = Action.REPLACE if rule == "replace" else Action.UPDATE
+    return Hold(decision.ref, rule, sentence, lifts, decision.target, action, differences)
+
+
+def allowance(budget: Budget, window: str, machines: int) -> int | None:
+    """How many a budget allows in a window (`per plan`, `per hour`, `per day`, `per node`): the larger of the count and
+    the share of the machines concerned; None if it is not limited."""
+    name = window.replace(" ", "_")
+    count: int | None = getattr(budget, name)
+    share: float = getattr(budget, f"{name}_share")
+    if count is None and not share:
+        return None
+    return max(count or 0, int(share * machines))
+
+
+def spent_in(ledger: Ledger, budget: str, window: str, now: float) -> int:
+    """How many were spent in the rolling window that ends now."""
+    since = now - WINDOWS[window]
+    return sum(1 for at, entry in ledger.spent if at > since and entry.budget == budget)
+
+
+def over_budget(ledger: Ledger, policy: Policy, spending: Spent, machines: int, now: float) -> str | None:
+    """The executor's own look at the rolling windows, just before an intent that spends: None, or why not."""
+    budget = policy.destroys if spending.budget == "destroys" else policy.restarts
+    for window in WINDOWS:
+        allowed = allowance(budget, window, machines)
+        if allowed is not None and spent_in(ledger, spending.budget, window, now) >= allowed:
+            return f"the budget of {allowed} {spending.budget} {window} is spent"
+    return None
+
+
+def is_machine(ref: Ref) -> bool:
+    return kind_of(ref) == "Machine"
