@@ -1,0 +1,160 @@
+"""Carrying out a plan: a pool of workers over the lanes of its changes. It makes no choices.
+
+Owns: beginning and resuming a run, stopping it, the clock of gates and of overdue steps.
+Must not go here: which step comes next (lanes), the order around one step (worker), whether it should be done (core).
+
+Workers are shielded: a cancellation stops the handing out of steps, and those in hand have a grace to come to their
+end. What is then still in hand is `unconfirmed`; the next observation will tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import anyio
+import msgspec
+
+from reconciler.core.ledger import Applied, Ledger
+from reconciler.core.plan import Plan
+from reconciler.runtime.events import Emit
+from reconciler.runtime.lanes import Lanes
+from reconciler.runtime.summary import GOOD, Summary, summarise
+from reconciler.runtime.worker import Board, Means, Pace, Worker
+
+_TICK = 0.5  # seconds: how late a pause may end, or an overdue step be cut off
+
+
+def beginning(plan: Plan, ledger: Ledger, fence: int) -> Applied | None:
+    """The entry that begins a run of the plan; None where an earlier run is resumed, or nothing would move.
+
+    A plan made before the run that was begun last orders its writes after it, but does not move the lineage back.
+    """
+    last, run = ledger.applied, ledger.runs.get(plan.digest)
+    if run is not None and plan.generation <= run.generation:
+        return None
+    fresh = Applied(
+        plan=plan.digest,
+        generation=max(plan.generation, ledger.generation + 1),
+        fence=fence,
+        revision=plan.commit or f"tree:{plan.tree}",
+        tree=plan.tree,
+        branch=plan.branch,
+        root=plan.root,
+        repository=plan.repository,
+        removed=plan.removed,
+        returned=plan.returned,
+    )
+    if last is None:
+        return fresh
+    if plan.generation <= last.generation:
+        return msgspec.structs.replace(last, plan=plan.digest, generation=fresh.generation, fence=fence, removed=())
+    moves = plan.changes or plan.removed or plan.returned or (last.revision, last.tree) != (fresh.revision, fresh.tree)
+    return fresh if moves else None
+
+
+class Execution:
+    """One plan, or those `changes` of it (ids), carried out once. Carrying out a plan again resumes it: steps that the
+    journal tells of as applied are not repeated, those that it does not know are re-proved by the driver."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        means: Means,
+        *,
+        changes: Collection[str] | None = None,
+        pace: Pace | None = None,
+        emit: Emit | None = None,
+    ) -> None:
+        self.plan = plan
+        self.changes = tuple(change for change in plan.changes if changes is None or change.id in changes)
+        self._means = means
+        self._pace = pace or Pace()
+        self._emit = emit
+        self._board: Board | None = None
+        self._stop: str | None = None
+        self._over = False
+        self._watching = anyio.CancelScope()
+
+    async def run(self) -> Summary:
+        """Raises what the journal raises (then nothing more was begun), and cancellation, once all in hand ended."""
+        start = anyio.current_time()
+        board = self._board = await self._begin()
+        if self._stop is not None:
+            board.stop(self._stop)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch, board)
+            try:
+                async with anyio.create_task_group() as hands:
+                    for worker in board.workers:
+                        hands.start_soon(worker.run)
+            finally:
+                self._over = True
+                self._watching.cancel()
+        if board.error is not None:
+            raise board.error
+        board.lanes.close(board.stopped or "what it waits for waits for it: the plan's order is circular here")
+        board.tell_deferred()
+        return msgspec.structs.replace(
+            summarise(self.plan, self.changes, board.lanes.outcomes),
+            before=len(board.lanes.skipped),
+            refused=tuple(board.refused),
+            stopped=board.stopped,
+            fence_lost=board.fence_lost,
+            seconds=anyio.current_time() - start,
+        )
+
+    def stop(self, reason: str) -> None:
+        """Hand out no more steps and let those in hand finish, for which they have the grace."""
+        self._stop = self._stop or reason
+        if self._board is not None:
+            self._board.stop(reason)
+
+    async def _begin(self) -> Board:
+        plan, ledger = self.plan, self._means.journal.ledger
+        opening = beginning(plan, ledger, self._means.fencing.fence)
+        if opening is not None and not self._means.fencing.lost():
+            await self._means.journal.append([opening])
+        run = ledger.runs.get(plan.digest)
+        known = run.outcomes if run is not None else {}
+        done = {step for step, status in known.items() if status in GOOD}
+        lanes = Lanes(self.changes, done=done, per_target=self._pace.per_target)
+        board = Board(plan, self._means, self._pace, lanes=lanes, emit=self._emit)
+        board.generation = run.generation if run is not None else plan.generation
+        board.tried = frozenset(known) | {step for digest, step in ledger.in_flight if digest == plan.digest}
+        board.workers = [Worker(board) for _ in range(min(self._pace.workers, len(lanes)))]
+        board.tell_deferred()
+        return board
+
+    async def _watch(self, board: Board) -> None:
+        """Ends pauses and overdue steps; notices cancellation, and then stops in order."""
+        with self._watching:
+            try:
+                await self._tick(board)
+            except anyio.get_cancelled_exc_class():
+                if not self._watching.cancel_called:
+                    board.stop("interrupted")
+                    with anyio.CancelScope(shield=True) as self._watching:
+                        if not self._over:
+                            await self._tick(board)
+                raise
+
+    @staticmethod
+    async def _tick(board: Board) -> None:
+        while True:
+            now = anyio.current_time()
+            for barrier in board.lanes.pausing.copy():
+                if barrier.until is None:
+                    barrier.until = now + barrier.gate.pause
+                if barrier.until <= now:
+                    board.lanes.let_through(barrier)
+                    board.tell_deferred()
+                    board.nudge()
+            for worker in board.workers:
+                if worker.step is not None and min(worker.expires, board.latest) <= now:
+                    worker.scope.cancel()
+            await anyio.sleep(_TICK)
+
+
+async def execute(plan: Plan, means: Means, *, pace: Pace | None = None, emit: Emit | None = None) -> Summary:
+    """Carry out a plan whole, from the beginning or from where an earlier run of it ended."""
+    return await Execution(plan, means, pace=pace, emit=emit).run()

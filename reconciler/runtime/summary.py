@@ -1,0 +1,85 @@
+"""What became of a plan, folded from the outcomes of its steps.
+
+Owns: Summary and its exit code. Must not go here: running steps, words for a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from reconciler.core.ledger import Status
+from reconciler.core.plan import Change, Plan
+from reconciler.core.refs import Ref, Target
+from reconciler.driver import Outcome
+
+GOOD: frozenset[Status] = frozenset(("applied", "unchanged"))
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A step that was not applied, and why. Only the first of a change is told: the rest follows from it."""
+
+    step: str
+    ref: Ref
+    target: Target
+    status: Status
+    reason: str
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """`counts` by status over the steps; `before` of the unchanged ones had been applied by an earlier run."""
+
+    plan: str
+    counts: Mapping[Status, int]
+    changes: int
+    """Changes that came to their end."""
+    unfinished: tuple[str, ...] = ()
+    """Ids of the changes that did not."""
+    before: int = 0
+    failures: tuple[Failure, ...] = ()
+    refused: tuple[str, ...] = ()
+    """What a budget refused, in words."""
+    stopped: str | None = None
+    """Why no more steps were handed out, if that is so."""
+    fence_lost: bool = False
+    seconds: float = 0
+
+    @property
+    def whole(self) -> bool:
+        """Everything was applied."""
+        return not self.unfinished and not self.fence_lost
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 nothing could be applied, 3 a budget stood in the way, 5 fence lost, 6 partly applied."""
+        if self.fence_lost:
+            return 5
+        if self.whole:
+            return 0
+        progress = self.changes or any(self.counts.get(status) for status in GOOD)
+        if not progress and any(failure.status == "failed" for failure in self.failures):
+            return 1
+        return 3 if self.refused else 6
+
+
+def summarise(plan: Plan, changes: Iterable[Change], outcomes: Mapping[str, Outcome]) -> Summary:
+    """A pure fold of what became of the steps of these changes; every one of them has an outcome. How the run ended
+    (`stopped`, `seconds`, …) is the executor's to add."""
+    counts: dict[Status, int] = {}
+    unfinished: list[str] = []
+    failures: list[Failure] = []
+    finished = 0
+    for change in changes:
+        first: Failure | None = None
+        for step in change.steps:
+            outcome = outcomes[step.id]
+            counts[outcome.status] = counts.get(outcome.status, 0) + 1
+            if first is None and outcome.status not in GOOD:
+                first = Failure(step.id, step.ref, step.target, outcome.status, outcome.reason)
+        if first is None:
+            finished += 1
+        else:
+            unfinished.append(change.id)
+            failures.append(first)
+    return Summary(plan.digest, counts, finished, unfinished=tuple(unfinished), failures=tuple(failures))

@@ -1,0 +1,294 @@
+"""One pair of hands of an execution: takes a step, journals its intent, calls the driver, keeps the outcome.
+
+Owns: the order of journal and driver around a step, and what the workers of one execution share (Board).
+Must not go here: which step comes next (lanes), when all ends (execute), what a step does (drivers).
+
+A worker keeps the result of a step until it journals its next intent, so that both share one commit; what waited for
+that step goes on only after it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import anyio
+import msgspec
+
+from reconciler.core.ledger import Entry, Intent, Ledger, Result, Spent
+from reconciler.core.plan import Plan, Step
+from reconciler.core.refs import Target
+from reconciler.driver import Driver, Outcome, StepContext
+from reconciler.errors import TrueupError
+from reconciler.ports import Clock, Fencing, Files, Journal, Secrets
+from reconciler.runtime.events import Emit, StepEnded, StepProgress, Stopping, started
+from reconciler.runtime.lanes import Lane, Lanes
+from reconciler.runtime.observe import in_words
+from reconciler.runtime.provide import content, files_for, secret_names, secrets_for
+from reconciler.runtime.summary import GOOD
+
+Allowance = Callable[[tuple[Spent, ...], Ledger, float], str | None]
+"""What the rules say to spending these at a time (unix seconds): None, or why not. Pure."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Bounds: `workers` steps in all and `per_target` of them on one target side by side; seconds that a step may
+    take at least (`deadline`, more if it is expected to take long), and that one in hand has when all stops (`grace`).
+    """
+
+    workers: int = 100
+    per_target: int = 4
+    deadline: float = 120.0
+    grace: float = 30.0
+
+    def seconds(self, step: Step) -> float:
+        """How long a step may take: a good deal more than expected, and longer than it waits for readiness."""
+        within = float(step.args.get("ready", {}).get("within", 0)) if step.verb == "ready" else 0.0
+        return max(self.deadline, 10 * step.seconds, within + 10)
+
+
+class Means(msgspec.Struct, frozen=True):
+    """What an execution works with. `driver` may raise, in words for people."""
+
+    journal: Journal
+    clock: Clock
+    fencing: Fencing
+    driver: Callable[[Target], Driver]
+    secrets: Secrets | None = None
+    files: Files | None = None
+    allowance: Allowance = lambda _spent, _ledger, _now: None
+
+
+class Board:
+    """What the workers of one execution share. `generation` is the run's, `tried` the steps whose intent an earlier
+    run of the plan has journalled already."""
+
+    def __init__(self, plan: Plan, means: Means, pace: Pace, *, lanes: Lanes, emit: Emit | None) -> None:
+        self.plan = plan
+        self.means = means
+        self.pace = pace
+        self.lanes = lanes
+        self.emit = emit
+        self.generation = plan.generation
+        self.tried: frozenset[str] = frozenset()
+        self.workers: list[Worker] = []
+        self.resting: deque[Worker] = deque()
+        self.spending = anyio.Lock()
+        self.refused: list[str] = []
+        self.stopped: str | None = None
+        self.over = False
+        self.latest = float("inf")
+        self.fence_lost = False
+        self.error: TrueupError | None = None
+
+    def stop(self, reason: str) -> None:
+        """Hand out no more steps; those in hand have the grace to finish. Only the first reason is kept."""
+        if self.stopped is not None:
+            return
+        self.stopped = reason
+        self.latest = anyio.current_time() + self.pace.grace
+        if self.emit is not None:
+            in_hand = tuple(worker.step.id for worker in self.workers if worker.step is not None)
+            self.emit(Stopping(reason, in_hand, self.pace.grace))
+        self.nudge()
+
+    def fail(self, error: TrueupError) -> None:
+        """The journal cannot be written: nothing more may begin."""
+        self.error = self.error or error
+        self.stop(error.message)
+
+    def give_way(self) -> bool:
+        """True if another controller has taken over; then all stops."""
+        if self.means.fencing.lost():
+            self.fence_lost = True
+            self.stop("another controller has taken over")
+        return self.stopped is not None
+
+    def tell_deferred(self) -> None:
+        if self.emit is not None:
+            for step in self.lanes.deferred:
+                reason = self.lanes.outcomes[step.id].reason
+                self.emit(StepEnded(step.id, step.ref, step.target, step.verb, "deferred", reason))
+        self.lanes.deferred.clear()
+
+    def nudge(self) -> None:
+        """Wake as many resting workers as there is work for; all of them once nothing can come any more: all
+        stopped, or nobody has a step, none is ready and no pause runs."""
+        idle = len(self.resting) == len(self.workers)
+        if self.stopped is not None or (idle and not self.lanes.turns and not self.lanes.pausing):
+            self.over = True
+        wanted = len(self.resting) if self.over else min(len(self.resting), self.lanes.turns)
+        for _ in range(wanted):
+            self.resting.popleft().wake.set()
+
+
+class Worker:
+    """Takes lanes, one step at a time. `step` and `expires` are set exactly while a driver has the step; only then
+    may `scope` be cancelled."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.step: Step | None = None
+        self.expires = 0.0
+        self.scope = anyio.CancelScope(shield=True)
+        self.wake = anyio.Event()
+        self._lane: Lane | None = None
+        self._outcome: Outcome | None = None
+        self._intended = False
+        self._began = 0.0
+        self._kept: list[Entry] = []
+        self._ended: list[StepEnded] = []
+
+    async def run(self) -> None:
+        """Until nothing can come any more. Shielded: whoever wants it to end stops the board."""
+        more = True
+        while more:
+            with anyio.CancelScope(shield=True) as self.scope:
+                more = await self._work()
+            if self.scope.cancelled_caught:
+                waited = anyio.current_time() - self._began
+                self._outcome = Outcome("unconfirmed", f"cut off: no answer within {waited:.0f} s")
+
+    async def _work(self) -> bool:
+        """Step after step. True: the scope has been cancelled, go on in a fresh one."""
+        board = self.board
+        while not self.scope.cancel_called:
+            if self._outcome is not None:
+                self._record(self._outcome)
+            lane = None if board.stopped is not None else self._lane or board.lanes.next()
+            if lane is not None:
+                self._lane = lane
+                if board.lanes.turns and board.resting:
+                    board.nudge()
+                await self._carry_out(lane.step)
+            elif self._kept or self._ended:
+                await self._journal([])
+            elif not await self._rest():
+                return False
+        return True
+
+    async def _rest(self) -> bool:
+        """Wait for something to do; False when nothing can come any more."""
+        board = self.board
+        self.wake = anyio.Event()
+        board.resting.append(self)
+        board.nudge()
+        await self.wake.wait()
+        return not board.over
+
+    async def _carry_out(self, step: Step) -> None:
+        board = self.board
+        self._began, self._intended = anyio.current_time(), False
+        try:
+            context = await self._context(step)
+            driver = board.means.driver(step.target)
+        except TrueupError as error:
+            self._outcome = Outcome("failed", str(error))
+            return
+        except Exception as error:
+            # Opening a driver is its author's code: what goes wrong there is this step's failure alone.
+            self._outcome = Outcome("failed", in_words(error))
+            return
+        if board.give_way() or not await self._intend(step):
+            return
+        self._intended = True
+        self.expires = min(anyio.current_time() + context.deadline, board.latest)
+        self.step = step
+        if board.emit is not None:
+            board.emit(started(step))
+        try:
+            self._outcome = await driver.apply(step, context)
+        except Exception as error:
+            # Against the contract: nobody can say what happened on the node.
+            self._outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
+        finally:
+            self.step = None
+
+    async def _context(self, step: Step) -> StepContext:
+        """Raises TrueupError if a secret or a file cannot be had."""
+        board, means = self.board, self.board.means
+        names, wanted = secret_names(step), content(step)
+        secrets: Mapping[str, str] = {}
+        files: Mapping[str, str] = {}
+        if names or wanted:
+            await self._journal([])
+            secrets = await secrets_for(names, means.secrets)
+            files = await files_for(wanted, means.files)
+        context = StepContext(
+            fence=means.fencing.fence,
+            generation=board.generation,
+            now=means.clock.now(),
+            deadline=board.pace.seconds(step),
+            secrets=secrets,
+            files=files,
+        )
+        emit = board.emit
+        if emit is None:
+            return context
+
+        def progress(text: str) -> None:
+            emit(StepProgress(step.id, step.ref, step.target, text))
+
+        return msgspec.structs.replace(context, progress=progress)
+
+    async def _intend(self, step: Step) -> bool:
+        """Make the intent durable, if the budgets allow what it spends. False: it was not to be."""
+        board = self.board
+        intent = Intent(board.plan.digest, step.id, step.target, step.ref, step.uid)
+        if not step.on_intent:
+            return await self._journal([intent])
+        again = step.id in board.tried
+        entries = [entry for entry in step.on_intent if not (again and isinstance(entry, Spent))]
+        spent = tuple(entry for entry in entries if isinstance(entry, Spent))
+        if not spent:
+            return await self._journal([intent, *entries])
+        await self._journal([])
+        # One after the other: what one step spends is in the ledger before the next one asks.
+        async with board.spending:
+            refusal = board.means.allowance(spent, board.means.journal.ledger, board.means.clock.now())
+            if refusal is None:
+                return board.stopped is None and await self._journal([intent, *entries])
+        board.refused.append(refusal)
+        self._outcome = Outcome("deferred", refusal)
+        return False
+
+    def _record(self, outcome: Outcome) -> None:
+        """A step has ended. Its result waits for the next commit of this worker."""
+        board, lane = self.board, self._lane
+        assert lane is not None
+        self._outcome, step = None, lane.step
+        if self._intended:
+            plan = board.plan.digest
+            self._kept.append(Result(plan, step.id, step.target, step.ref, outcome.status, outcome.reason))
+        if outcome.status in GOOD:
+            self._kept.extend(step.on_applied)
+        seconds = anyio.current_time() - self._began
+        self._ended.append(
+            StepEnded(step.id, step.ref, step.target, step.verb, outcome.status, outcome.reason, seconds)
+        )
+        if not board.lanes.finish(lane, outcome):
+            self._lane = None
+        if board.resting and board.lanes.turns:
+            board.nudge()
+
+    async def _journal(self, entries: list[Entry]) -> bool:
+        """Make durable what is kept and these; then tell of the steps that ended and let go on what waited for them."""
+        board = self.board
+        if self._kept or entries:
+            try:
+                await board.means.journal.append([*self._kept, *entries])
+            except TrueupError as error:
+                self._kept, self._ended = [], []
+                board.fail(error)
+                return False
+        self._kept, ended = [], self._ended
+        self._ended = []
+        for event in ended:
+            board.lanes.release(event.step)
+            if board.emit is not None:
+                board.emit(event)
+        if ended:
+            board.tell_deferred()
+            if board.resting:
+                board.nudge()
+        return True
