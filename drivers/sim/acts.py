@@ -181,7 +181,7 @@ def quarantine(act: Act) -> None:
     """Put it aside, whole, until a time: nothing is lost yet."""
     _must_be(act, "stopped")
     _unprotected(act)
-    act.keep(act.fields, lifecycle="quarantined", marks=act.written(quarantined_until=float(act.arg("until"))))
+    act.keep(act.fields, lifecycle="quarantined", marks=act.written(quarantined_until=act.context.now + float(act.arg("quarantine"))))
 
 
 def restore(act: Act) -> None:

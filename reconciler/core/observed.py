@@ -27,7 +27,7 @@ class Marks(msgspec.Struct, frozen=True):
     generation: int
     fence: int
     revision: str
-    """Git commit whose intent was applied last (or `tree:<id>`)."""
+    """`tree:<id>` of the git tree whose intent was applied last: the same content is the same, whatever its commit."""
     applied: str
     """Digest of the normalised fields that were applied last."""
     protected: bool = False

@@ -195,7 +195,7 @@ def marks_of(work: Work, world: World) -> Marks:
         incarnation=work.incarnation,
         generation=world.ledger.generation + 1,
         fence=0,
-        revision=revision.commit or f"tree:{revision.tree}",
+        revision=f"tree:{revision.tree}",
         applied=work.applied if work.resource is not None else (old.applied if old else ""),
         protected=work.resource.protected if work.resource is not None else False,
         quarantined_until=old.quarantined_until if old and work.action is Action.PURGE else None,
@@ -208,14 +208,13 @@ def grown(work: Work) -> Demand:
     """What the change takes of its target beyond what the machine has now (never negative)."""
     if work.resource is None:
         return Demand()
+    wants = work.resource.demand
     if work.found is None or work.action is Action.RESTORE:
-        return work.resource.demand
-    now = work.found.fields
+        return wants
+    has = work.found.fields
 
     def more(name: str) -> int:
-        have = now.get(name)
-        return (
-            max(0, getattr(work.resource.demand, name) - (have if isinstance(have, int) else 0)) if work.resource else 0
-        )
+        have = has.get(name)
+        return max(0, getattr(wants, name) - (have if isinstance(have, int) else 0))
 
     return Demand(more("memory"), more("cpu"), more("disk"))

@@ -1,0 +1,160 @@
+"""The order of a plan: what must come before what, batches, and cycles.
+
+Owns: edges between changes (dependencies, deletes reversed, what one frees and another takes) and gates of groups.
+Must not go here: the order of steps within a change (shapes), how many run side by side (runtime).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from reconciler.core.plan import Action, Gate
+from reconciler.core.refs import Ref, Target, kind_of
+from reconciler.core.work import Work
+from reconciler.core.world import PER_TARGET
+
+_REMOVALS = (Action.DESTROY, Action.PURGE, Action.FORGET)
+
+
+def natural(ref: str) -> tuple[object, ...]:
+    """Sort key in which web-2 comes before web-10."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", ref))
+
+
+def rank(work: Work) -> tuple[int, str, str]:
+    """Canonical order: claims, images and networks, machines, then removals in reverse."""
+    removed = work.action in _REMOVALS
+    kind = kind_of(work.ref)
+    level = {"Node": 0, "Image": 1, "Network": 2}.get(kind, 3)
+    return (9 - level if removed else level, work.ref, work.target)
+
+
+def edges(works: Iterable[Work], claims: Mapping[Target, str]) -> dict[str, set[str]]:
+    """Change id to the ids that must have been applied first. `claims`: target to the id of the change claiming it."""
+    works = list(works)
+    by_place = {(work.ref, work.target): work for work in works}
+    needs: dict[str, set[str]] = {work.id: set() for work in works}
+    for work in works:
+        claim = claims.get(work.target)
+        if claim is not None and work.id != claim:
+            needs[work.id].add(claim)
+        if kind_of(work.ref) in PER_TARGET and work.action not in _REMOVALS:
+            needs[work.id].update(_origins(work, by_place))
+        for reference in work.resource.references if work.resource else ():
+            other = by_place.get((reference, work.target))
+            if other is not None and other.action not in _REMOVALS and other is not work:
+                needs[work.id].add(other.id)
+    _removals_last(works, needs)
+    _freed_first(works, needs)
+    _moved_addresses(works, needs)
+    return needs
+
+
+def _origins(work: Work, by_place: Mapping[tuple[Ref, Target], Work]) -> set[str]:
+    references = work.resource.references if work.resource else ()
+    return {by_place[ref, work.target].id for ref in references if (ref, work.target) in by_place}
+
+
+def _removals_last(works: list[Work], needs: dict[str, set[str]]) -> None:
+    """A network or an image goes after every change of a machine on that target: one of them may still use it."""
+    machines: dict[Target, list[str]] = {}
+    for work in works:
+        if kind_of(work.ref) not in (*PER_TARGET, "Node"):
+            machines.setdefault(work.target, []).append(work.id)
+    for work in works:
+        if work.action in _REMOVALS and kind_of(work.ref) in PER_TARGET:
+            needs[work.id].update(machines.get(work.target, ()))
+
+
+def _freed_first(works: list[Work], needs: dict[str, set[str]]) -> None:
+    """What fits only into room that others give back waits for all of them on its target."""
+    givers: dict[Target, list[str]] = {}
+    for work in works:
+        if kind_of(work.ref) == "Machine" and gives_back(work):
+            givers.setdefault(work.target, []).append(work.id)
+    for work in works:
+        if work.waits_for_room:
+            needs[work.id].update(other for other in givers.get(work.target, ()) if other != work.id)
+
+
+def gives_back(work: Work) -> bool:
+    """Whether the change leaves its target with more room."""
+    if work.action in _REMOVALS:
+        return True
+    shrinks = [
+        difference
+        for difference in work.differences
+        if difference.path in ("/memory", "/cpu", "/disk")
+        and isinstance(difference.before, int)
+        and isinstance(difference.after, int)
+        and difference.after < difference.before
+    ]
+    return bool(shrinks)
+
+
+def _moved_addresses(works: list[Work], needs: dict[str, set[str]]) -> None:
+    """An address that one machine gives up and another takes in the same plan."""
+    given: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, str], str] = {}
+    for work in works:
+        before = _addresses(work.found.fields if work.found else {})
+        after = _addresses(work.after or {}) if work.action not in _REMOVALS else set()
+        given.update({address: work.id for address in before - after})
+        taken.update({address: work.id for address in after - before})
+    for address, taker in taken.items():
+        giver = given.get(address)
+        if giver is not None and giver != taker:
+            needs[taker].add(giver)
+
+
+def _addresses(fields: Mapping[str, object]) -> set[tuple[str, str]]:
+    nics = fields.get("nics")
+    if not isinstance(nics, Mapping):
+        return set()
+    return {(name, str(nic["ip"])) for name, nic in nics.items() if isinstance(nic, Mapping) and nic.get("ip")}
+
+
+def cycle(needs: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """The ids of one cycle, in order; empty if there is none."""
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return tuple(sorted(set(error.args[1])))
+    return ()
+
+
+def gates(works: Iterable[Work], last_steps: Mapping[str, str]) -> dict[str, tuple[Gate, ...]]:
+    """Change id to its gates. A group's updates go canary first, then batch by batch, each when the one before has
+    ended well. What an earlier attempt left unfinished goes first, so that a canary that never answered stops all."""
+    groups: dict[str, list[Work]] = {}
+    for work in works:
+        update = work.resource.behaviour.update if work.resource else None
+        if update is not None and work.action in (Action.UPDATE, Action.REPLACE) and work.id in last_steps:
+            groups.setdefault(update.group, []).append(work)
+    found: dict[str, tuple[Gate, ...]] = {}
+    for members in groups.values():
+        members.sort(key=lambda work: (bool(work.differences), natural(work.ref)))
+        found.update(_group_gates(members, last_steps))
+    return found
+
+
+def _group_gates(members: list[Work], last_steps: Mapping[str, str]) -> dict[str, tuple[Gate, ...]]:
+    update = members[0].resource.behaviour.update if members[0].resource else None
+    assert update is not None, "only members of a group are batched"
+    sizes = [update.canary] if update.canary else []
+    batches: list[list[Work]] = []
+    rest = members
+    while rest:
+        size = sizes.pop(0) if sizes else max(1, update.batch)
+        batches.append(rest[:size])
+        rest = rest[size:]
+    found: dict[str, tuple[Gate, ...]] = {}
+    for index in range(1, len(batches)):
+        # With a tolerance all earlier batches count together; without one the last suffices: it waited for the others.
+        before = batches[:index] if update.max_failures else batches[index - 1 : index]
+        steps = tuple(last_steps[work.id] for batch in before for work in batch)
+        gate = Gate(steps, update.max_failures, update.pause)
+        found.update({work.id: (gate,) for work in batches[index]})
+    return found
