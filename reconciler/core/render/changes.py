@@ -235,10 +235,10 @@ def _course(change: Change, view: View) -> list[str]:
     if not change.steps or not (told or view.expand):
         return []
     words = [step.summary for step in change.steps]
-    if change.recoverable_until and change.action is Action.DESTROY:
-        words[-1] += f" until {quantities.moment(change.recoverable_until)}; the purge is a plan of its own"
+    if change.recoverable_for and change.action is Action.DESTROY:
+        words[-1] += f" for {quantities.duration(change.recoverable_for)}; the purge is a plan of its own"
     lines = wrapped(words, INDENT, " → ", more=INDENT + "  ")
-    if change.action is Action.DESTROY and change.addresses and change.recoverable_until:
+    if change.action is Action.DESTROY and change.addresses and change.recoverable_for:
         held = [address.ip for address in change.addresses]
         stay = "stays" if len(held) == 1 else "stay"
         lines.append(
@@ -248,9 +248,9 @@ def _course(change: Change, view: View) -> list[str]:
 
 
 def _undo(change: Change) -> list[str]:
-    if change.recoverable_until and change.action is Action.DESTROY:
+    if change.recoverable_for and change.action is Action.DESTROY:
         back = "git revert brings the same machine back with its data"
-        return [f"{INDENT}undo: exact until {quantities.moment(change.recoverable_until)} ({back})"]
+        return [f"{INDENT}undo: exact for {quantities.duration(change.recoverable_for)} ({back})"]
     if change.undo is Undo.EXACT:
         return [f"{INDENT}undo: exact, one more restart"] if change.risk is Risk.RESTART else []
     return [f"{INDENT}undo: {change.undo}"]

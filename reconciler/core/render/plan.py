@@ -29,7 +29,7 @@ _STALE = 120
 def plan_text(plan: Plan, view: View | None = None) -> str:
     """The plan for people, worst first. Equal plans and views give equal text."""
     view = view or View()
-    lines = [*_problems(plan, view), *_head(plan, view), ""]
+    lines = [*problem_lines(plan, view), *_head(plan, view), ""]
     for risk, title in _SECTIONS.items():
         changes = sorted((c for c in plan.changes if c.risk is risk), key=lambda c: (kind_of(c.ref), natural(c.ref)))
         if changes:
@@ -44,8 +44,8 @@ def plan_text(plan: Plan, view: View | None = None) -> str:
     return finished(lines)
 
 
-def _problems(plan: Plan, view: View) -> list[str]:
-    """What could not be seen comes before everything else."""
+def problem_lines(plan: Plan, view: View) -> list[str]:
+    """What could not be seen comes before everything else. Empty if all was seen."""
     if plan.complete:
         return []
     count = counted(len(plan.problems), "problem")
@@ -83,12 +83,10 @@ def _worst(worst: Risk, plan: Plan) -> str:
     if worst is not Risk.DATA_LOSS:
         return _SECTIONS[worst].lower()
     losses = [change for change in plan.changes if change.risk is worst]
-    if not all(change.recoverable_until for change in losses):
+    if not all(change.recoverable_for for change in losses):
         return "DATA LOSS"
-    until = min(change.recoverable_until or 0 for change in losses)
-    if plan.observed_at:
-        return f"DATA LOSS, recoverable for {quantities.duration(until - plan.observed_at)}"
-    return f"DATA LOSS, recoverable until {quantities.moment(until)}"
+    seconds = min(change.recoverable_for or 0 for change in losses)
+    return f"DATA LOSS, recoverable for {quantities.duration(seconds)}"
 
 
 def _headroom(rooms: Sequence[Headroom], view: View) -> list[str]:
@@ -129,11 +127,11 @@ def _holds(holds: Sequence[Hold], view: View) -> list[str]:
         return []
     lines = [f"Held {len(holds)}"]
     for group in fold_holds(holds, expand=view.expand):
-        lines += _hold(group)
+        lines += hold_block(group)
     return [*lines, ""]
 
 
-def _hold(group: Sequence[Hold]) -> list[str]:
+def hold_block(group: Sequence[Hold]) -> list[str]:
     head = group[0]
     where = listed(hold.target for hold in group if hold.target)
     if len(group) == 1:
@@ -142,7 +140,7 @@ def _hold(group: Sequence[Hold]) -> list[str]:
         subject = f"{kind_of(head.ref)} {compressed((short(hold.ref) for hold in group), 8)}"
     lines = [pair(f"  ! {subject}: {head.sentence}", where if where != short(head.ref) else "")]
     lines += [f"{INDENT}{line}" for line in _held_differences(group)]
-    lines.append(f"{INDENT}rule: {head.rule}." + (f" {_capital(head.lifts)}" if head.lifts else ""))
+    lines.append(f"{INDENT}rule {head.rule}" + (f" · {head.lifts}" if head.lifts else ""))
     return lines
 
 
@@ -154,10 +152,6 @@ def _held_differences(group: Sequence[Hold]) -> list[str]:
         before, after = quantities.difference(found.path, found.before, found.after)
         lines.append(f"{quantities.field_name(found.path)} is {before}, git says {after}")
     return lines
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 def summary(plan: Plan) -> str:
@@ -197,7 +191,7 @@ def _updates(changes: Sequence[Change]) -> str:
 
 def _destroys(changes: Sequence[Change]) -> str:
     machines = [change for change in changes if change.risk is Risk.DATA_LOSS]
-    recoverable = machines and all(change.recoverable_until for change in machines)
+    recoverable = machines and all(change.recoverable_for for change in machines)
     return f"{len(changes)} to destroy" + (" (recoverable)" if recoverable else "")
 
 

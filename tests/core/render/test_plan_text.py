@@ -105,7 +105,7 @@ def destroyed_ci() -> Change:
         risk=Risk.DATA_LOSS,
         before={"state": "running"},
         reason=Reason("removed", "its document was removed in 9f2c41d"),
-        recoverable_until=AT + 7 * 86400,
+        recoverable_for=7 * 86400,
         addresses=(Address(Ref("Network/admin"), "10.10.0.101", "02:00:00:00:00:01"),),
         steps=(
             step(name, 1, "stop", seconds=2),
@@ -143,9 +143,9 @@ def held_web() -> Hold:
     found = Difference("/cpu", 2000, 1000, Cause.DRIFT, Manner.LIVE)
     return Hold(
         "Machine/acme/web-3",
-        "drift: report",
+        "drift",
         "changed on the node by alice",
-        "to keep it: trueup adopt acme/web-3. To revert it: trueup heal acme/web-3",
+        "to revert it: trueup heal acme/web-3; to keep it: commit it",
         target="inc/b",
         differences=(found,),
     )

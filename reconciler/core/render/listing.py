@@ -1,0 +1,109 @@
+"""Tables of things, wanted and there, side by side.
+
+Owns: which columns a kind has. Must not go here: gathering rows (cli).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from reconciler.core.observed import Report
+from reconciler.core.refs import short
+from reconciler.core.render import quantities
+from reconciler.core.render.fold import natural
+from reconciler.core.render.lines import finished, table
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One thing in one place. `fields` are as observed, or as wanted where nothing is there."""
+
+    ref: str
+    target: str
+    state: str
+    """`live`, `missing`, `quarantined`, `unknown`, `differs`, `unmanaged` …"""
+    fields: Mapping[str, Any] = {}
+    uid: str = ""
+
+
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "Machine": ("memory", "cpu", "disk", "state"),
+    "Network": ("vlan", "subnet", "gateway", "nat"),
+    "Image": ("type", "os", "digest"),
+    "Package": ("memory", "swap", "cpu", "disk"),
+    "Tenant": (),
+}
+
+
+def listing_text(kind: str, rows: Sequence[Row]) -> str:
+    """A table of one kind, in natural order of names."""
+    if not rows:
+        return finished([f"There is no {kind}."])
+    columns = _COLUMNS.get(kind, ())
+    header = ["NAME", *(["ADDRESS"] if kind == "Machine" else []), *(name.upper() for name in columns), "NODE", "IS"]
+    body = [
+        [
+            short(row.ref) if row.ref.startswith(kind + "/") else row.ref,
+            *([_addresses(row)] if kind == "Machine" else []),
+            *(_cell(name, row.fields) for name in columns),
+            row.target or "-",
+            row.state,
+        ]
+        for row in sorted(rows, key=lambda row: (natural(row.ref), row.target))
+    ]
+    return finished(quantities.clean(line) for line in table(header, body))
+
+
+def _cell(name: str, fields: Mapping[str, Any]) -> str:
+    return quantities.value(f"/{name}", fields[name]) if fields.get(name) is not None else "-"
+
+
+def _addresses(row: Row) -> str:
+    nics = row.fields.get("nics") or {}
+    found = sorted(nics.values(), key=lambda nic: not nic.get("primary"))
+    return ",".join(str(nic.get("ip", "?")).partition("/")[0] for nic in found) or "-"
+
+
+class NodeRow(msgspec.Struct, frozen=True):
+    """A target: what it says of itself, and what we say of it."""
+
+    report: Report
+    driver: str
+    state: str
+    """`claimed`, `not claimed yet`, or the problem in words."""
+    cordon: str = ""
+    free: tuple[int | None, int | None, int | None] = (None, None, None)
+    """Bytes of memory, thousandths of a core, bytes of disk that may still be promised."""
+
+
+def nodes_text(rows: Sequence[NodeRow]) -> str:
+    """A table of the targets, then what each can do."""
+    if not rows:
+        return finished(["There is no Node."])
+    header = ["NODE", "DRIVER", "MEMORY FREE", "CPU FREE", "DISK FREE", "MACHINES", "IS"]
+    body = [
+        [
+            row.report.target,
+            row.driver,
+            _of(row.free[0], row.report.capacity.memory, quantities.size),
+            _of(row.free[1], row.report.capacity.cpu, quantities.cores),
+            _of(row.free[2], row.report.capacity.disk, quantities.size),
+            str(sum(found.kind == "Machine" for found in row.report.objects)),
+            row.state + (f" (cordoned: {row.cordon})" if row.cordon else ""),
+        ]
+        for row in rows
+    ]
+    lines = [quantities.clean(line) for line in table(header, body)]
+    for row in rows:
+        if row.report.facts:
+            lines += ["", f"{row.report.target}:"]
+            lines += [f"  {key}: {quantities.value('/' + key, item)}" for key, item in sorted(row.report.facts.items())]
+    return finished(lines)
+
+
+def _of(free: int | None, whole: int | None, spell: Any) -> str:
+    if whole is None:
+        return "-"
+    return f"{spell(max(free, 0))} of {spell(whole)}" if free is not None else spell(whole)
