@@ -20,8 +20,10 @@ WINDOWS = {"per hour": 3600.0, "per day": 86400.0}
 
 
 class Request(msgspec.Struct, frozen=True):
-    """How a plan was asked for."""
+    """How a plan was asked for: `now` in unix seconds, the lineage that witnesses removals, and what is wished."""
 
+    now: float
+    lineage: Lineage = Lineage()
     heal: frozenset[Ref] = frozenset()
     heal_all: bool = False
     intent: bool = True

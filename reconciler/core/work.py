@@ -15,10 +15,10 @@ from reconciler.core import rules
 from reconciler.core.classify import Bucket
 from reconciler.core.compare import overlay, whole_cause
 from reconciler.core.decide import Decision
-from reconciler.core.desired import Demand, Lineage, Resource
+from reconciler.core.desired import Demand, Resource
 from reconciler.core.ledger import Address
 from reconciler.core.observed import Marks, Object
-from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Reason
+from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Reason, rest_digest
 from reconciler.core.refs import Ref, Target, Uid, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.shape import NativeContext
@@ -71,9 +71,7 @@ def action_of(decision: Decision, differences: tuple[Difference, ...]) -> Action
     return _ACTIONS.get(decision.bucket)
 
 
-def holds_on(
-    decision: Decision, action: Action | None, world: World, lineage: Lineage, request: Request, now: float
-) -> Hold | None:
+def holds_on(decision: Decision, action: Action | None, world: World, request: Request) -> Hold | None:
     """The first rule that withholds the whole decision. The order is that of certainty, then of people's wishes."""
     unclear = rules.unclear(decision)
     if unclear is not None and not (decision.bucket is Bucket.VANISHED and request.heals(decision.ref)):
@@ -82,14 +80,14 @@ def holds_on(
         return None
     creating = action is Action.CREATE and rules.is_machine(decision.ref)
     found = (
-        rules.paused(decision, world, now)
+        rules.paused(decision, world, request.now)
         or rules.kept_by_hand(decision, world)
-        or rules.older_revision(decision, lineage)
-        or rules.unwitnessed(decision, world, lineage)
+        or rules.older_revision(decision, request.lineage)
+        or rules.unwitnessed(decision, world, request.lineage)
         or rules.protected(decision, action)
         or (rules.uncovered(decision, world) if creating else None)
         or _in_use(decision, action, world)
-        or _clock(decision, action, world, now)
+        or _clock(decision, action, world, request.now)
     )
     if found is None and not request.intent and _is_intent(decision, action):
         return Hold(
@@ -175,6 +173,17 @@ def _reason(decision: Decision, differences: tuple[Difference, ...], action: Act
     return Reason("both", "git was changed, and so was the node")
 
 
+def made_new(work: Work, decision: Decision, addresses: tuple[Address, ...], world: World) -> Work:
+    """Fill in what is desired of something that is made new, or comes back."""
+    resource = decision.resource
+    assert resource is not None, "only what is wanted is made"
+    context = world.context(resource, work.target, addresses)
+    work.resource, work.context, work.addresses = resource, context, addresses
+    work.wanted = work.after = world.shape_of(work.target).native(resource, context)
+    work.applied = rest_digest(resource.ref, work.wanted, protected=resource.protected)
+    return work
+
+
 REASONS = {
     Action.CREATE: Reason("new", "its document is new"),
     Action.RESTORE: Reason("back", "its document is back; the same thing returns from quarantine with its data"),
@@ -215,6 +224,6 @@ def grown(work: Work) -> Demand:
 
     def more(name: str) -> int:
         have = has.get(name)
-        return max(0, getattr(wants, name) - (have if isinstance(have, int) else 0))
+        return max(0, int(getattr(wants, name)) - (have if isinstance(have, int) else 0))
 
     return Demand(more("memory"), more("cpu"), more("disk"))

@@ -17,7 +17,7 @@ from reconciler.core.addresses import Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
 from reconciler.core.desired import Demand, Desired, NodeWant, Resource
-from reconciler.core.ledger import Binding, Ledger, Record
+from reconciler.core.ledger import Address, Binding, Ledger, Record
 from reconciler.core.observed import Object, Report
 from reconciler.core.placement import PLENTY, Room, Rooms
 from reconciler.core.refs import Ref, Target, kind_of
@@ -50,6 +50,11 @@ class World:
         self.targets: dict[Target, NodeWant] = {}
         self.reports: dict[Target, Report] = {}
         self.standings: dict[Target, Standing] = {}
+        self.troubled: dict[Target, str] = {}
+        """Declared targets that could not be read whole, and why."""
+        self.unclaimed: set[Target] = set()
+        self.foreign: dict[Target, int] = {}
+        """How many objects on each target are not ours."""
         self.things: dict[Ref, dict[tuple[Target, str], Object]] = {}
         self.users: dict[Ref, dict[Ref, None]] = {}
         """Machines by the network or image that they refer to."""
@@ -100,6 +105,7 @@ class World:
         self.dirty.update(self.waiting)
         if old is not None and old.digest == report.digest and was == now:
             return
+        self.foreign[report.target] = self._foreign(report)
         before = self._trusted(old, was)
         after = self._trusted(report, now)
         for key in before.keys() | after.keys():
@@ -183,9 +189,10 @@ class World:
             if target not in self.ledger.covered and self.unreadable(target) is not None
         )
 
-    def context(self, resource: Resource, target: Target, addresses: tuple[object, ...] = ()) -> NativeContext:
+    def context(self, resource: Resource, target: Target, addresses: tuple[Address | None, ...] = ()) -> NativeContext:
         references = {ref: found for ref in resource.references if (found := self.resource(ref)) is not None}
-        return NativeContext(self.targets[target], target, addresses, references)  # type: ignore[arg-type]
+        whole = tuple(address for address in addresses if address is not None)
+        return NativeContext(self.targets[target], target, whole, references)
 
     # -- keeping the indexes ---------------------------------------------------------------------------------------
 
@@ -300,6 +307,7 @@ class World:
         self.targets = declared_targets(desired)
         for target in {*self.targets, *self.reports}:
             self._judge(target)
+        self.foreign = {target: self._foreign(report) for target, report in self.reports.items()}
         self._stale_rooms.clear()
         self.rooms = Rooms(self._room(target) for target in sorted(self.targets))
         for facts in self.facts.values():
@@ -308,12 +316,21 @@ class World:
         self.dirty.update(ref for ref in self.things)
 
     def _judge(self, target: Target) -> None:
+        """Keep what is thought of a target, and the short lists that a plan looks at, up to date."""
         datacenter = self.desired.datacenter_id if self.desired else ""
-        node = self.targets.get(target)
+        node, report = self.targets.get(target), self.reports.get(target)
         if node is not None and node.driver not in self.shapes:
-            self.standings[target] = Standing(problem=f"its driver {node.driver} is not installed here")
-            return
-        self.standings[target] = standing(target, self.reports.get(target), self.ledger.claims, datacenter)
+            state = Standing(problem=f"its driver {node.driver} is not installed here")
+        else:
+            state = standing(target, report, self.ledger.claims, datacenter)
+        self.standings[target] = state
+        why = state.problem or state.partial
+        if node is not None and why is not None:
+            self.troubled[target] = why
+        else:
+            self.troubled.pop(target, None)
+        claimable = node is not None and state.unclaimed and state.problem is None
+        (self.unclaimed.add if claimable else self.unclaimed.discard)(target)
 
     def _trusted(self, report: Report | None, state: Standing | None) -> dict[str, Object]:
         """Objects of ours on a target whose word counts, by native identity."""
@@ -325,6 +342,10 @@ class World:
             for found in report.objects
             if found.marks is not None and found.marks.datacenter == mine
         }
+
+    def _foreign(self, report: Report) -> int:
+        mine = self.desired.datacenter_id if self.desired else ""
+        return sum(1 for found in report.objects if found.marks is None or found.marks.datacenter != mine)
 
     def _place_thing(self, target: Target, key: str, old: Object | None, new: Object | None) -> None:
         for found in (old, new):

@@ -1,0 +1,179 @@
+"""From works to changes: steps from the shape, ids, needs, gates, journal entries; and the proof.
+
+Owns: everything that is stitched onto a shape's series, and the prediction that the next plan is empty.
+Must not go here: what is to be done (planner), in which order changes come (order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.core import work as works_module
+from reconciler.core.compare import compare
+from reconciler.core.desired import Demand
+from reconciler.core.ledger import Bound, Claimed, Entry, Forgotten, Purged, Quarantined, Renamed, Settled, Spent
+from reconciler.core.observed import Marks, Object
+from reconciler.core.plan import Action, Change, Gate, Risk, Step, Undo
+from reconciler.core.refs import kind_of
+from reconciler.core.shape import Draft
+from reconciler.core.values import replaced
+from reconciler.core.work import Work
+from reconciler.core.world import World
+
+_RISKS = tuple(Risk)
+_UNDOS = (Undo.EXACT, Undo.LOSSY, Undo.IMPOSSIBLE)
+
+
+def make_change(work: Work, world: World) -> Change:
+    """The change with its steps, in series; needs and gates across changes come later."""
+    policy = world.desired.policy if world.desired else None
+    recoverable = kind_of(work.ref) == "Machine" and work.action in (Action.DESTROY, Action.REPLACE)
+    bare = Change(
+        work.id,
+        work.ref,
+        work.uid,
+        work.target,
+        work.action,
+        work.reason,
+        before=work.found.fields if work.found else None,
+        after=work.after,
+        differences=work.differences,
+        addresses=work.addresses,
+        recoverable_for=float(policy.quarantine) if policy and recoverable else None,
+    )
+    draft = Draft(bare, work.found, work.resource, work.context, works_module.marks_of(work, world))
+    series = world.shape_of(work.target).steps(draft)
+    steps = _journalled(_linked(bare.id, series), work, world, bare)
+    risk = min((step.risk for step in steps), key=_RISKS.index, default=Risk.NONE)
+    undo = max((step.undo for step in steps), key=_UNDOS.index, default=Undo.EXACT)
+    return msgspec.structs.replace(bare, steps=steps, risk=risk, undo=undo)
+
+
+def _linked(change: str, series: tuple[Step, ...]) -> tuple[Step, ...]:
+    linked: list[Step] = []
+    for step in series:
+        needs = (linked[-1].id,) if linked else ()
+        linked.append(msgspec.structs.replace(step, id=f"{change}:{step.id}", needs=needs))
+    return tuple(linked)
+
+
+def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Change) -> tuple[Step, ...]:
+    """The ledger's entries ride on the steps, so that the executor makes no choices."""
+    if not steps:
+        return steps
+    result = []
+    last = len(steps) - 1
+    for index, step in enumerate(steps):
+        before: list[Entry] = list(_bound(work, world)) if index == 0 else []
+        after: list[Entry] = []
+        if step.verb == "quarantine":
+            old = work.found.marks if work.found and work.found.marks else None
+            incarnation = old.incarnation if old else work.incarnation
+            before.append(Spent("destroys", work.ref, work.target))
+            seconds = change.recoverable_for or 0.0
+            after.append(Quarantined(work.ref, step.uid, incarnation, work.target, seconds))
+        if step.verb == "stop" and step.risk is Risk.RESTART and work.action is not Action.DESTROY:
+            before.append(Spent("restarts", work.ref, work.target))
+        if step.verb == "create" and work.action is Action.REPLACE:
+            before.extend(_bind(work))
+        if index == last:
+            after.extend(_settled(work, world))
+        result.append(msgspec.structs.replace(step, on_intent=tuple(before), on_applied=tuple(after)))
+    return tuple(result)
+
+
+def _bind(work: Work) -> tuple[Entry, ...]:
+    demand = work.resource.demand if work.resource else Demand()
+    sizes = (demand.memory, demand.cpu, demand.disk)
+    return (Bound(work.ref, work.uid, work.incarnation, work.target, work.addresses, sizes),)
+
+
+def _bound(work: Work, world: World) -> tuple[Entry, ...]:
+    """Place, addresses and room are taken with the first intent of whatever is made, grows or was lost from memory."""
+    if work.resource is None or kind_of(work.ref) == "Node" or work.action is Action.REPLACE:
+        return ()
+    known = world.ledger.bindings.get((work.former or work.ref, work.target))
+    wanted = _bind(msgspec.structs.replace(work, ref=work.former or work.ref))
+    entry = wanted[0]
+    if (
+        isinstance(entry, Bound)
+        and known is not None
+        and (known.uid, known.addresses, known.demand) == (entry.uid, entry.addresses, entry.demand)
+    ):
+        return ()
+    return wanted
+
+
+def _settled(work: Work, world: World) -> tuple[Entry, ...]:
+    if kind_of(work.ref) == "Node":
+        return (Claimed(work.target, str((work.after or {}).get("identity"))),)
+    if work.action is Action.PURGE or (work.action is Action.DESTROY and kind_of(work.ref) != "Machine"):
+        return (Purged(work.ref, work.uid, work.target),)
+    if work.action is Action.FORGET:
+        return (Forgotten(work.ref, work.uid, work.target),)
+    if work.resource is None or work.wanted is None or world.desired is None:
+        return ()
+    revision = f"tree:{world.desired.revision.tree}"
+    renamed = (Renamed(work.uid, work.former, work.ref),) if work.former is not None else ()
+    settled = Settled(work.ref, work.uid, work.target, work.wanted, revision, protected=work.resource.protected)
+    return (*renamed, settled)
+
+
+def stitch(
+    changes: Iterable[Change], needs: Mapping[str, set[str]], gates: Mapping[str, tuple[Gate, ...]]
+) -> tuple[Change, ...]:
+    """Give each change's first step what other changes owe it."""
+    changes = tuple(changes)
+    ends = {change.id: change.steps[-1].id for change in changes if change.steps}
+    stitched = []
+    for change in changes:
+        first, *rest = change.steps
+        owed = tuple(sorted(ends[other] for other in needs.get(change.id, ()) if other in ends))
+        first = msgspec.structs.replace(first, needs=owed, gates=gates.get(change.id, ()))
+        stitched.append(msgspec.structs.replace(change, steps=(first, *rest)))
+    return tuple(stitched)
+
+
+def predicted(work: Work, change: Change) -> Object | None:
+    """The object as the steps' effects leave it; None if it is gone (or is no object: a claim)."""
+    found = work.found if work.action is not Action.REPLACE else None
+    fields: Mapping[str, Any] = found.fields if found else {}
+    lifecycle = found.lifecycle if found else "live"
+    marks = found.marks if found else None
+    for step in change.steps:
+        if step.uid != work.uid:
+            continue
+        if step.effect.lifecycle == "absent":
+            return None
+        lifecycle = step.effect.lifecycle
+        for path, value in step.effect.fields.items():
+            fields = replaced(fields, path, value)
+        written = step.args.get("marks")
+        marks = msgspec.convert(written, Marks) if written else marks
+    name = found.native_name if found else ""
+    return Object(kind_of(work.ref), name, name, fields, "", marks, lifecycle)
+
+
+def unproved(work: Work, change: Change, world: World) -> str | None:
+    """None if the next plan has nothing left of this change; else which field, and whose fault (invariant I3)."""
+    if work.resource is None or work.context is None or kind_of(work.ref) == "Node":
+        return None
+    found = predicted(work, change)
+    if found is None:
+        return f"{change.id}: its steps would leave nothing"
+    shape = world.shape_of(work.target)
+    rest = compare(work.resource, found, work.wanted, shape, work.context)
+    left = {difference.path for difference in rest.differences}
+    if work.found is not None and work.action is not Action.REPLACE:
+        before = compare(work.resource, work.found, work.wanted, shape, work.context)
+        made = {difference.path for difference in work.differences}
+        left -= {difference.path for difference in before.differences} - made
+    driver = world.targets[work.target].driver
+    if left:
+        return f"{change.id}: driver {driver} would leave {', '.join(sorted(left))} as it is"
+    if rest.marks is not None:
+        return f"{change.id}: driver {driver} would leave the marks behind: {rest.marks}"
+    return None
