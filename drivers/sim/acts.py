@@ -79,7 +79,7 @@ def create(act: Act) -> None:
     image = want["image"]
     if not any(found.object.fields.get("digest") == image for found in act.store.found(act.target.name, "Image")):
         raise Refused(f"the image {image} has not been imported")
-    fields = {key: want[key] for key in CREATED_WITH if key in want} | {"state": "stopped", "nics": {}}
+    fields = {key: want[key] for key in CREATED_WITH if key in want} | {"state": "stopped"}
     _add(act, act.step.uid, fields)
 
 
@@ -166,7 +166,6 @@ def update(act: Act) -> None:
             raise Refused(f"{path} cannot be set on a {act.kind} like this: it takes {manner}")
         fields = replaced(fields, path, value)
     if act.kind == "Machine":
-        fields = {"nics": {}, **fields}
         _fits_use(act, fields)
         _networks_exist(act, fields)
     act.keep(fields)
@@ -181,7 +180,11 @@ def quarantine(act: Act) -> None:
     """Put it aside, whole, until a time: nothing is lost yet."""
     _must_be(act, "stopped")
     _unprotected(act)
-    act.keep(act.fields, lifecycle="quarantined", marks=act.written(quarantined_until=act.context.now + float(act.arg("quarantine"))))
+    act.keep(
+        act.fields,
+        lifecycle="quarantined",
+        marks=act.written(quarantined_until=act.context.now + float(act.arg("quarantine"))),
+    )
 
 
 def restore(act: Act) -> None:

@@ -162,8 +162,6 @@ class World:
             found = self.find(target, name)
             thing = found.object
             fields = replaced(thing.fields, path, value)
-            if thing.kind == "Machine":
-                fields = {"nics": {}, **fields}
             self._replace(found, fields=fields, culprit=by)
 
     def stop(self, target: str, name: str, *, by: str | None = None) -> None:
@@ -182,13 +180,21 @@ class World:
             self._replace(found, unknown=unknown | ({path: reason} if reason is not None else {}))
 
     def copy(self, target: str, name: str, native_name: str, *, to: str | None = None) -> Found:
-        """As `zfs send` or a clone does: marks travel with the copy, and do not count, for they name another object."""
+        """As `zfs send` or a clone does: marks travel with the copy, and do not count, for they name another object.
+        A copied machine does not run."""
         with self.store.writing():
             found = self.find(target, name)
             place = to or target
             self.target(place)
+            fields = found.object.fields
+            if "state" in fields:
+                fields = {**fields, "state": "stopped"}
             thing = msgspec.structs.replace(
-                found.object, native_name=native_name, native_id=self.store.native_id(place), marks=None
+                found.object,
+                native_name=native_name,
+                native_id=self.store.native_id(place),
+                fields=fields,
+                marks=None,
             )
             return self.store.put(Found(place, thing, found.used, found.ready, found.object.marks or found.hidden))
 

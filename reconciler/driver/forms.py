@@ -43,10 +43,12 @@ def machine(resource: Resource, context: NativeContext) -> dict[str, Any]:
     form: dict[str, Any] = {key: body[key] for key in _MACHINE_PLAIN if body.get(key) is not None}
     form["image"] = body["image"]["digest"]
     form["state"] = "stopped" if body.get("state") == "stopped" else "running"
-    form["nics"] = {
+    nics = {
         name_of(address.network): _nic(address, want, context.references[address.network], context)
         for address, want in zip(context.addresses, body.get("nics", ()), strict=True)
     }
+    if nics:
+        form["nics"] = nics
     if body.get("disks"):
         form["disks"] = {name: dict(disk) for name, disk in body["disks"].items()}
     for key in ("resolvers", "search", "sshKeys"):

@@ -112,6 +112,13 @@ def _configured(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {f"/{key}": value for key, value in fields.items() if key not in ("state", "disks")}
 
 
+def _taken_out(series: _Series) -> dict[str, None]:
+    """Keys that the machine has and shall not have: without them the effect would hold before anything was done."""
+    observed = series.draft.observed
+    there = observed.fields if observed is not None and series.change.action is not Action.REPLACE else {}
+    return {f"/{key}": None for key in there if key not in series.after and key not in ("state", "disks")}
+
+
 def _create_machine(series: _Series) -> None:
     after, body = series.after, _body(series)
     made = {"/image": after["image"], "/state": "stopped"}
@@ -145,7 +152,7 @@ def _bring_up(series: _Series, known: Mapping[str, Any], *, restarts: bool = Fal
     after = series.after
     fresh = restarts or series.change.before is None or series.change.action is not Action.UPDATE
     if fresh:
-        effect = {**_configured(after), "/state": "stopped"}
+        effect = {**_configured(after), **_taken_out(series), "/state": "stopped"}
         series.add(
             "configure", "write the configuration", Expect("live", known), Expect("live", effect), args=_content(series)
         )

@@ -1,0 +1,18 @@
+"""One kit that any driver passes (design §7).
+
+In a test module: a fixture `harness` that gives a `reconciler.testing.harness.Harness`, the anyio mark, and
+
+    from reconciler.testing.conformance import *
+
+Must not go here: anything of one driver.
+"""
+
+from __future__ import annotations
+
+from reconciler.testing.conformance import guard, life, sight, steps
+from reconciler.testing.conformance.guard import *  # noqa: F403
+from reconciler.testing.conformance.life import *  # noqa: F403
+from reconciler.testing.conformance.sight import *  # noqa: F403
+from reconciler.testing.conformance.steps import *  # noqa: F403
+
+__all__ = sorted({name for module in (guard, life, sight, steps) for name in vars(module) if name.startswith("test_")})

@@ -1,0 +1,102 @@
+"""The kit: who may write. A stale controller, an older plan, another datacenter may not; two at once act once.
+
+Owns: claim, fence, generation, concurrent writers. Must not go here: what is written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import msgspec
+
+from reconciler.core.plan import Action, Step
+from reconciler.driver import Outcome
+from reconciler.testing.conformance.expect import at_rest, made, refused
+from reconciler.testing.harness import Harness
+from reconciler.testing.scene import Scene, edited
+
+
+async def test_stale_fence_is_refused(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        scene.fence += 2
+        wanted, found = await made(scene)
+        create = scene.change(scene.fresh(), None).steps[0]
+        update = scene.change(edited(harness, wanted, **harness.size(1)), found).steps[0]
+        for step in (create, update):
+            await refused(scene, step, fence=scene.fence - 1)
+            await scene.proved(step)
+
+
+async def test_older_generation_never_undoes_a_newer_one(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        scene.generation += 2
+        wanted, found = await made(scene)
+        update = scene.change(edited(harness, wanted, **harness.size(1)), found).steps[0]
+        await refused(scene, update, generation=scene.generation - 1)
+        await scene.proved(update)
+
+
+async def test_fence_is_remembered_by_the_node(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        scene.fence += 1
+        await made(scene)
+        await scene.reopen()
+        claim = (await scene.look()).claim
+        assert claim is not None
+        assert claim.fence == scene.fence
+
+
+async def test_another_datacenters_step_is_refused(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        _, found = await made(scene)
+        create = scene.change(scene.fresh(), None).steps[0]
+        (stop, *_) = scene.removal(found, Action.DESTROY).steps
+        for step in (create, stop):
+            await refused(scene, _of_datacenter(step, "0d6b8e5e-0000-4000-8000-000000000000"))
+
+
+def _of_datacenter(step: Step, datacenter: str) -> Step:
+    marks: dict[str, Any] = {**step.args["marks"], "datacenter": datacenter}
+    return msgspec.structs.replace(step, args={**step.args, "marks": marks})
+
+
+async def test_node_is_claimed_once_and_for_one_datacenter(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        report = await scene.look()
+        assert (await scene.claim(report)).status == "unchanged"
+
+
+async def test_two_writers_of_one_step_act_once(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        wanted = scene.fresh()
+        change = scene.change(wanted, None)
+        other = await harness.open()
+        outcomes: list[Outcome] = []
+
+        async def write(driver: Any, step: Step) -> None:
+            outcomes.append(await driver.apply(step, scene.step_context()))
+
+        scene.made[change.uid] = change.ref
+        try:
+            for step in change.steps:
+                outcomes.clear()
+                async with anyio.create_task_group() as both:
+                    both.start_soon(write, scene.driver, step)
+                    both.start_soon(write, other, step)
+                assert [outcome.status for outcome in outcomes].count("applied") == 1, (step.id, outcomes)
+                assert {outcome.status for outcome in outcomes} <= {"applied", "unchanged", "deferred"}
+        finally:
+            await other.close()
+        await at_rest(scene, wanted, change)
+
+
+async def test_machines_are_made_side_by_side(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        wanted = [scene.fresh() for _ in range(3)]
+        changes = [scene.change(each, None) for each in wanted]
+        async with anyio.create_task_group() as group:
+            for change in changes:
+                group.start_soon(scene.run, change)
+        for each, change in zip(wanted, changes, strict=True):
+            await at_rest(scene, each, change)
