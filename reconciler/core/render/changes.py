@@ -72,9 +72,10 @@ _CAUSES = {
 def block(group: Sequence[Change], view: View) -> list[str]:
     """The lines of a group of changes that fold into one."""
     head = group[0]
-    lines = _alone(head, view) if len(group) == 1 else _together(group, view)
+    several = len({change.ref for change in group}) > 1
+    lines = _together(group, view) if several else _alone(group, view)
     lines += _reason(head)
-    lines += _body(head, view, folded=len(group) > 1)
+    lines += _body(head, view, folded=several)
     lines += _course(head, view) if len(group) == 1 or head.action is Action.DESTROY else []
     if head.verdict is not Verdict.CERTAIN:
         lines.append(f"{INDENT}{head.verdict}: {head.verdict_reason}")
@@ -93,8 +94,10 @@ def will(change: Change) -> str:
     return _WILL[change.action]
 
 
-def _alone(change: Change, view: View) -> list[str]:
-    where = [str(change.target) if change.target != short(change.ref) else ""]
+def _alone(group: Sequence[Change], view: View) -> list[str]:
+    """One thing; on several targets if it is of a kind that has one on each."""
+    change = group[0]
+    where = [places([each.target for each in group]) if change.target != short(change.ref) else ""]
     state = (change.before or {}).get("state")
     if change.action is Action.DESTROY and state:
         where.append(str(state))
@@ -113,14 +116,17 @@ def _together(group: Sequence[Change], view: View) -> list[str]:
     subject = f"{len(group)} {noun(kind_of(head.ref), len(group))}"
     source = view.sources.get(f"{head.ref}:{head.differences[0].path}", "") if said else ""
     lines = [pair(f"  {SYMBOLS[head.action]} {subject} will be {will(head)}{': ' + said if said else ''}", source)]
-    cells = [
-        (compressed(short(change.ref) for change in row), places([change.target for change in row]), _rollout(row))
-        for row in rows(group)
-    ]
+    cells = [_cells(row) for row in rows(group)]
     widths = [min(48, max(len(cell[column]) for cell in cells)) for column in (0, 1)]
     for names, where, how in cells:
         lines.append(f"{INDENT}{names:<{widths[0]}}   {where:<{widths[1]}}   {how}".rstrip())
     return lines
+
+
+def _cells(row: Sequence[Change]) -> tuple[str, str, str]:
+    """Names, places and rollout of one line."""
+    names = compressed((short(change.ref) for change in row), 8)
+    return names, "" if kind_of(row[0].ref) == "Node" else places([change.target for change in row]), _rollout(row)
 
 
 def _in_brief(change: Change) -> str:
@@ -192,7 +198,11 @@ def _made(change: Change, *, folded: bool) -> list[str]:
         return wrapped(
             [_leaf(path, leaf, change) for path, leaf in _shared(fields).items()], f"{INDENT}+ ", more=f"{INDENT}  "
         )
-    plain = [_leaf(f"/{key}", leaf, change) for key, leaf in fields.items() if not isinstance(leaf, Mapping)]
+    plain = [
+        _leaf(f"/{key}", leaf, change)
+        for key, leaf in fields.items()
+        if not isinstance(leaf, Mapping) and leaf is not False
+    ]
     lines = wrapped(plain, f"{INDENT}+ ", more=f"{INDENT}  ")
     for key, inner in sorted(fields.items()):
         if isinstance(inner, Mapping):

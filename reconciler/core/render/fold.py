@@ -50,11 +50,22 @@ def shared_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows(group: Sequence[Change]) -> list[tuple[Change, ...]]:
-    """A folded group's lines: what shares a name but for the number."""
+    """A folded group's lines: what shares a name but for the number, then the rest in one."""
     found: dict[str, list[Change]] = {}
     for change in group:
         found.setdefault(stem(short(change.ref)), []).append(change)
-    return [tuple(sorted(row, key=lambda change: natural(change.ref))) for row in found.values()]
+    together = [sorted(row, key=lambda change: natural(change.ref)) for row in found.values() if len(row) > 1]
+    single = [row[0] for row in found.values() if len(row) == 1]
+    return [tuple(row) for row in [*together, single] if row]
+
+
+_KINDS = ("Node", "Image", "Network", "Volume", "Machine")
+
+
+def place_in_page(change: Change) -> tuple[int, tuple[str, int, str]]:
+    """What others stand on comes first; names in natural order."""
+    kind = kind_of(change.ref)
+    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS), natural(change.ref))
 
 
 def natural(name: str) -> tuple[str, int, str]:

@@ -11,7 +11,7 @@ from reconciler.core.plan import Action, BudgetUse, Change, Headroom, Hold, Plan
 from reconciler.core.refs import kind_of, short
 from reconciler.core.render import quantities
 from reconciler.core.render.changes import INDENT, View, block
-from reconciler.core.render.fold import fold, fold_holds, natural, predicted_seconds
+from reconciler.core.render.fold import fold, fold_holds, place_in_page, predicted_seconds
 from reconciler.core.render.lines import finished, pair
 from reconciler.core.render.names import compressed, counted, listed
 
@@ -31,7 +31,7 @@ def plan_text(plan: Plan, view: View | None = None) -> str:
     view = view or View()
     lines = [*problem_lines(plan, view), *_head(plan, view), ""]
     for risk, title in _SECTIONS.items():
-        changes = sorted((c for c in plan.changes if c.risk is risk), key=lambda c: (kind_of(c.ref), natural(c.ref)))
+        changes = sorted((c for c in plan.changes if c.risk is risk), key=place_in_page)
         if changes:
             lines.append(f"{title} {len(changes)}")
             for group in fold(changes, expand=view.expand):
@@ -109,7 +109,7 @@ def _headroom(rooms: Sequence[Headroom], view: View) -> list[str]:
     return lines
 
 
-_WINDOWS = {"plan": "a plan", "hour": "an hour", "day": "a day", "node": "a node"}
+_WINDOWS = {"per plan": "a plan", "per hour": "an hour", "per day": "a day", "per node": "a node"}
 
 
 def _budgets(budgets: Sequence[BudgetUse]) -> list[str]:

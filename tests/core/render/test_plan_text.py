@@ -166,9 +166,9 @@ def site_plan() -> Plan:
             Headroom(Target("smart1"), memory=(GI, GI)),
         ),
         budgets=(
-            BudgetUse("destroys", "plan", 1, 2),
-            BudgetUse("destroys", "day", 1, 4),
-            BudgetUse("restarts", "plan", 1, 4),
+            BudgetUse("destroys", "per plan", 1, 2),
+            BudgetUse("destroys", "per day", 1, 4),
+            BudgetUse("restarts", "per plan", 1, 4),
         ),
     )
 
