@@ -16,7 +16,7 @@ from drivers.sim.store import Found, Store, TargetRow
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Manner, Step
 from reconciler.core.refs import kind_of, short
-from reconciler.core.values import escape, find, replaced
+from reconciler.core.values import escape, find, replaced, segments
 from reconciler.driver import StepContext
 from reconciler.driver.forms import only
 
@@ -111,6 +111,12 @@ def disk(act: Act) -> None:
     act.keep({**act.fields, "disks": disks})
 
 
+def destroy_disk(act: Act) -> None:
+    """For good, with what it holds."""
+    _unprotected(act)
+    act.keep(replaced(act.fields, _disk(act.arg("name")), None))
+
+
 def _disk(name: str) -> str:
     return f"/disks/{escape(name)}"
 
@@ -123,9 +129,11 @@ def configure(act: Act) -> None:
         if key in act.fields and want.get(key) != act.fields[key]:
             raise Refused(f"{key} is given at creation: it is {act.fields[key]}, not {want.get(key)}")
     _fits_use(act, want)
-    for name in want.get("disks", {}):
-        if name not in act.fields.get("disks", {}):
-            raise Refused(f"there is no disk {name} to configure")
+    here, there = want.get("disks", {}), act.fields.get("disks", {})
+    if here.keys() != there.keys():
+        raise Refused(
+            f"its disks are {sorted(there)}, not {sorted(here)}: making and destroying takes a step of its own"
+        )
     _networks_exist(act, want)
     act.keep({**want, "state": act.fields["state"]})
 
@@ -164,6 +172,8 @@ def update(act: Act) -> None:
         manner = act.shape.manner(act.kind, path, before, value, act.fields)
         if manner in (Manner.REPLACE, Manner.MOVE, Manner.IMPOSSIBLE) or (running and manner is not Manner.LIVE):
             raise Refused(f"{path} cannot be set on a {act.kind} like this: it takes {manner}")
+        if segments(path)[0] == "disks" and len(segments(path)) < 3:
+            raise Refused(f"{path} comes or goes by a step of its own")
         fields = replaced(fields, path, value)
     if act.kind == "Machine":
         _fits_use(act, fields)

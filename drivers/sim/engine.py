@@ -148,6 +148,7 @@ VERBS: Mapping[str, Callable[[Act], None]] = {
     "create": acts.create,
     "import": acts.create_plain,
     "disk": acts.disk,
+    "destroy-disk": acts.destroy_disk,
     "configure": acts.configure,
     "start": acts.start,
     "stop": acts.stop,

@@ -18,13 +18,14 @@ import msgspec
 
 from reconciler.core.plan import Action, Difference, Expect, Manner, Risk, Step, Undo
 from reconciler.core.refs import kind_of
-from reconciler.core.values import plain, segments
+from reconciler.core.values import escape, plain, segments
 from reconciler.driver import Draft
 
 SECONDS = {
     "import": 5.0,
     "create": 0.3,
     "disk": 0.1,
+    "destroy-disk": 0.1,
     "configure": 0.1,
     "start": 0.2,
     "stop": 2.0,
@@ -109,14 +110,14 @@ def _content(series: _Series) -> dict[str, Any]:
 
 
 def _configured(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"/{key}": value for key, value in fields.items() if key not in ("state", "disks")}
+    return {f"/{key}": value for key, value in fields.items() if key != "state"}
 
 
 def _taken_out(series: _Series) -> dict[str, None]:
     """Keys that the machine has and shall not have: without them the effect would hold before anything was done."""
     observed = series.draft.observed
     there = observed.fields if observed is not None and series.change.action is not Action.REPLACE else {}
-    return {f"/{key}": None for key in there if key not in series.after and key not in ("state", "disks")}
+    return {f"/{key}": None for key in there if key not in series.after and key != "state"}
 
 
 def _create_machine(series: _Series) -> None:
@@ -141,8 +142,8 @@ def _disks(series: _Series, disks: Mapping[str, Any], taken_from: str | None = N
         series.add(
             "disk",
             f"disk {name}",
-            Expect("live", {f"/disks/{name}": None}),
-            Expect("live", {f"/disks/{name}": disk}),
+            Expect("live", {f"/disks/{escape(name)}": None}),
+            Expect("live", {f"/disks/{escape(name)}": disk}),
             args={"name": name, "disk": disk, "from": taken_from},
         )
 
@@ -193,14 +194,15 @@ def _update_machine(series: _Series) -> None:
     was = (draft.observed.fields if draft.observed else {}).get("state", "stopped")
     want = series.after.get("state")
     live, restart, disks = _split(series)
-    _disks(series, {name: disk for name, (disk, manner) in disks.items() if manner is Manner.LIVE})
-    cold_disks = {name: disk for name, (disk, manner) in disks.items() if manner is not Manner.LIVE}
+    warm = [disk for disk in disks if disk.manner is Manner.LIVE]
+    cold = [disk for disk in disks if disk.manner is not Manner.LIVE]
+    _change_disks(series, warm)
     if live:
         _update(series, live)
-    if restart or cold_disks:
+    if restart or cold:
         if was == "running":
             _stop(series)
-        _disks(series, cold_disks)
+        _change_disks(series, cold)
         _bring_up(series, {d.path: d.before for d in restart} | {"/state": "stopped"}, restarts=True)
     elif was == "running" and want == "stopped":
         _stop(series, Risk.DISRUPTIVE)
@@ -212,23 +214,51 @@ def _update_machine(series: _Series) -> None:
         _mark(series)
 
 
-def _split(
-    series: _Series,
-) -> tuple[list[Difference], list[Difference], dict[str, tuple[Any, Manner]]]:
-    """Live changes, those that need a stop, and the data disks that are new with what attaching takes."""
-    live, restart = [], []
-    disks: dict[str, tuple[Any, Manner]] = {}
-    for difference in series.change.differences:
+def _split(series: _Series) -> tuple[list[Difference], list[Difference], list[Difference]]:
+    """Live changes, those that need a stop, and the data disks that come or go, whole, each `/disks/<name>`."""
+    live, restart, disks = [], [], []
+    for difference in _by_disk(series.change.differences):
         parts = segments(difference.path)
         if parts[0] == "state":
             continue
-        if parts[0] == "disks" and len(parts) > 1 and difference.before is None and difference.after is not None:
-            disks[parts[1]] = (series.after["disks"][parts[1]], difference.manner)
+        if parts[0] == "disks" and len(parts) == 2 and None in (difference.before, difference.after):
+            disks.append(difference)
         elif difference.manner is Manner.LIVE:
             live.append(difference)
         else:
             restart.append(difference)
     return live, restart, disks
+
+
+def _by_disk(differences: tuple[Difference, ...]) -> list[Difference]:
+    """The first data disk comes, and the last one goes, as a difference of `/disks` itself."""
+    result = []
+    for difference in differences:
+        if difference.path != "/disks":
+            result.append(difference)
+            continue
+        before, after = difference.before or {}, difference.after or {}
+        for name in sorted({*before, *after}):
+            one = {"path": f"/disks/{escape(name)}", "before": before.get(name), "after": after.get(name)}
+            result.append(msgspec.structs.replace(difference, **one))
+    return result
+
+
+def _change_disks(series: _Series, disks: list[Difference]) -> None:
+    """Make those that come; destroy those that go, each a step of its own."""
+    names = {segments(disk.path)[1]: disk for disk in disks}
+    _disks(series, {name: series.after["disks"][name] for name, disk in names.items() if disk.after is not None})
+    for name, disk in sorted(names.items()):
+        if disk.after is None:
+            series.add(
+                "destroy-disk",
+                f"destroy the disk {name} for good",
+                Expect("live", {disk.path: disk.before}),
+                Expect("live", {disk.path: None}),
+                risk=Risk.DATA_LOSS,
+                undo=Undo.IMPOSSIBLE,
+                args={"name": name},
+            )
 
 
 def _update(series: _Series, differences: list[Difference]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from unittest import SkipTest
 
-from reconciler.core.plan import Action, Manner
+from reconciler.core.plan import Action, Manner, Risk
 from reconciler.core.values import plain
 from reconciler.testing.conformance.expect import at_rest, made, refused
 from reconciler.testing.harness import Harness
@@ -106,6 +106,31 @@ async def test_data_disk_is_added_and_grows(harness: Harness) -> None:
         for size in (disk["size"], 2 * disk["size"]):
             wanted = edited(harness, wanted, disks={"data": {**disk, "size": size}})
             await at_rest(scene, wanted, await scene.converge(wanted))
+
+
+async def test_data_disk_is_destroyed_by_a_step_of_its_own(harness: Harness) -> None:
+    disk = harness.data_disk()
+    async with Scene(harness) as scene:
+        wanted, _ = await made(scene, disks={"data": disk, "more": disk})
+        for disks, gone in (({"data": disk}, "more"), (None, "data")):
+            wanted = edited(harness, wanted, disks=disks)
+            change = await scene.converge(wanted)
+            steps = [step for step in change.steps if step.verb == "destroy-disk"]
+            assert [step.args["name"] for step in steps] == [gone]
+            assert steps[0].risk is Risk.DATA_LOSS
+            await at_rest(scene, wanted, change)
+
+
+async def test_data_disk_moves_to_another_path(harness: Harness) -> None:
+    disk = harness.data_disk()
+    async with Scene(harness) as scene:
+        wanted, found = await made(scene, disks={"data": disk})
+        moved = {**disk, "path": f"{disk['path']}-moved"}
+        manner = scene.shape.manner("Machine", "/disks/data/path", disk["path"], moved["path"], found.fields)
+        if manner is Manner.IMPOSSIBLE:
+            raise SkipTest("the path of a data disk is given once")
+        wanted = edited(harness, wanted, disks={"data": moved})
+        await at_rest(scene, wanted, await scene.converge(wanted))
 
 
 async def test_replaced_machine_gives_its_place_and_its_disks_to_the_new_one(harness: Harness) -> None:
