@@ -1,0 +1,235 @@
+"""Git processes that stay open: objects by name, and the paths that differ between two trees.
+
+Owns: talking to `git cat-file` and `git diff-tree` over pipes, and what it means when they end.
+Must not go here: trees of documents (tree), revisions (repository).
+
+A subprocess costs 2-5 ms and `diff-tree` without the kept-open pipe grows with the index; these answer in 0.1-0.3 ms
+whatever the size of the fleet. Thread-safe; a process that ended is started again by the next question.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from reconciler.edge.git.command import OPTIONS, clean, environment, failed, missing_git
+from reconciler.errors import SourceUnreadable, TrueupError
+
+
+class Found(NamedTuple):
+    id: str
+    kind: str
+    """`commit`, `tree`, `blob` or `tag`."""
+    size: int
+
+
+class PathChange(NamedTuple):
+    """One path that differs between two trees, relative to them. A blob is None where the path is not there."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+class Pipe:
+    """A git process with a question-and-answer protocol on its standard streams."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str], extra: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.lock = threading.RLock()
+        self._doing = arguments[0]
+        self._command = ["git", "-C", str(folder), *OPTIONS, *arguments]
+        self._extra = dict(extra)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+
+    def ask(self, question: bytes) -> IO[bytes]:
+        """Writes the question, gives what to read the answer from."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(question)
+            process.stdin.flush()
+        except OSError as error:
+            raise self.ended() from error
+        return process.stdout
+
+    def ended(self) -> TrueupError:
+        """Why the process is gone; it is started anew by the next question."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            _reap(process)
+        text = ""
+        if self._stderr is not None:
+            with suppress(OSError, ValueError):
+                self._stderr.seek(0)
+                text = self._stderr.read().decode(errors="replace")
+            self._stderr.close()
+            self._stderr = None
+        return failed(self.folder, text or "the reading process ended", doing=self._doing)
+
+    def close(self) -> None:
+        with self.lock:
+            process, self._process = self._process, None
+            if process is not None:
+                _reap(process)
+            if self._stderr is not None:
+                self._stderr.close()
+                self._stderr = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.close()
+        # a file, not a pipe: nobody reads it until the process has ended, and a full pipe would stop it
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=environment(extra=self._extra),
+                start_new_session=True,  # Ctrl-C is ours to handle; the end of our pipe ends it
+            )
+        except FileNotFoundError as error:
+            raise missing_git() from error
+        return self._process
+
+
+class Objects:
+    """Objects of one repository by id or by name (`main^{commit}`, `HEAD:sites/a`)."""
+
+    def __init__(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.extra = dict(extra or {})
+        self._contents = Pipe(folder, ("cat-file", "--batch"), self.extra)
+        self._names = Pipe(folder, ("cat-file", "--batch-check"), self.extra)
+
+    def close(self) -> None:
+        self._contents.close()
+        self._names.close()
+
+    def find(self, name: str) -> Found | None:
+        """What a name stands for, or None. Raises SourceUnreadable."""
+        if not name or "\n" in name or "\0" in name:
+            return None
+        with self._names.lock:
+            answer = self._names.ask(name.encode(errors="surrogateescape") + b"\n").readline()
+            if not answer.endswith(b"\n"):
+                raise self._names.ended()
+        return _header(answer)
+
+    def read(self, name: str) -> bytes:
+        """The contents of one object. Raises SourceUnreadable, also when it is not there."""
+        with self._contents.lock:
+            try:
+                return _content(self._contents.ask(name.encode() + b"\n"), name, self.folder)
+            except EOFError as error:
+                raise self._contents.ended() from error
+
+    def read_many(self, names: Sequence[str]) -> Iterator[bytes]:
+        """The contents of many objects in order, streamed by a process of its own: 13 us each, against 100."""
+        if len(names) <= 8:
+            yield from map(self.read, names)
+            return
+        command = ["git", "-C", str(self.folder), *OPTIONS, "cat-file", "--batch", "--buffer"]
+        with tempfile.TemporaryFile() as questions, tempfile.TemporaryFile() as stderr:
+            questions.write("".join(f"{name}\n" for name in names).encode())
+            questions.seek(0)
+            with subprocess.Popen(
+                command, stdin=questions, stdout=subprocess.PIPE, stderr=stderr, env=environment(extra=self.extra)
+            ) as process:
+                assert process.stdout is not None
+                try:
+                    for name in names:
+                        yield _content(process.stdout, name, self.folder)
+                except EOFError as error:
+                    stderr.seek(0)
+                    text = clean(stderr.read().decode(errors="replace"))
+                    raise SourceUnreadable(f"{self.folder}: {text or 'git ended while objects were read'}") from error
+                finally:
+                    process.kill()  # a reader that stops early leaves it in the middle of an answer
+
+
+class TreeDifference:
+    """What differs between two trees of one repository, in time that follows the difference."""
+
+    def __init__(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
+        # an index would be read, at a cost that grows with the fleet; the answer does not need it
+        away = {"GIT_INDEX_FILE": "/nonexistent", **(extra or {})}
+        self._pipe = Pipe(folder, ("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--stdin"), away)
+
+    def close(self) -> None:
+        self._pipe.close()
+
+    def between(self, before: str, after: str) -> list[PathChange]:
+        """Regular files that differ, in order of paths. Both are ids of trees. Raises SourceUnreadable."""
+        if before == after:
+            return []
+        with self._pipe.lock:
+            # a line that is no object id is echoed and flushed: it marks the end of the answer
+            answer = self._pipe.ask(f"{before} {after}\nend\n".encode())
+            head = answer.readline()
+            if head.split() != [before.encode(), after.encode()]:
+                raise self._pipe.ended()
+            return list(self._changes(answer))
+
+    def _changes(self, answer: IO[bytes]) -> Iterator[PathChange]:
+        rest = b""
+        # every difference is two parts, each ended by a zero: a path called "end\n" comes after an odd number of them
+        while not rest.endswith(b"end\n") or rest[-5:-4] not in (b"", b"\0") or rest.count(b"\0") % 2:
+            line = answer.readline()
+            if not line:
+                raise self._pipe.ended()
+            rest += line
+        parts = rest[:-4].split(b"\0")
+        for raw, path in zip(parts[0::2], parts[1::2], strict=False):
+            _, _, old, new, _ = raw.decode().split(" ")
+            yield PathChange(path.decode(errors="surrogateescape"), _id(old), _id(new))
+
+
+def _id(text: str) -> str | None:
+    return None if text.strip("0") == "" else text
+
+
+def _header(line: bytes) -> Found | None:
+    parts = line.split()
+    if len(parts) != 3 or not parts[2].isdigit():
+        return None  # "… missing", "… ambiguous"
+    return Found(parts[0].decode(), parts[1].decode(), int(parts[2]))
+
+
+def _content(stream: IO[bytes], name: str, folder: Path) -> bytes:
+    """Reads one answer of `cat-file --batch`. Raises EOFError where the stream ends, SourceUnreadable if missing."""
+    line = stream.readline()
+    if not line:
+        raise EOFError
+    found = _header(line)
+    if found is None:
+        raise SourceUnreadable(
+            f"{folder}: object {name} is missing", hint="the clone is incomplete or damaged: git fsck, or clone it anew"
+        )
+    data = stream.read(found.size + 1)
+    if len(data) != found.size + 1:
+        raise EOFError
+    return data[:-1]
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,122 @@
+"""The tree that a commit of everything would make now: for planning what is not committed yet.
+
+Owns: computing it without touching the repository: a copy of the index, and new objects in a folder of their own.
+Must not go here: applying (such a Revision has no commit, and is never applied).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.core.desired import Revision
+from reconciler.edge.git.command import environment, run
+from reconciler.edge.git.repository import Repository
+from reconciler.edge.git.tree import CommitTree
+from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
+
+
+class WorkingTree(NamedTuple):
+    """`head` is the commit beneath; None in a repository without commits. `revision.commit` is set where nothing is
+    changed: then the working tree is that commit."""
+
+    revision: Revision
+    tree: CommitTree
+    head: str | None
+    objects: Path
+    """The folder of the objects that only this tree has. Gone after `close`."""
+
+    def close(self) -> None:
+        self.tree.close()
+        shutil.rmtree(self.objects, ignore_errors=True)
+
+
+def snapshot(repository: Repository, root: str = "") -> WorkingTree:
+    """The working tree as it stands: what is staged, changed and new, but not what is ignored.
+
+    Raises SourceRefused for a bare repository, SourceUnreadable for a file that cannot be read.
+    """
+    if repository.top is None:
+        raise SourceRefused(f"{repository.identity}: a bare repository has no working tree", hint="name a revision")
+    objects = Path(tempfile.mkdtemp(prefix="trueup-tree-"))
+    try:
+        extra = {
+            "GIT_INDEX_FILE": str(objects / "index"),
+            "GIT_OBJECT_DIRECTORY": str(objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(_object_store(repository)),
+        }
+        tree = _would_be(repository, objects, extra)
+        head = _head(repository)
+        unchanged = head is not None and repository.tree(head) == tree
+        # the root's own id, so that what changes beside it does not change the plan's digest
+        at_root = _subtree(repository.top, tree, root, extra)
+        revision = Revision(
+            commit=head if unchanged else None,
+            tree=at_root,
+            branch=_branch(repository),
+            root=root,
+            repository=repository.identity,
+        )
+        return WorkingTree(revision, CommitTree(repository.top, at_root, extra=extra), head, objects)
+    except BaseException:
+        shutil.rmtree(objects, ignore_errors=True)
+        raise
+
+
+def _would_be(repository: Repository, objects: Path, extra: Mapping[str, str]) -> str:
+    assert repository.top is not None
+    index = repository.git_folder / "index"
+    if index.exists():
+        shutil.copy2(index, objects / "index")  # it knows which files are unchanged, so they are not read again
+    env = environment(extra={**extra, **_without_filters(repository.top)})
+    run(repository.top, ("add", "--all", "--", "."), env=env, timeout=600)
+    return run(repository.top, ("write-tree",), env=env).decode().strip()
+
+
+def _without_filters(top: Path) -> dict[str, str]:
+    """Settings that switch off each filter the configuration names: `git add` would run them."""
+    try:
+        names = run(
+            top, ("config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$")
+        )
+    except SourceUnreadable:
+        return {}  # none: git says so by failing
+    settings: Sequence[tuple[str, str]] = [
+        (name, "false" if name.endswith(".required") else "") for name in names.decode().split("\0") if name
+    ]
+    numbered = {f"GIT_CONFIG_KEY_{place}": name for place, (name, _) in enumerate(settings)}
+    numbered |= {f"GIT_CONFIG_VALUE_{place}": value for place, (_, value) in enumerate(settings)}
+    return {"GIT_CONFIG_COUNT": str(len(settings)), **numbered}
+
+
+def _object_store(repository: Repository) -> Path:
+    path = run(repository.folder, ("rev-parse", "--path-format=absolute", "--git-path", "objects"))
+    return Path(path.decode(errors="surrogateescape").rstrip("\n"))
+
+
+def _head(repository: Repository) -> str | None:
+    found = repository.objects.find("HEAD^{commit}")
+    return found.id if found else None
+
+
+def _branch(repository: Repository) -> str | None:
+    try:
+        return repository.branch()
+    except SourceUnreadable:
+        return None
+
+
+def _subtree(top: Path, tree: str, root: str, extra: Mapping[str, str]) -> str:
+    if not root:
+        return tree
+    try:
+        return (
+            run(top, ("rev-parse", "--verify", "--quiet", f"{tree}:{root}"), env=environment(extra=extra))
+            .decode()
+            .strip()
+        )
+    except SourceUnreadable as error:
+        raise RevisionMissing(f"{top}: there is no folder {root!r} with anything to commit in it") from error

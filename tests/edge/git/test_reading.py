@@ -1,0 +1,314 @@
+"""Repositories and trees: read by object, whole or not at all, and nothing of theirs is run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.edge.git import CommitTree, Repository
+from reconciler.edge.git.objects import PathChange
+from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
+
+Clone = Any
+
+
+def tree_at(clone: Clone, root: str = "", revision: str = "HEAD") -> CommitTree:
+    with Repository.open(clone.path) as repository:
+        return CommitTree(clone.path, repository.tree(repository.commit(revision), root))
+
+
+def test_a_tree_lists_paths_in_order_and_reads_their_contents(clone: Clone) -> None:
+    clone.commit({"b/x.yaml": "x", "b.yaml": "b", "a.yaml": "a", "b-c.yaml": "c", "ü.yaml": "ü"})
+    tree = tree_at(clone)
+    listed = list(tree.entries())
+    assert [path for path, _ in listed] == ["a.yaml", "b-c.yaml", "b.yaml", "b/x.yaml", "ü.yaml"]
+    assert list(tree.read([blob for _, blob in listed])) == [b"a", b"c", b"b", b"x", "ü".encode()]
+
+
+def test_the_commit_counts_and_not_the_working_tree(clone: Clone) -> None:
+    clone.commit({"a.yaml": "committed"})
+    clone.write({"a.yaml": "edited", "b.yaml": "new"})
+    tree = tree_at(clone)
+    listed = list(tree.entries())
+    assert [path for path, _ in listed] == ["a.yaml"]
+    assert list(tree.read([listed[0][1]])) == [b"committed"]
+
+
+def test_many_blobs_are_streamed_in_the_order_asked_for(clone: Clone) -> None:
+    clone.commit({f"{n:04}.yaml": f"document {n}" for n in range(500)})
+    tree = tree_at(clone)
+    blobs = [blob for _, blob in tree.entries()][::-1]
+    assert list(tree.read(blobs)) == [f"document {n}".encode() for n in range(499, -1, -1)]
+    assert next(iter(tree.read(blobs))) == b"document 499"
+
+
+def test_a_root_is_a_folder_of_the_tree_and_paths_start_there(clone: Clone) -> None:
+    clone.commit({"sites/a/dc.yaml": "a", "sites/b/dc.yaml": "b"})
+    assert [path for path, _ in tree_at(clone, "sites/a").entries()] == ["dc.yaml"]
+    assert [path for path, _ in tree_at(clone, "/sites/a/").entries()] == ["dc.yaml"]
+    with pytest.raises(RevisionMissing, match="no folder 'sites/c'"):
+        tree_at(clone, "sites/c")
+    with pytest.raises(SourceRefused, match="leads out"):
+        tree_at(clone, "../x")
+
+
+def test_hidden_files_and_folders_are_left_out(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a", ".ci/b.yaml": "b", "s/.hidden/c.yaml": "c", ".d.yaml": "d"})
+    assert [path for path, _ in tree_at(clone).entries()] == ["a.yaml"]
+
+
+@pytest.mark.parametrize("name", ["web.yaml", "sites"])
+def test_a_link_that_could_hide_documents_is_refused(clone: Clone, name: str) -> None:
+    clone.commit({"real/a.yaml": "a"})
+    (clone.path / name).symlink_to("real")
+    clone.commit()
+    with pytest.raises(SourceRefused, match=f"{name}: this is a symbolic link \\(to real\\)"):
+        list(tree_at(clone).entries())
+
+
+def test_a_link_to_a_file_of_another_kind_is_passed_over(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    (clone.path / "README.md").symlink_to("docs/README.md")
+    clone.commit()
+    assert [path for path, _ in tree_at(clone).entries()] == ["a.yaml"]
+
+
+def test_a_submodule_is_refused(clone: Clone) -> None:
+    inner = clone.commit({"a.yaml": "a"})
+    clone.git("update-index", "--add", "--cacheinfo", f"160000,{inner},vendor")
+    clone.git("commit", "--quiet", "-m", "a submodule")
+    with pytest.raises(SourceRefused, match="vendor: this is a submodule"):
+        list(tree_at(clone).entries())
+
+
+def test_a_large_file_pointer_is_refused(clone: Clone) -> None:
+    clone.commit({"a.yaml": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"})
+    tree = tree_at(clone)
+    with pytest.raises(SourceRefused, match="LFS pointer"):
+        list(tree.read([blob for _, blob in tree.entries()]))
+
+
+def test_a_name_that_is_not_utf8_is_refused(clone: Clone) -> None:
+    (clone.path / os.fsdecode(b"\xff.yaml")).write_text("a")
+    clone.commit()
+    with pytest.raises(SourceRefused, match="not UTF-8"):
+        list(tree_at(clone).entries())
+
+
+@pytest.mark.parametrize("amount", [1, 100])
+def test_a_missing_object_is_an_error_and_never_an_empty_answer(clone: Clone, amount: int) -> None:
+    clone.commit({f"{n}.yaml": f"a{n}" for n in range(amount)})
+    tree = tree_at(clone)
+    blobs = [blob for _, blob in tree.entries()]
+    (clone.path / ".git/objects" / blobs[0][:2] / blobs[0][2:]).unlink()
+    with pytest.raises(SourceUnreadable, match="missing"):
+        list(tree.read(blobs))
+
+
+def test_a_missing_tree_is_an_error_and_never_an_empty_listing(clone: Clone) -> None:
+    clone.commit({"s/a.yaml": "a"})
+    tree = tree_at(clone)
+    inner = clone.git("rev-parse", "HEAD:s")
+    (clone.path / ".git/objects" / inner[:2] / inner[2:]).unlink()
+    with pytest.raises(SourceUnreadable):
+        list(tree.entries())
+
+
+def test_a_reopened_tree_reads_through_a_process_of_its_own(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    tree = tree_at(clone)
+    [(path, blob)] = list(tree.entries())
+    again = tree.reopened()
+    tree.close()
+    assert list(again.entries()) == [(path, blob)]
+    assert list(again.read([blob])) == [b"a"]
+    again.close()
+
+
+def test_the_reading_process_may_die_and_is_started_again(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    with Repository.open(clone.path) as repository:
+        assert repository.objects.find("HEAD:a.yaml") is not None
+        process = repository.objects._names._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert repository.objects.find("HEAD:a.yaml") is not None
+
+
+def test_differences_follow_renames_as_removal_and_addition(clone: Clone) -> None:
+    clone.commit({"s/a.yaml": "a", "s/b.yaml": "b", "s/t/c.yaml": "c"})
+    first = clone.git("rev-parse", "HEAD:s")
+    clone.git("mv", "s/a.yaml", "s/z.yaml")
+    clone.commit({"s/b.yaml": "b2", "s/t/c.yaml": None, "s/n\newline.yaml": "n"})
+    second = clone.git("rev-parse", "HEAD:s")
+    ids = {name: clone.git("rev-parse", name) for name in ("HEAD~:s/a.yaml", "HEAD~:s/b.yaml", "HEAD:s/b.yaml")}
+    with Repository.open(clone.path) as repository:
+        changes = {change.path: change for change in repository.difference.between(first, second)}
+        assert set(changes) == {"a.yaml", "b.yaml", "n\newline.yaml", "t/c.yaml", "z.yaml"}
+        assert changes["a.yaml"] == PathChange("a.yaml", ids["HEAD~:s/a.yaml"], None)
+        assert changes["b.yaml"] == PathChange("b.yaml", ids["HEAD~:s/b.yaml"], ids["HEAD:s/b.yaml"])
+        assert changes["z.yaml"] == PathChange("z.yaml", None, ids["HEAD~:s/a.yaml"])
+        assert repository.difference.between(first, first) == []
+        with pytest.raises(SourceUnreadable):
+            repository.difference.between(first, "1" * 40)
+        assert len(repository.difference.between(first, second)) == 5
+
+
+@pytest.mark.parametrize("name", ["end\n", "x\nend\n", "\nend\nend\n", "end"])
+def test_a_path_that_looks_like_the_end_of_the_answer_is_not_taken_for_it(clone: Clone, name: str) -> None:
+    clone.commit({"a.yaml": "a"})
+    first = clone.git("rev-parse", "HEAD^{tree}")
+    clone.commit({name: "a", "zz.yaml": "z"})
+    second = clone.git("rev-parse", "HEAD^{tree}")
+    with Repository.open(clone.path) as repository:
+        assert {change.path for change in repository.difference.between(first, second)} == {name, "zz.yaml"}
+        assert repository.difference.between(second, first)[0].after is None
+
+
+def test_new_commits_are_seen_by_an_open_repository(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    with Repository.open(clone.path) as repository:
+        before = repository.revision(None)
+        clone.commit({"a.yaml": "b"})
+        clone.git("pack-refs", "--all")
+        clone.git("repack", "-adq")
+        after = repository.revision(None)
+        assert before.commit != after.commit
+        assert [change.path for change in repository.difference.between(before.tree, after.tree)] == ["a.yaml"]
+
+
+def test_a_revision_says_where_it_came_from(clone: Clone) -> None:
+    commit = clone.commit({"sites/a/dc.yaml": "a"})
+    with Repository.open(clone.path / "sites/a") as repository:
+        root = repository.root_of(clone.path / "sites/a")
+        revision = repository.revision(None, root=root)
+    assert (revision.commit, revision.branch, revision.root) == (commit, "main", "sites/a")
+    assert revision.tree == clone.git("rev-parse", "HEAD:sites/a")
+    assert revision.repository == str(clone.path / ".git")
+
+
+def test_a_commit_beside_the_branch_has_no_branch(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    clone.git("switch", "--quiet", "-c", "feature")
+    aside = clone.commit({"a.yaml": "b"})
+    with Repository.open(clone.path) as repository:
+        assert repository.revision(aside, ref="main").branch is None
+        assert repository.revision("main~0", ref="feature").branch == "feature"
+
+
+@pytest.mark.parametrize("name", ["nope", "--all", "HEAD~9", "", "a b", "HEAD:a.yaml", "x\ny", "\udcff"])
+def test_a_revision_that_is_not_there_is_told(clone: Clone, name: str) -> None:
+    clone.commit({"a.yaml": "a"})
+    with Repository.open(clone.path) as repository, pytest.raises(RevisionMissing, match="there is no commit"):
+        repository.commit(name)
+
+
+def test_an_empty_repository_is_told(clone: Clone) -> None:
+    with Repository.open(clone.path) as repository, pytest.raises(RevisionMissing, match="branch main has no commit"):
+        repository.revision(None)
+
+
+def test_a_detached_head_asks_for_a_branch(clone: Clone) -> None:
+    commit = clone.commit({"a.yaml": "a"})
+    clone.git("switch", "--quiet", "--detach")
+    with Repository.open(clone.path) as repository:
+        with pytest.raises(SourceUnreadable, match="on no branch"):
+            repository.revision(None)
+        assert repository.revision(None, ref="main").commit == commit
+
+
+def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceRefused, match="no git repository"):
+        Repository.open(tmp_path)
+    with pytest.raises(SourceRefused, match="no such folder"):
+        Repository.open(tmp_path / "missing")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_repository_of_another_user_is_refused_with_the_way_out(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    for place in [clone.path, *clone.path.rglob("*")]:
+        os.chown(place, 12345, 12345)
+    with pytest.raises(SourceRefused, match="belongs to another user") as caught:
+        Repository.open(clone.path)
+    assert f"safe.directory {clone.path}" in caught.value.hint
+
+
+def test_a_damaged_repository_is_one_error(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    (clone.path / ".git/HEAD").write_text("rubbish")
+    with pytest.raises((SourceUnreadable, SourceRefused)):
+        Repository.open(clone.path)
+
+
+def test_a_bare_repository_and_a_linked_worktree_read_alike(clone: Clone, clone_of: Callable[..., Clone]) -> None:
+    commit = clone.commit({"a.yaml": "a"})
+    bare = clone_of(clone.path, "--bare")
+    linked = clone.path.parent / "linked"
+    clone.git("worktree", "add", "--quiet", str(linked), "-b", "side")
+    for place, branch in ((bare.path, "main"), (linked, "side")):
+        with Repository.open(place) as repository:
+            revision = repository.revision(None)
+            assert (revision.commit, revision.branch) == (commit, branch)
+
+
+def test_a_clone_is_known_by_its_remote_without_credentials(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    clone.git("remote", "add", "origin", "https://ada:s3cret@example.org/dc.git")
+    with Repository.open(clone.path) as repository:
+        assert repository.identity == "https://example.org/dc.git"
+
+
+def test_the_environment_of_a_hook_does_not_lead_us_astray(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = clone.commit({"a.yaml": "a"})
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent")
+    monkeypatch.setenv("GIT_WORK_TREE", "/")
+    with Repository.open(clone.path) as repository:
+        assert repository.revision(None).commit == commit
+
+
+def test_replacement_objects_and_grafts_do_not_lie_to_us(clone: Clone) -> None:
+    first = clone.commit({"a.yaml": "a"})
+    second = clone.commit({"a.yaml": "b"})
+    clone.git("replace", first, second)
+    (clone.path / ".git/info/grafts").write_text(f"{second}\n")
+    with Repository.open(clone.path) as repository:
+        assert repository.tree(first) != repository.tree(second)
+        assert repository.is_ancestor(first, second)
+
+
+def test_a_partial_clone_fetches_nothing_and_runs_nothing(clone: Clone, clone_of: Callable[..., Clone]) -> None:
+    clone.commit({"a.yaml": "a"})
+    clone.git("config", "uploadpack.allowFilter", "true")
+    partial = clone_of(clone.path, "--filter=blob:none", "--no-checkout")
+    trap = clone.path.parent / "ran"
+    partial.git("config", "remote.origin.uploadpack", f"touch {trap}; git-upload-pack")
+    tree = tree_at(partial)
+    with pytest.raises(SourceUnreadable):
+        list(tree.read([blob for _, blob in tree.entries()]))
+    assert not trap.exists()
+
+
+def test_git_that_is_not_installed_is_told(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(clone.path))
+    with pytest.raises(SourceRefused, match="no `git`"):
+        Repository.open(clone.path)
+
+
+def test_no_process_is_left_behind(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    repository = Repository.open(clone.path)
+    repository.revision(None)
+    repository.difference.between(repository.tree("HEAD"), repository.tree("HEAD"))
+    repository.objects.read("HEAD:a.yaml")
+    repository.close()
+    children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True)
+    assert "cat-file" not in children.stdout
