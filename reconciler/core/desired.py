@@ -194,3 +194,5 @@ class Lineage(msgspec.Struct, frozen=True):
     broken: str | None = None
     older: bool = False
     """The revision is an ancestor of what was applied last: intent is held (invariant I12)."""
+    accepted: bool = False
+    """A person took this revision without lineage: whatever has no document in it is removed."""

@@ -71,7 +71,7 @@ def older_revision(decision: Decision, lineage: Lineage) -> Hold | None:
 
 def unwitnessed(decision: Decision, world: World, lineage: Lineage) -> Hold | None:
     """Invariant I13: only a removal that the applied range shows is a removal."""
-    if decision.bucket is not Bucket.ORPHANED:
+    if decision.bucket is not Bucket.ORPHANED or lineage.accepted:
         return None
     if lineage.broken is not None:
         sentence = f"its document is not there, but {lineage.broken}"

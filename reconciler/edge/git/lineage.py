@@ -30,10 +30,11 @@ def lineage(
 
     `accepted` are the revisions (commit or tree ids) that a person took without lineage. Raises SourceUnreadable.
     """
+    if revision.commit in accepted or revision.tree in accepted:
+        gone = _readable_removals(repository, revision, applied, removed) if applied else frozenset()
+        return Lineage(removed=gone, accepted=True)
     if applied is None:
         return Lineage()
-    if revision.commit in accepted or revision.tree in accepted:
-        return Lineage(removed=_readable_removals(repository, revision, applied, removed))
     commit = revision.commit or head
     broken = _elsewhere(revision, applied) or _broken(repository, commit, applied)
     if broken:

@@ -152,7 +152,7 @@ def test_accepting_a_revision_stands_in_for_lineage(clone: Clone) -> None:
     commit = clone.commit({"b": "b"})
     clone.git("branch", "--quiet", "-M", "fresh", "main")
     assert between(clone, before).broken
-    assert between(clone, before, commit) == Lineage(removed=frozenset({Ref("a")}))
+    assert between(clone, before, commit) == Lineage(removed=frozenset({Ref("a")}), accepted=True)
     assert between(clone, before, "0" * 40).broken
 
 
@@ -161,7 +161,12 @@ def test_accepting_an_older_revision_goes_back_to_it(clone: Clone) -> None:
     clone.commit({"b": "b"})
     before = at_head(clone)
     clone.git("reset", "--quiet", "--hard", commit)
-    assert between(clone, before, commit) == Lineage(removed=frozenset({Ref("b")}))
+    assert between(clone, before, commit) == Lineage(removed=frozenset({Ref("b")}), accepted=True)
+
+
+def test_accepting_without_a_memory_of_what_was_applied_is_possible(clone: Clone) -> None:
+    commit = clone.commit({"a": "a"})
+    assert between(clone, None, commit) == Lineage(accepted=True)
 
 
 def test_a_dirty_tree_has_the_lineage_of_the_commit_beneath_it(clone: Clone) -> None:
