@@ -84,11 +84,11 @@ def _remember(store: Store, name: str, context: StepContext) -> None:
     target = store.target(name)
     assert target is not None, "it was there a moment ago, under the same lock"
     claim = target.claim
-    if claim is not None and claim.fence < context.fence:
-        claim = msgspec.structs.replace(claim, fence=context.fence)
-    generation = max(target.generation, context.generation)
-    if claim != target.claim or generation != target.generation:
-        store.put_target(msgspec.structs.replace(target, claim=claim, generation=generation))
+    assert claim is not None, "nothing acts on a node without a claim"
+    fence, generation = max(claim.fence, context.fence), max(claim.generation, context.generation)
+    if (fence, generation) != (claim.fence, claim.generation):
+        claim = msgspec.structs.replace(claim, fence=fence, generation=generation)
+        store.put_target(msgspec.structs.replace(target, claim=claim))
 
 
 def _stale(target: TargetRow, marks: Marks, context: StepContext) -> str | None:
@@ -104,8 +104,8 @@ def _stale(target: TargetRow, marks: Marks, context: StepContext) -> str | None:
         )
     if context.fence < claim.fence:
         return f"a newer controller has written here: fence {claim.fence}, ours is {context.fence}"
-    if context.generation < target.generation:
-        return f"generation {target.generation} has written here, this is {context.generation}"
+    if context.generation < claim.generation:
+        return f"generation {claim.generation} has written here, this is {context.generation}"
     return None
 
 
@@ -122,7 +122,7 @@ def _node(store: Store, target: TargetRow, step: Step, context: StepContext) -> 
             return Outcome("deferred", f"{target.name} is {target.identity}, not {step.args.get('identity')}")
         if claim is not None and claim.identity == target.identity:
             return Outcome("unchanged")
-        fresh = Claim(datacenter, target.identity, context.fence)
+        fresh = Claim(datacenter, target.identity, context.fence, context.generation)
         store.put_target(msgspec.structs.replace(target, claim=fresh))
         return Outcome("applied")
     if step.verb in ("release", "forget"):

@@ -24,7 +24,7 @@ from reconciler.core.values import digest
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS target (
   name TEXT PRIMARY KEY, node TEXT NOT NULL, identity TEXT, capacity BLOB NOT NULL, carries BLOB, claim BLOB,
-  generation INTEGER NOT NULL DEFAULT 0, minted INTEGER NOT NULL DEFAULT 0, sum TEXT NOT NULL DEFAULT '0',
+  minted INTEGER NOT NULL DEFAULT 0, sum TEXT NOT NULL DEFAULT '0',
   latency BLOB NOT NULL DEFAULT '{}', broken BLOB NOT NULL DEFAULT '{}'
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS target_node ON target (node);
@@ -71,7 +71,6 @@ class TargetRow(msgspec.Struct, frozen=True):
     capacity: Capacity
     carries: tuple[str, ...] | None = None
     claim: Claim | None = None
-    generation: int = 0
     minted: int = 0
     sum: str = "0"
     latency: dict[str, float] = {}
@@ -132,7 +131,7 @@ class Store:
 
     def put_target(self, target: TargetRow) -> None:
         self.db.execute(
-            "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 target.name,
                 target.node,
@@ -140,7 +139,6 @@ class Store:
                 _encode(target.capacity),
                 None if target.carries is None else _encode(target.carries),
                 None if target.claim is None else _encode(target.claim),
-                target.generation,
                 target.minted,
                 target.sum,
                 _encode(target.latency),
@@ -249,7 +247,7 @@ def _found(row: tuple[Any, ...]) -> Found:
 
 
 def _target(row: tuple[Any, ...]) -> TargetRow:
-    name, node, identity, capacity, carries, claim, generation, minted, total, latency, broken = row
+    name, node, identity, capacity, carries, claim, minted, total, latency, broken = row
     return TargetRow(
         name,
         node,
@@ -257,7 +255,6 @@ def _target(row: tuple[Any, ...]) -> TargetRow:
         msgspec.json.decode(capacity, type=Capacity),
         None if carries is None else msgspec.json.decode(carries, type=tuple[str, ...]),
         None if claim is None else msgspec.json.decode(claim, type=Claim),
-        generation,
         minted,
         total,
         msgspec.json.decode(latency, type=dict[str, float]),

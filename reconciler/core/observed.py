@@ -66,11 +66,13 @@ class Capacity(msgspec.Struct, frozen=True):
 
 class Claim(msgspec.Struct, frozen=True):
     """The node mark: which datacenter owns this node, for which native identity it was written (pool guid, server
-    uuid), and the highest fence seen."""
+    uuid), and the highest fence and generation that wrote here (invariant I12: they guard creates too, and a rebuilt
+    ledger counts on from them)."""
 
     datacenter: str
     identity: str
     fence: int = 0
+    generation: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):

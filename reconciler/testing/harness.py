@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 from unittest import SkipTest
 
-from reconciler.core.desired import NicWant, NodeWant, Resource
+from reconciler.core.desired import Constraints, Demand, NetworkFacts, NicWant, NodeWant, Resource
 from reconciler.core.ledger import Address
 from reconciler.core.observed import Object
 from reconciler.core.refs import Ref, Target
@@ -50,7 +50,7 @@ class Harness(ABC):
 
     @abstractmethod
     def network(self, number: int = 0) -> Resource:
-        """A network that the node carries. Numbers 0 and 1 must not overlap."""
+        """A network that the node carries, with a `range` of 200 addresses or more. 0 and 1 must not overlap."""
 
     @abstractmethod
     def size(self, number: int) -> dict[str, Any]:
@@ -139,13 +139,19 @@ class Harness(ABC):
     def address(self, network: Resource, number: int) -> Address:
         """The `number`-th address that a machine of the kit has on a network; deterministic."""
         body = plain(network.body)
-        subnet = ipaddress.ip_network(body["subnet"])
-        first = ipaddress.ip_address(body["range"][0]) if body.get("range") else subnet[10]
+        first = ipaddress.ip_address(body["range"][0])
         mac = "02:" + ":".join(digest([network.ref, number])[at : at + 2] for at in range(0, 10, 2))
         return Address(network.ref, str(first + number), mac)
 
 
 def resource(ref: Ref, body: Mapping[str, Any], **more: Any) -> Resource:
-    """A Resource as the loader would make it."""
+    """A Resource as the loader would make it: a Network with its address facts, a Machine with what it takes."""
     data = canonical(body)
+    if ref.startswith("Network/"):
+        first, last = body.get("range") or (None, None)
+        more["network"] = NetworkFacts(body["nicTag"], body["subnet"], first, last, body.get("gateway"))
+    if ref.startswith("Machine/"):
+        sizes = {key: body.get(key) or 0 for key in ("memory", "cpu", "disk")}
+        more["demand"] = Demand(**sizes)
+        more["constraints"] = Constraints(brand=body["brand"], image_type=body["image"]["type"])
     return Resource(ref=ref, digest=digest([ref, body]), body=data, **more)

@@ -27,6 +27,11 @@ QUARANTINE = 3600.0
 _serial = itertools.count(1)
 
 
+def fresh_name(stem: str) -> str:
+    """A name that no machine of this process has had."""
+    return f"{stem}{next(_serial)}"
+
+
 class Scene:
     """Async context manager: opens the driver, claims the node, brings network and image; at the end what the test
     made is purged. Names are unique in this process, so that one node can serve many tests."""
@@ -43,10 +48,9 @@ class Scene:
     async def __aenter__(self) -> Scene:
         self.driver: Driver = await self.harness.open()
         report = await self.look()
-        self.fence = max(self.fence, report.claim.fence if report.claim else 0)
-        self.generation = 1 + max(
-            [self.generation, *(found.marks.generation for found in report.objects if found.marks is not None)]
-        )
+        if report.claim is not None:
+            self.fence = max(self.fence, report.claim.fence)
+            self.generation = max(self.generation, report.claim.generation + 1)
         await self.claim(report)
         for wanted in (self.harness.network(), self.harness.image()):
             await self.converge(wanted)
@@ -93,7 +97,7 @@ class Scene:
 
     def fresh(self, stem: str = "m", **body: Any) -> Resource:
         """A Machine that nobody has had before."""
-        return self.harness.machine(f"{stem}{next(_serial)}", **body)
+        return self.harness.machine(fresh_name(stem), **body)
 
     def context(self, resource: Resource) -> NativeContext:
         networks = [self.harness.network(0), self.harness.network(1)]

@@ -40,8 +40,15 @@ class SimHarness(Harness):
         return resource(Ref(f"Image/image{number}"), body)
 
     def network(self, number: int = 0) -> Resource:
-        subnet = f"10.0.{number}.0/24"
-        body = {"nicTag": "admin", "vlan": 10 + number, "subnet": subnet, "gateway": f"10.0.{number}.1", "mtu": 1500}
+        net = f"10.0.{number}"
+        body = {
+            "nicTag": "admin",
+            "vlan": 10 + number,
+            "subnet": f"{net}.0/24",
+            "range": [f"{net}.10", f"{net}.240"],
+            "gateway": f"{net}.1",
+            "mtu": 1500,
+        }
         return resource(Ref(f"Network/net{number}"), body)
 
     def size(self, number: int) -> dict[str, Any]:

@@ -32,19 +32,22 @@ async def test_older_generation_never_undoes_a_newer_one(harness: Harness) -> No
     async with Scene(harness) as scene:
         scene.generation += 2
         wanted, found = await made(scene)
+        create = scene.change(scene.fresh(), None).steps[0]
         update = scene.change(edited(harness, wanted, **harness.size(1)), found).steps[0]
-        await refused(scene, update, generation=scene.generation - 1)
-        await scene.proved(update)
+        for step in (create, update):
+            await refused(scene, step, generation=scene.generation - 1)
+            await scene.proved(step)
 
 
-async def test_fence_is_remembered_by_the_node(harness: Harness) -> None:
+async def test_fence_and_generation_are_remembered_by_the_node(harness: Harness) -> None:
     async with Scene(harness) as scene:
         scene.fence += 1
-        await made(scene)
+        _, found = await made(scene)
+        await scene.clear(found.marks.ref, found.marks.uid)  # type: ignore[union-attr]
         await scene.reopen()
         claim = (await scene.look()).claim
         assert claim is not None
-        assert claim.fence == scene.fence
+        assert (claim.fence, claim.generation) == (scene.fence, scene.generation)
 
 
 async def test_another_datacenters_step_is_refused(harness: Harness) -> None:
