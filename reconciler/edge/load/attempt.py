@@ -1,0 +1,171 @@
+"""One attempt to take a tree into force: the last good records, with the changes laid over them.
+
+Owns: what is laid over, and committing it. Must not go here: reading (reading.py), what depends on what
+(dependants.py), rules (judging.py).
+
+Nothing of the last good tree is altered before `commit`; an attempt with findings is simply dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from reconciler.core.desired import Resource
+from reconciler.core.refs import Ref, tenant_of
+from reconciler.driver import Capability
+from reconciler.edge.load.document import Declared, Reading
+from reconciler.edge.load.findings import Finding
+from reconciler.edge.load.lower import Lowered, lower_node
+from reconciler.edge.load.machine import member_refs
+from reconciler.edge.load.records import Document, Layer, Records, Total, Users
+from reconciler.edge.load.tree import Tree
+
+Changes = Mapping[str, str | None]
+"""Path → blob id, or None where the file is gone."""
+
+
+class Unit(msgspec.Struct, eq=False):
+    """A document read in this attempt."""
+
+    document: Document
+    index: int
+    reading: Reading
+    lowered: Lowered = msgspec.field(default_factory=Lowered)
+
+
+class Attempt:
+    def __init__(self, records: Records, tree: Tree, capabilities: Mapping[str, Capability]) -> None:
+        self.records = records
+        self.tree = tree
+        self.capabilities = capabilities
+        self.files = Layer(records.files)
+        self.others = Layer(records.others)
+        self.defaults = Layer(records.defaults)
+        self.owners = Layer(records.owners)
+        self.entries = Layer(records.entries)
+        self.datacenters = Layer(records.datacenters)
+        self.drivers = Layer(records.drivers)
+        self.nodes = Layer(records.nodes)
+        self.groups = Layer(records.groups)
+        self.claims = Layer(records.claims)
+        self.resources = Layer(records.resources)
+        self.totals = Layer(records.totals)
+        self.users = Users(records.users)
+        self.units: dict[Document, Unit] = {}
+        self.retired: dict[Document, None] = {}
+        self.contenders: dict[Ref, list[Declared]] = {}
+        """Names that several documents want, with all who want them."""
+        self.findings: list[Finding] = []
+        self.broken: list[str] = []
+        """Texts that could not be read: what they declare is unknown, not missing."""
+        self.poisoned: set[Ref] = set()
+        self.blobs: dict[str, str] = {}
+        """Changed files, for those that could not be read at all."""
+
+    def retire(self, one: Document) -> None:
+        """The document is no more, or is read anew: all that it took is free again."""
+        if one in self.retired:
+            return
+        self.retired[one] = None
+        self.users.drop(one)
+        for ref in one.refs:
+            if self.owners.get(ref) is one:
+                del self.owners[ref]
+                self._withdraw(ref)
+        for key in one.claims:
+            if self.claims.get(key) is one:
+                del self.claims[key]
+
+    def _withdraw(self, ref: Ref) -> None:
+        entry = self.entries.get(ref)
+        if entry is not None:
+            del self.entries[ref]
+            self._register(entry, -1)
+            self._total(entry.tenant).things -= 1
+        if self.groups.get(ref) is not None:
+            del self.groups[ref]
+        made = self.resources.get(ref)
+        if made is not None:
+            del self.resources[ref]
+            self._count(ref, made, -1)
+
+    def enter(self, declared: Declared, one: Document) -> None:
+        """The document declares this. Whether another does as well is judged later."""
+        members = member_refs(declared) if declared.kind == "Machine" else ()
+        for ref in dict.fromkeys((declared.ref, *members)):
+            owner = self.owners.get(ref)
+            if owner is not None:
+                self._contend(ref, owner, declared)
+                continue
+            self.owners[ref] = one
+        if declared.kind == "Machine":
+            if members != (declared.ref,):
+                self.groups[declared.ref] = members
+        elif self.entries.get(declared.ref) is None:
+            self.entries[declared.ref] = declared
+            self._register(declared, 1)
+            self._total(declared.tenant).things += 1
+
+    def _contend(self, ref: Ref, owner: Document, declared: Declared) -> None:
+        unit = self.units.get(owner)
+        first = [one for one in unit.reading.declared if ref == one.ref or ref in _members(one)] if unit else []
+        known = self.contenders.setdefault(ref, first)
+        known.append(declared)
+
+    def _register(self, declared: Declared, sign: int) -> None:
+        """Small indexes that are asked for on every attempt."""
+        if declared.kind == "Datacenter":
+            if sign > 0:
+                self.datacenters[declared.ref] = declared
+            else:
+                del self.datacenters[declared.ref]
+        elif declared.kind == "Node":
+            driver = declared.spec.driver
+            self.drivers[driver] = (self.drivers.get(driver) or 0) + sign
+            if sign > 0:
+                self.nodes[declared.name] = lower_node(declared)
+            else:
+                del self.nodes[declared.name]
+
+    def keep(self, made: Resource) -> None:
+        self.resources[made.ref] = made
+        self._count(made.ref, made, 1)
+
+    def _total(self, tenant: str | None) -> Total:
+        key = tenant or ""
+        total = self.totals.get(key)
+        if total is None or key not in self.totals.over:
+            total = msgspec.structs.replace(total) if total is not None else Total()
+            self.totals[key] = total
+        return total
+
+    def _count(self, ref: Ref, made: Resource, sign: int) -> None:
+        if not ref.startswith("Machine/"):
+            return
+        total = self._total(tenant_of(ref))
+        total.things += sign
+        total.machines += sign
+        total.memory += sign * made.demand.memory
+        total.cpu += sign * made.demand.cpu
+        total.disk += sign * made.demand.disk
+
+    def members(self, ref: Ref) -> tuple[Ref, ...] | None:
+        """The machines behind a machine's or a group's ref; None if there is none such."""
+        found = self.groups.get(ref)
+        if found is not None:
+            return found
+        return (ref,) if self.owners.get(ref) is not None else None
+
+    def commit(self) -> None:
+        for layer in (
+            self.files, self.others, self.defaults, self.owners, self.entries, self.datacenters, self.drivers,
+            self.nodes, self.groups, self.claims, self.resources, self.totals,
+        ):  # fmt: skip
+            layer.commit()
+        self.users.commit()
+
+
+def _members(declared: Declared) -> tuple[Ref, ...]:
+    return member_refs(declared) if declared.kind == "Machine" else ()

@@ -1,0 +1,220 @@
+"""Rules between things, checked without asking any node.
+
+Owns: what must hold among networks, images, nodes, packages and tenants. Must not go here: machines (machine.py,
+nics.py), names and addresses taken twice (loader.py compares claims).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from reconciler.core.refs import Ref, make_ref, short
+from reconciler.edge.load.catalog import KNOWN_DRIVERS, Catalog, within
+from reconciler.edge.load.document import Declared
+from reconciler.edge.load.findings import Finding, Path
+from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network
+from reconciler.edge.load.machine import size
+from reconciler.edge.load.records import Total
+from specs.network import Network
+from specs.node import Node
+
+
+def lower_thing(declared: Declared, catalog: Catalog) -> Lowered:
+    """A declared thing other than a machine: its Resource, if its kind has one, and its mistakes."""
+    out = Lowered()
+    lowering = Lowering(declared, catalog, out)
+    if declared.kind == "Network":
+        _check_network(lowering)
+        lower_network(lowering)
+    elif declared.kind == "Image":
+        _tenants(lowering, declared.spec.tenants)
+        lower_image(lowering)
+    elif declared.kind == "NetworkPool":
+        _check_pool(lowering)
+    elif declared.kind == "Node":
+        _check_node(lowering)
+    return out
+
+
+def _tenants(lowering: Lowering, tenants: list[str] | None) -> None:
+    for position, name in enumerate(tenants or ()):
+        lowering.reference(("Tenant",), name, ("tenants", position))
+
+
+def _tag(lowering: Lowering, tag: str, path: Path) -> None:
+    datacenter = lowering.catalog.datacenter
+    if datacenter is not None and datacenter.nic_tags is not None and tag not in datacenter.nic_tags:
+        known = ", ".join(sorted(datacenter.nic_tags))
+        lowering.wrong(
+            path, f"the datacenter has no nic tag {tag!r}", f"there are {known}; or add it to Datacenter.nicTags"
+        )
+
+
+def _check_network(lowering: Lowering) -> None:
+    spec: Network = lowering.declared.spec
+    _tag(lowering, spec.nic_tag, ("nicTag",))
+    _tenants(lowering, spec.tenants)
+    _inside(lowering, spec.gateway, spec.subnet, ("gateway",))
+    for position, ip in enumerate(spec.reserved):
+        _inside(lowering, ip, spec.subnet, ("reserved", position))
+    if spec.range is not None:
+        first, _, last = spec.range.partition("-")
+        if not (within(first, spec.subnet) and within(last, spec.subnet)):
+            lowering.wrong(("range",), f"{spec.range} is not within {spec.subnet}", "keep the range inside the subnet")
+        else:
+            _ends(lowering, first, last, spec.subnet)
+    for target, via in spec.routes.items():
+        if not within(via, spec.subnet):
+            lowering.wrong(
+                ("routes", target), f"{via} is outside {spec.subnet}", "a route leads through an address of the subnet"
+            )
+    if spec.nat and spec.gateway is None:
+        lowering.wrong(
+            ("nat",), "nat needs a gateway, and there is none", "add gateway: the node's address in this network"
+        )
+
+
+def _inside(lowering: Lowering, ip: str | None, subnet: str, path: Path) -> None:
+    if ip is not None and not within(ip, subnet):
+        lowering.wrong(path, f"{ip} is outside {subnet}", "take an address in the subnet")
+
+
+def _ends(lowering: Lowering, first: str, last: str, subnet: str) -> None:
+    network = ipaddress.ip_network(subnet)
+    if network.num_addresses <= 2:
+        return
+    for ip, edge, which in ((first, network.network_address, "first"), (last, network.broadcast_address, "last")):
+        if ipaddress.ip_address(ip) == edge:
+            lowering.wrong(
+                ("range",), f"{ip} is the {which} of {subnet}, no machine can have it", "leave it out of the range"
+            )
+
+
+def _check_pool(lowering: Lowering) -> None:
+    seen: set[Ref] = set()
+    for position, written in enumerate(lowering.declared.spec.networks):
+        ref = lowering.reference(("Network",), written, ("networks", position))
+        if ref is not None and ref in seen:
+            lowering.wrong(("networks", position), f"{written} is listed twice", "list each network once")
+        if ref is not None:
+            seen.add(ref)
+
+
+def _check_node(lowering: Lowering) -> None:
+    spec: Node = lowering.declared.spec
+    known = KNOWN_DRIVERS | set(lowering.catalog.capabilities)
+    if spec.driver not in known:
+        lowering.wrong(("driver",), f"there is no driver {spec.driver!r}", f"one of {', '.join(sorted(known))}")
+    for tag in spec.nics:
+        _tag(lowering, tag, ("nics", tag))
+    if spec.driver != "local" and spec.address is None:
+        lowering.wrong((), "address is missing", f"address: where the {spec.driver} node is reached")
+
+
+def check_overlaps(networks: Iterable[Declared]) -> list[Finding]:
+    """Two networks on one wire must not share addresses: the later of the two is reported."""
+    wires: dict[tuple[str, int], list[Declared]] = {}
+    for declared in networks:
+        spec: Network = declared.spec
+        wires.setdefault((spec.nic_tag, spec.vlan or 0), []).append(declared)
+    findings = []
+    for (tag, vlan), found in wires.items():
+        spans = sorted(
+            (net.version, int(net.network_address), int(net.broadcast_address), place(one), one)
+            for one in found
+            for net in (ipaddress.ip_network(one.spec.subnet),)
+        )
+        low = spans[0]
+        for high in spans[1:]:
+            if low[0] != high[0] or high[1] > low[2]:
+                low = high
+            else:
+                first, second = sorted((low[4], high[4]), key=place)
+                summary = f"{second.spec.subnet} overlaps {first.spec.subnet} of {short(first.ref)}, on the same nic tag {tag}"
+                vlans = f" and vlan {vlan}" if vlan else ""
+                findings.append(second.finding(("subnet",), summary + vlans, "give one of them another subnet or vlan"))
+    return findings
+
+
+def place(declared: Declared) -> tuple[str, int, str]:
+    """Where a thing is declared: what decides which of two is the later."""
+    return declared.file, declared.index, declared.ref
+
+
+def check_cycles(images: Iterable[Declared], catalog: Catalog) -> list[Finding]:
+    """An image's origins must end somewhere."""
+    origins: dict[Ref, Ref] = {}
+    declared = {image.ref: image for image in images}
+    for image in declared.values():
+        if image.spec.origin:
+            found = catalog.find(("Image",), image.tenant, image.spec.origin)
+            if isinstance(found, str):
+                origins[image.ref] = found
+    findings, done = [], set[Ref]()
+    for start in sorted(origins):
+        trail: dict[Ref, None] = {}
+        ref: Ref | None = start
+        while ref is not None and ref not in done and ref not in trail:
+            trail[ref] = None
+            ref = origins.get(ref)
+        if ref is not None and ref in trail:
+            circle = list(trail)[list(trail).index(ref) :]
+            worst = max((declared[one] for one in circle), key=place)
+            shown = " → ".join(short(one) for one in (*circle, circle[0]))
+            findings.append(worst.finding(("origin",), f"origins go in a circle: {shown}", "remove one of them"))
+        done.update(trail)
+    return findings
+
+
+def check_packages(packages: Iterable[Declared], nodes: Iterable[Declared]) -> list[Finding]:
+    """A package that no node could hold, as far as nodes say what they have."""
+    capacities = [node.spec.capacity for node in nodes]
+    findings = []
+    for what in ("memory", "disk"):
+        known = [getattr(capacity, what) for capacity in capacities]
+        if not known or None in known:
+            continue
+        largest = max(known)
+        for package in packages:
+            wanted = getattr(package.spec, what)
+            if wanted is not None and wanted > largest:
+                summary = f"no node has {size(wanted)} of {what}, the largest has {size(largest)}"
+                findings.append(package.finding((what,), summary, "make it smaller, or correct the nodes' capacity"))
+    return findings
+
+
+def check_limits(tenant: Declared, total: Total) -> list[Finding]:
+    """What a tenant's machines take together, against its limits."""
+    limits = tenant.spec.limits
+    findings = []
+    for what, limit, taken in (
+        ("machines", limits.machines, total.machines),
+        ("memory", limits.memory, total.memory),
+        ("cpu", limits.cpu, total.cpu),
+        ("disk", limits.disk, total.disk),
+    ):
+        if limit is not None and taken > limit:
+            shown = (f"{taken}", f"{limit}") if what == "machines" else (size(taken), size(limit))
+            if what == "cpu":
+                shown = (f"{taken / 1000:g} cores", f"{limit / 1000:g}")
+            summary = f"{tenant.name} takes {shown[0]} of {what}, its limit is {shown[1]}".replace(
+                " of machines", " machines"
+            )
+            findings.append(tenant.finding(("limits", what), summary, "raise the limit, or remove machines"))
+    return findings
+
+
+def check_tenant(declared: Declared, catalog: Catalog) -> list[Finding]:
+    """Whether the thing's tenant exists."""
+    if declared.tenant is None or catalog.known(make_ref("Tenant", declared.tenant)):
+        return []
+    if catalog.excused("Tenant", declared.tenant):
+        return []
+    path: Path = ("metadata", "tenant")
+    summary = f"there is no Tenant {declared.tenant!r}"
+    return [
+        Finding(
+            declared.file, declared.index, path, summary, "add it (kind: Tenant), or correct the name", ref=declared.ref
+        )
+    ]

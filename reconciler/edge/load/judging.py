@@ -1,0 +1,269 @@
+"""From documents read to Resources and mistakes.
+
+Owns: the order in which things are lowered and checked, names and addresses wanted by two.
+Must not go here: what any one rule says (checks.py, machine.py, nics.py).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.core.refs import Ref, kind_of, make_ref, short
+from reconciler.edge.load import checks, document, stream
+from reconciler.edge.load.attempt import Attempt, Unit
+from reconciler.edge.load.catalog import Catalog
+from reconciler.edge.load.document import Declared
+from reconciler.edge.load.findings import Finding
+from reconciler.edge.load.lower import Lowered, renamed_ref
+from reconciler.edge.load.machine import lower_machine, member_refs
+from reconciler.edge.load.reading import Reader, value_of
+from reconciler.edge.load.records import Document
+
+
+class Judge:
+    def __init__(self, attempt: Attempt, reader: Reader) -> None:
+        self.attempt = attempt
+        self.reader = reader
+        self.catalog = Catalog(
+            attempt.entries,
+            members=attempt.members,
+            poisoned=attempt.poisoned,
+            broken=attempt.broken,
+            capabilities=attempt.capabilities,
+        )
+        self.catalog.drivers = [name for name, count in attempt.drivers.items() if count]
+
+    def judge(self) -> None:
+        self._datacenter()
+        for unit in self.attempt.units.values():
+            for declared in unit.reading.declared:
+                self._one(unit, declared)
+        self._foreign_files()
+        self._settle()
+        self._names()
+        self._claims()
+        self._whole()
+
+    def _datacenter(self) -> None:
+        found = sorted((one for _, one in self.attempt.datacenters.items()), key=checks.place)
+        if found:
+            self.catalog.datacenter = found[0].spec
+        for extra in found[1:]:
+            first = f"{found[0].name} is in {found[0].file}"
+            self.attempt.findings.append(
+                extra.finding((), f"there is a second Datacenter; {first}", "a tree has exactly one")
+            )
+        if (
+            not found
+            and not self.attempt.broken
+            and not any(ref.startswith("Datacenter/") for ref in self.attempt.poisoned)
+        ):
+            self.attempt.findings.append(
+                Finding(
+                    "datacenter.yaml",
+                    0,
+                    (),
+                    "there is no Datacenter in the tree",
+                    "trueup init writes one",
+                    line=1,
+                    column=1,
+                )
+            )
+
+    def _one(self, unit: Unit, declared: Declared) -> None:
+        made = self._lowered(declared)
+        self.attempt.findings += checks.check_tenant(declared, self.catalog)
+        before = renamed_ref(declared)
+        if before is not None:
+            made.uses.add(before)
+            summary = f"{short(before)} was renamed to this and is still here"
+            if self.catalog.known(before):
+                path = ("metadata", "renamedFrom")
+                self.attempt.findings.append(
+                    Finding(declared.file, declared.index, path, summary, "remove one of the two", ref=declared.ref)
+                )
+            claim = Finding(declared.file, declared.index, ("metadata", "renamedFrom"), f"{short(before)} is renamed already",
+                            "it can become one thing only", ref=declared.ref)  # fmt: skip
+            made.claims.append((f"renamed {before}", claim))
+        unit.lowered.resources += made.resources
+        unit.lowered.uses |= made.uses
+        unit.lowered.claims += made.claims
+        self.attempt.findings += made.findings
+
+    def _lowered(self, declared: Declared) -> Lowered:
+        if declared.kind == "Machine":
+            return lower_machine(declared, self.catalog, self._file)
+        return checks.lower_thing(declared, self.catalog)
+
+    def _file(self, _: str, path: str) -> str | None:
+        blob = self.attempt.others.get(path)
+        if blob is None:
+            found = self.attempt.files.get(path)
+            blob = found.blob if found else None
+        if blob is None:
+            return None
+        return next(self.attempt.tree.read([blob])).decode(errors="replace")
+
+    def _foreign_files(self) -> None:
+        """A YAML file without an envelope is fine exactly where a document names it as its file."""
+        named = {key for unit in self.attempt.units.values() for key in unit.lowered.uses if key.startswith("file:")}
+        for unit in self.attempt.units.values():
+            key = f"file:{unit.document.file}"
+            if (
+                unit.reading.unenveloped
+                and key not in named
+                and not self.attempt.users.still(key, self.attempt.retired)
+            ):
+                self.attempt.findings += unit.reading.findings
+        # and one that no document names any more must not lie there unnoticed
+        dropped = {key for one in self.attempt.retired for key in one.uses if key.startswith("file:")} - named
+        for key in sorted(dropped):
+            self._abandoned(key.removeprefix("file:"))
+
+    def _abandoned(self, path: str) -> None:
+        key = f"file:{path}"
+        found = self.attempt.files.get(path)
+        if found is None or self.attempt.users.still(key, self.attempt.retired):
+            return
+        if any(one.refs or one in self.attempt.units for one in found.documents):
+            return
+        data = next(self.attempt.tree.read([found.blob]))
+        for index, chunk in enumerate(stream.cut(path, data)[0]):
+            value, findings = value_of(path, index, chunk)
+            self.attempt.findings += (
+                findings or document.declare(path, index, value, lambda _: document.NOTHING).findings
+            )
+
+    def _settle(self) -> None:
+        """Writes what each document takes into its record."""
+        for one, unit in self.attempt.units.items():
+            refs: dict[Ref, None] = {}
+            for declared in unit.reading.declared:
+                refs[declared.ref] = None
+                if declared.kind == "Machine":
+                    refs.update(dict.fromkeys(member_refs(declared)))
+            one.refs = tuple(refs)
+            one.uses = _shared(tuple(sorted(unit.lowered.uses)))
+            one.claims = tuple(key for key, _ in unit.lowered.claims)
+            self.attempt.users.add(one)
+            for made in unit.lowered.resources:
+                if self.attempt.resources.get(made.ref) is None:
+                    self.attempt.keep(made)
+
+    # -- what two documents want -------------------------------------------------------------------------------------
+
+    def _names(self) -> None:
+        for ref, wanting in self.attempt.contenders.items():
+            owner = self.attempt.records.owners.get(ref)
+            if owner is not None and owner not in self.attempt.retired:
+                wanting = [*self._again(owner, ref), *wanting]
+            ordered = sorted(wanting, key=checks.place)
+            for other in ordered[1:]:
+                self.attempt.findings.append(_name_taken(ref, ordered[0], other))
+        for declared in self._changed("Network", "NetworkPool"):
+            twin = self.attempt.entries.get(Ref(f"{_OTHER[declared.kind]}/{short(declared.ref)}"))
+            if twin is not None:
+                first, second = sorted((declared, twin), key=checks.place)
+                summary = f"{short(second.ref)} is also a {first.kind} ({first.file}), and both are named alike in nics"
+                self.attempt.findings.append(second.finding((), summary, "rename one of them"))
+
+    def _again(self, owner: Document, ref: Ref) -> list[Declared]:
+        """What an unchanged document declares, read again for a message's sake."""
+        reading = self.reader.declare_again(owner)
+        return [
+            one for one in reading.declared if one.ref == ref or (one.kind == "Machine" and ref in member_refs(one))
+        ]
+
+    def _claims(self) -> None:
+        wanted: dict[str, list[Finding]] = {}
+        for one, unit in self.attempt.units.items():
+            for key, finding in unit.lowered.claims:
+                wanted.setdefault(key, []).append(finding)
+                if self.attempt.claims.get(key) is None:
+                    self.attempt.claims[key] = one
+        for key, findings in wanted.items():
+            owner = self.attempt.records.claims.get(key)
+            if owner is not None and owner not in self.attempt.retired:
+                findings = [*self._claims_again(owner, key), *findings]
+            ordered = sorted(findings, key=lambda one: (one.file, one.index, one.ref, str(one.path)))
+            for other in ordered[1:]:
+                by = short(ordered[0].ref) if ordered[0].ref else ordered[0].file
+                summary = f"{other.summary} by {by}"
+                self.attempt.findings.append(msgspec.structs.replace(other, summary=summary))
+
+    def _claims_again(self, owner: Document, key: str) -> list[Finding]:
+        found = [claim for one in self.reader.declare_again(owner).declared for claim in self._lowered(one).claims]
+        return [finding for mine, finding in found if mine == key]
+
+    # -- rules over many ---------------------------------------------------------------------------------------------
+
+    def _changed(self, *kinds: str) -> list[Declared]:
+        """Things of these kinds that this attempt read."""
+        return [one for unit in self.attempt.units.values() for one in unit.reading.declared if one.kind in kinds]
+
+    def _all(self, kind: str) -> list[Declared]:
+        return sorted((one for _, one in self.attempt.entries.items() if one.kind == kind), key=checks.place)
+
+    def _whole(self) -> None:
+        attempt = self.attempt
+        if self._changed("Network"):
+            attempt.findings += checks.check_overlaps(self._all("Network"))
+        if any(one.spec.origin for one in self._changed("Image")):
+            attempt.findings += checks.check_cycles(self._all("Image"), self.catalog)
+        nodes_changed = self._changed("Node") or any(
+            ref.startswith("Node/") for one in attempt.retired for ref in one.refs
+        )
+        if nodes_changed or self._changed("Package"):
+            attempt.findings += checks.check_packages(self._all("Package"), self._all("Node"))
+        self._limits()
+        self._abandoned_tenants()
+
+    def _limits(self) -> None:
+        names = {name for name in self.attempt.totals.changed() if name}
+        names |= {one.name for one in self._changed("Tenant")}
+        for name in sorted(names):
+            tenant = self.attempt.entries.get(make_ref("Tenant", name))
+            total = self.attempt.totals.get(name)
+            if tenant is not None and total is not None:
+                self.attempt.findings += checks.check_limits(tenant, total)
+
+    def _abandoned_tenants(self) -> None:
+        """A tenant that went while things of it stay: each of them is told."""
+        gone = [ref for one in self.attempt.retired for ref in one.refs if kind_of(ref) == "Tenant"]
+        for ref in gone:
+            name = short(ref)
+            total = self.attempt.totals.get(name)
+            if self.attempt.entries.get(ref) is not None or total is None or total.things == 0:
+                continue
+            stay = {owner for one, owner in self.attempt.records.owners.items() if f"/{name}/" in one}
+            for owner in stay - set(self.attempt.retired):
+                for declared in self.reader.declare_again(owner).declared:
+                    self.attempt.findings += checks.check_tenant(declared, self.catalog)
+
+
+_OTHER = {"Network": "NetworkPool", "NetworkPool": "Network"}
+_USES: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+
+def _shared(uses: tuple[str, ...]) -> tuple[str, ...]:
+    """Machines of a kind use the same things: one tuple for all of them."""
+    if len(_USES) > 100_000:
+        _USES.clear()
+    return _USES.setdefault(uses, uses)
+
+
+def _name_taken(ref: Ref, first: Declared, second: Declared) -> Finding:
+    where = f"{first.file}"
+    if first.ref != ref or second.ref != ref:
+        group = first if first.ref != ref else second
+        summary = f"{short(ref)} is a replica of {short(group.ref)} as well"
+        if first.ref == ref or second.ref == ref:
+            return _at_name(second, f"{summary} ({where})", "rename one of them")
+    return _at_name(second, f"{ref} is declared already, in {where}", "rename one of them, or remove it")
+
+
+def _at_name(declared: Declared, summary: str, fix: str) -> Finding:
+    file, index, ref = declared.file, declared.index, declared.ref
+    if declared.prefix == ("spec",):
+        return Finding(file, index, ("metadata", "name"), summary, fix, ref=ref)
+    return Finding(file, index, declared.prefix, summary, fix, "key", ref)

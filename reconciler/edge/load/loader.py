@@ -1,0 +1,185 @@
+"""The loader: a tree in, Desired out; afterwards only what changed, and what depends on it.
+
+Owns: the public face, and the last good tree. Must not go here: how anything is read or judged.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from reconciler.core.desired import Desired, Policy, Revision
+from reconciler.core.refs import Ref
+from reconciler.driver import Capability
+from reconciler.edge.load.attempt import Attempt, Changes
+from reconciler.edge.load.dependants import dependants
+from reconciler.edge.load.document import Declared
+from reconciler.edge.load.findings import CROWDED, Path, Warning_
+from reconciler.edge.load.judging import Judge
+from reconciler.edge.load.locate import Locator, Provenance, diagnostics
+from reconciler.edge.load.lower import lower_policy
+from reconciler.edge.load.reading import Reader
+from reconciler.edge.load.records import Records
+from reconciler.edge.load.tree import Tree
+from reconciler.errors import SpecErrors
+
+_NOWHERE = Revision(commit=None, tree="")
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What a load changed. `desired` holds the whole, whose mappings are live: the next load alters them in place."""
+
+    desired: Desired
+    changed: frozenset[Ref]
+    """Resources that are new or have another digest."""
+    removed: frozenset[Ref]
+    nodes: frozenset[str]
+    """Nodes that are new, different or gone."""
+    policy: bool
+    """The policy, or the datacenter's identity, is another."""
+    warnings: tuple[Warning_, ...] = ()
+
+
+class Loader:
+    """Holds the last good tree. `capabilities`: driver name → what it can take; known drivers may be missing.
+
+    A load either succeeds whole or raises SpecErrors and leaves the last good one in force.
+    """
+
+    def __init__(self, capabilities: Mapping[str, Capability] | None = None) -> None:
+        self._capabilities = dict(capabilities or {})
+        self._records = Records()
+        self._tree: Tree | None = None
+        self._revision = _NOWHERE
+
+    def load(self, tree: Tree, revision: Revision = _NOWHERE) -> Delta:
+        """Takes a tree into force. Lists it whole and reads what differs from the last good one."""
+        known = self._listing()
+        changes: dict[str, str | None] = {}
+        paths = []
+        for path, blob in tree.entries():
+            paths.append(path)
+            if known.pop(path, None) != blob:
+                changes[path] = blob
+        changes.update(dict.fromkeys(known))
+        delta = self.update(tree, changes, revision)
+        return msgspec.structs.replace(delta, warnings=crowded(paths))
+
+    def update(self, tree: Tree, changes: Changes, revision: Revision = _NOWHERE) -> Delta:
+        """Takes in changed paths (path → blob id, None where gone), counted from the last good tree.
+
+        Raises SpecErrors with every mistake; then the last good tree stays in force, and the next `changes` are still
+        counted from that one.
+        """
+        attempt = Attempt(self._records, tree, self._capabilities)
+        reader = Reader(attempt)
+        reader.read_changes(changes)
+        while found := dependants(attempt, changes):
+            reader.reread(found)
+        Judge(attempt, reader).judge()
+        if attempt.findings:
+            raise SpecErrors(diagnostics(attempt.findings, Locator(_contents(attempt))))
+        delta = self._delta(attempt)
+        attempt.commit()
+        self._tree, self._revision = tree, revision
+        return msgspec.structs.replace(delta, desired=self.desired)
+
+    def _listing(self) -> dict[str, str]:
+        found = {path: record.blob for path, record in self._records.files.items()}
+        found.update(self._records.others)
+        return found
+
+    def _delta(self, attempt: Attempt) -> Delta:
+        changed, removed = set[Ref](), set[Ref]()
+        for ref in attempt.resources.changed():
+            new, old = attempt.resources.get(ref), self._records.resources.get(ref)
+            if new is None:
+                if old is not None:
+                    removed.add(ref)
+            elif old is None or old.digest != new.digest:
+                changed.add(ref)
+        nodes = {name for name in attempt.nodes.changed() if attempt.nodes.get(name) != self._records.nodes.get(name)}
+        policy = any(
+            attempt.datacenters.get(ref) != self._records.datacenters.get(ref) for ref in attempt.datacenters.changed()
+        )
+        return Delta(_EMPTY, frozenset(changed), frozenset(removed), frozenset(nodes), policy)
+
+    @property
+    def desired(self) -> Desired:
+        """What the last good tree wants. Before the first load: nothing, of no datacenter."""
+        records = self._records
+        for datacenter in records.datacenters.values():
+            return Desired(
+                datacenter=datacenter.name,
+                datacenter_id=datacenter.spec.id,
+                revision=self._revision,
+                policy=lower_policy(datacenter.spec),
+                nodes=records.nodes,
+                resources=records.resources,
+            )
+        return _EMPTY
+
+    @property
+    def datacenter(self) -> Declared | None:
+        """The Datacenter document of the last good tree."""
+        return next(iter(self._records.datacenters.values()), None)
+
+    def entry(self, ref: Ref) -> Declared | None:
+        """A declared thing other than a machine (a Package, a Tenant …), with its model."""
+        return self._records.entries.get(ref)
+
+    def entries(self, kind: str) -> list[Declared]:
+        """All declared things of a kind other than Machine, by ref."""
+        return [one for ref, one in sorted(self._records.entries.items()) if one.kind == kind]
+
+    def provenance(self, ref: Ref, path: Path) -> Provenance | None:
+        """Where a field of a declared thing comes from; `path` within its spec: `("nics", 0)`. None: no such thing.
+
+        Read again from the text. Raises SourceUnreadable as the tree does.
+        """
+        owner = self._records.owners.get(ref)
+        if owner is None or self._tree is None:
+            return None
+        attempt = Attempt(self._records, self._tree, self._capabilities)
+        reading = Reader(attempt).declare_again(owner)
+        for declared in reading.declared:
+            if declared.ref == ref or ref in (self._records.groups.get(declared.ref) or ()):
+                locator = Locator(_contents(attempt))
+                return locator.provenance(owner.file, declared.index, (*declared.prefix, *path))
+        return None
+
+
+_EMPTY = Desired(datacenter="", datacenter_id="", revision=_NOWHERE, policy=Policy(), nodes={}, resources={})
+
+
+def _contents(attempt: Attempt) -> Callable[[str], bytes | None]:
+    """The contents of a file of the tree that the attempt is about."""
+    tree = attempt.tree
+
+    def read(path: str) -> bytes | None:
+        found = attempt.files.get(path)
+        blob = found.blob if found is not None else attempt.others.get(path) or attempt.blobs.get(path)
+        return next(iter(tree.read([blob]))) if blob is not None else None
+
+    return read
+
+
+def crowded(paths: Iterable[str], limit: int = CROWDED) -> tuple[Warning_, ...]:
+    """Folders so full that git itself gets slow."""
+    counts: dict[str, int] = {}
+    for path in paths:
+        folder = posixpath.dirname(path)
+        counts[folder] = counts.get(folder, 0) + 1
+    return tuple(
+        Warning_(folder or ".", f"the folder has {count} files, more than {limit}: each commit rewrites its whole listing",
+                 "split it into folders of some hundred files")
+        for folder, count in sorted(counts.items())
+        if count > limit
+    )  # fmt: skip
+
+
+def load(tree: Tree, capabilities: Mapping[str, Capability] | None = None, revision: Revision = _NOWHERE) -> Desired:
+    """What a tree wants, read once. Raises SpecErrors with every mistake."""
+    return Loader(capabilities).load(tree, revision).desired

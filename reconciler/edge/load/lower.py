@@ -1,0 +1,231 @@
+"""From declared things to the core's nouns: Resource, NodeWant, Policy. Machines are in machine.py.
+
+Owns: the bodies of Network and Image, and what a node and a datacenter come to.
+Must not go here: comparing things with each other (checks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from reconciler.core.desired import (
+    Behaviour,
+    Budget,
+    NetworkFacts,
+    NodeMember,
+    NodeWant,
+    Policy,
+    Resource,
+)
+from reconciler.core.refs import Ref
+from reconciler.core.values import canonical, digest
+from reconciler.edge.load.catalog import Catalog, Problem
+from reconciler.edge.load.document import Declared
+from reconciler.edge.load.findings import Finding, Path
+from specs import datacenter as dc
+from specs.image import SOURCES, Image
+from specs.network import Network
+from specs.node import Node
+
+T = TypeVar("T")
+
+
+class Lowered(msgspec.Struct):
+    """What a document came to. `uses`: keys whose change makes it worth another look: refs, and `file:PATH`."""
+
+    resources: list[Resource] = msgspec.field(default_factory=list)
+    uses: set[str] = msgspec.field(default_factory=set)
+    findings: list[Finding] = msgspec.field(default_factory=list)
+    claims: list[tuple[str, Finding]] = msgspec.field(default_factory=list)
+    """What only one document may have: an address, a MAC. The finding is the one to report if another has it."""
+
+
+class Lowering:
+    """One declared thing being lowered: collects what it uses and what is wrong."""
+
+    def __init__(self, declared: Declared, catalog: Catalog, out: Lowered) -> None:
+        self.declared, self.catalog, self.out = declared, catalog, out
+
+    def wrong(self, path: Path, summary: str, fix: str = "") -> None:
+        self.out.findings.append(self.declared.finding(path, summary, fix))
+
+    def reference(self, kinds: tuple[str, ...], written: str, path: Path) -> Ref | None:
+        """The ref behind a name; None after reporting why there is none."""
+        found = self.catalog.find(kinds, self.declared.tenant, written)
+        if isinstance(found, Problem):
+            if not found.quiet:
+                self.wrong(path, found.summary, found.fix)
+            return None
+        self.out.uses.add(found)
+        return found
+
+    def claim(self, key: str, path: Path, summary: str, fix: str) -> None:
+        self.out.claims.append((key, self.declared.finding(path, summary, fix)))
+
+
+_raw = msgspec.json.Encoder(order="sorted")
+
+
+def resource(ref: Ref, body: dict[str, Any] | bytes, **fields: Any) -> Resource:
+    """A Resource with its body in canonical bytes and its digest."""
+    data = body if isinstance(body, bytes) else canonical(body)
+    made = Resource(ref=ref, digest="", body=data, **fields)
+    parts = (
+        ref, msgspec.Raw(data), made.references, made.demand, made.nics, made.constraints, made.protected,
+        made.behaviour, made.network,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, digest=digest(_raw.encode(parts)))
+
+
+def drop_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def dumped(model: Any) -> Any:
+    """The resolved spec as plain values, in the words it was written in, without what was not said."""
+    return model.model_dump(by_alias=True, exclude_none=True)
+
+
+def lower_network(lowering: Lowering) -> None:
+    declared, catalog = lowering.declared, lowering.catalog
+    spec: Network = declared.spec
+    first, _, last = (spec.range or "").partition("-")
+    mtu = catalog.mtu(spec)
+    body = {
+        "nicTag": spec.nic_tag,
+        "vlan": spec.vlan or None,
+        "subnet": spec.subnet,
+        "range": [first, last] if spec.range else None,
+        "gateway": spec.gateway,
+        "resolvers": spec.resolvers,
+        "routes": spec.routes,
+        "mtu": mtu,
+        "nat": spec.nat,
+        "reserved": spec.reserved,
+        "tenants": sorted(spec.tenants) if spec.tenants is not None else None,
+    }
+    facts = NetworkFacts(
+        nic_tag=spec.nic_tag,
+        subnet=spec.subnet,
+        first=first or None,
+        last=last or None,
+        gateway=spec.gateway,
+        reserved=tuple(spec.reserved),
+        vlan=spec.vlan or None,
+        mtu=mtu,
+    )
+    lowering.out.resources.append(resource(declared.ref, drop_none(body), network=facts, behaviour=_renamed(lowering)))
+
+
+def lower_image(lowering: Lowering) -> None:
+    declared = lowering.declared
+    spec: Image = declared.spec
+    origin = lowering.reference(("Image",), spec.origin, ("origin",)) if spec.origin else None
+    if spec.source.machine:
+        lowering.reference(("Machine",), spec.source.machine, ("source", "machine"))
+    body = {
+        "source": source_of(spec),
+        "digest": image_digest(spec),
+        "type": spec.type,
+        "os": spec.os,
+        "requirements": dumped(spec.requirements),
+        "origin": origin,
+    }
+    lowering.out.resources.append(
+        resource(declared.ref, drop_none(body), references=(origin,) if origin else (), behaviour=_renamed(lowering))
+    )
+
+
+def source_of(spec: Image) -> dict[str, str]:
+    return {name: value for name in SOURCES if (value := getattr(spec.source, name)) is not None}
+
+
+def image_digest(spec: Image) -> str:
+    """Of the contents, or, where they are built, of the recipe."""
+    return spec.digest or "recipe:" + digest(source_of(spec))
+
+
+def _renamed(lowering: Lowering) -> Behaviour:
+    declared = lowering.declared
+    if declared.renamed_from is None:
+        return Behaviour()
+    return Behaviour(renamed_from=renamed_ref(declared))
+
+
+def renamed_ref(declared: Declared) -> Ref | None:
+    """`renamedFrom` as a ref: in the same tenant, unless a scope is written."""
+    written = declared.renamed_from
+    if written is None:
+        return None
+    scope, slash, name = written.partition("/")
+    tenant = (None if scope == "datacenter" else scope) if slash else declared.tenant
+    return Ref(
+        f"{declared.kind}/{tenant}/{name if slash else written}" if tenant else f"{declared.kind}/{name or written}"
+    )
+
+
+def lower_node(declared: Declared) -> NodeWant:
+    spec: Node = declared.spec
+    body = canonical(dumped(spec))
+    want = NodeWant(
+        name=declared.name,
+        driver=spec.driver,
+        digest=digest(body),
+        address=spec.address or "",
+        nics=dict(spec.nics),
+        rack=spec.rack,
+        traits=dict(spec.traits),
+        reserve=drop_none({"memory": spec.reserve.memory, "cpu": spec.reserve.cpu, "disk": spec.reserve.disk}),
+        cordon=spec.cordon,
+        drain={key: str(value) for key, value in dumped(spec.drain).items()} if spec.drain else {},
+        members={
+            name: NodeMember(
+                rack=member.rack or spec.rack, traits={**spec.traits, **member.traits}, cordon=member.cordon
+            )
+            for name, member in spec.members.items()
+        },
+        body=body,
+    )
+    return want
+
+
+_DEFAULT = Policy()
+
+
+def lower_policy(spec: dc.Datacenter) -> Policy:
+    rules, placement = spec.policy, spec.placement
+    return Policy(
+        follow=spec.follow,
+        drift=spec.drift,
+        destroys=_budget(rules.budgets.destroys, _DEFAULT.destroys),
+        restarts=_budget(rules.budgets.restarts, _DEFAULT.restarts),
+        quarantine=int(rules.quarantine),
+        protect=frozenset(rules.protect),
+        overprovision=placement.overprovision.model_dump(),
+        reserve=placement.reserve.model_dump(exclude_none=True),
+    )
+
+
+def _budget(spec: dc.Budget, default: Budget) -> Budget:
+    """Each window as written; a window that is not keeps its default."""
+    fields: dict[str, Any] = {}
+    for window in ("per_plan", "per_hour", "per_day", "per_node"):
+        given: dc.Allowance | None = getattr(spec, window)
+        if given is not None:
+            fields[window] = given.count
+            fields[window + "_share"] = given.share or 0
+    return msgspec.structs.replace(default, **fields) if fields else default
+
+
+def interned(make: Callable[[], T], memory: dict[bytes, T], key: Any) -> T:
+    """The one object that equals what `make` gives: a fleet shares its small records."""
+    spelled = _raw.encode(key)
+    found = memory.get(spelled)
+    if found is None:
+        if len(memory) > 100_000:
+            memory.clear()
+        found = memory[spelled] = make()
+    return found

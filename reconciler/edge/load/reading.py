@@ -1,0 +1,201 @@
+"""From changed files to documents read: the fast tier, the round trip, defaults, reuse of what did not change.
+
+Owns: which texts are read in an attempt. Must not go here: what depends on them (dependants.py), rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from reconciler.edge.load import defaults, document, events, roundtrip, stream
+from reconciler.edge.load.attempt import Attempt, Changes, Unit
+from reconciler.edge.load.document import Reading
+from reconciler.edge.load.findings import Finding, Refused
+from reconciler.edge.load.records import Document, FileRecord, Layer
+
+BROKEN = object()
+_NO_DOCUMENTS = (b"#cloud-config", b"#!")
+"""How files begin that are YAML, or end in .yaml, and are somebody else's."""
+
+
+def is_document(path: str) -> bool:
+    """Whether a file is read as documents: YAML, in no hidden folder, and not the defaults."""
+    return path.endswith((".yaml", ".yml")) and not path.startswith(".") and "/." not in path and not is_defaults(path)
+
+
+def is_defaults(path: str) -> bool:
+    return path.rpartition("/")[2] == defaults.NAME
+
+
+def value_of(file: str, index: int, chunk: stream.Chunk) -> tuple[Any, list[Finding]]:
+    """The plain value: the fast tier's, or else the round trip's, which also writes the messages."""
+    try:
+        return events.read(chunk.text), []
+    except Refused:
+        read = roundtrip.read(file, index, chunk)
+        return (BROKEN, read.findings) if read.findings else (read.value, [])
+
+
+class Reader:
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self._resolved: dict[tuple[str, str], defaults.KindDefaults] = {}
+        self._stamps: dict[str, bytes] = {}
+
+    def read_changes(self, changes: Changes) -> None:
+        """Every changed file, and, where defaults changed, every file beneath them."""
+        attempt = self.attempt
+        attempt.blobs.update((path, blob) for path, blob in changes.items() if blob is not None)
+        folders = self._read_defaults({path: blob for path, blob in changes.items() if is_defaults(path)})
+        wanted: dict[str, str | None] = {}
+        if folders:
+            wanted.update((path, one.blob) for path, one in attempt.records.files.items() if _beneath(path, folders))
+        for path, blob in changes.items():
+            if is_document(path):
+                wanted[path] = blob
+                _put(attempt.others, path, None)
+            elif not is_defaults(path):
+                _put(attempt.others, path, blob)
+        self._read_files(wanted)
+
+    def reread(self, documents: Iterable[Document]) -> None:
+        """Unchanged documents again, because something that they use changed."""
+        by_file: dict[str, set[Document]] = {}
+        for one in documents:
+            by_file.setdefault(one.file, set()).add(one)
+        files = [(path, found) for path in sorted(by_file) if (found := self.attempt.files.get(path)) is not None]
+        contents = self.attempt.tree.read([found.blob for _, found in files])
+        for (path, found), data in zip(files, contents, strict=True):
+            chunks, _ = stream.cut(path, data)
+            fresh = list(found.documents)
+            for index, one in enumerate(fresh):
+                if one in by_file[path]:
+                    self.attempt.retire(one)
+                    fresh[index] = self._read_document(path, index, chunks[index], one.digest)
+            self.attempt.files[path] = FileRecord(found.blob, tuple(fresh))
+
+    def declare_again(self, one: Document) -> Reading:
+        """What an unchanged document declares, for a message's sake."""
+        found = self.attempt.files.get(one.file)
+        if found is None or one not in found.documents:
+            return Reading()
+        index = found.documents.index(one)
+        chunks, _ = stream.cut(one.file, next(iter(self.attempt.tree.read([found.blob]))))
+        value, _ = value_of(one.file, index, chunks[index])
+        return document.declare(one.file, index, value, self._defaults_for(one.file))
+
+    # -- defaults ----------------------------------------------------------------------------------------------------
+
+    def _read_defaults(self, changes: Changes) -> list[str]:
+        """Takes in changed `_defaults.yaml` files; returns their folders."""
+        present = [(path, blob) for path, blob in changes.items() if blob is not None]
+        for path, blob in changes.items():
+            _put(self.attempt.others, path, blob)
+            if blob is None:
+                del self.attempt.defaults[path.rpartition("/")[0]]
+        for (path, _), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
+            chunks, findings = stream.cut(path, data)
+            value: Any = {}
+            if len(chunks) > 1:
+                summary = "there is a second document, and the defaults of a folder are one"
+                findings.append(Finding(path, 1, (), summary, "merge them", line=chunks[1].line, column=1))
+            elif chunks:
+                value, wrong = value_of(path, 0, chunks[0])
+                findings += wrong
+            values = {} if value is BROKEN else value
+            self.attempt.findings += findings or document.check_defaults(path, values)
+            self.attempt.defaults[path.rpartition("/")[0]] = values if isinstance(values, dict) else {}
+        return [path.rpartition("/")[0] for path in changes]
+
+    def _defaults_for(self, file: str) -> document.DefaultsFor:
+        folder = file.rpartition("/")[0]
+
+        def resolve(kind: str) -> defaults.KindDefaults:
+            found = self._resolved.get((folder, kind))
+            if found is None:
+                chain = [given for one in defaults.folders_of(file) if (given := self.attempt.defaults.get(one))]
+                found = self._resolved[folder, kind] = defaults.resolve(chain, kind)
+            return found
+
+        return resolve
+
+    def _stamp(self, file: str) -> bytes:
+        """Stands for the defaults that a file's documents have beneath them."""
+        folder = file.rpartition("/")[0]
+        found = self._stamps.get(folder)
+        if found is None:
+            chain = [(one, given) for one in defaults.folders_of(file) if (given := self.attempt.defaults.get(one))]
+            found = hashlib.blake2b(repr(chain).encode(), digest_size=16).digest() if chain else b""
+            self._stamps[folder] = found
+        return found
+
+    # -- documents ---------------------------------------------------------------------------------------------------
+
+    def _read_files(self, wanted: Changes) -> None:
+        present = [(path, blob) for path, blob in wanted.items() if blob is not None]
+        for path, blob in wanted.items():
+            if blob is None:
+                self._drop_file(path)
+        for (path, blob), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
+            self._read_file(path, blob, data)
+
+    def _drop_file(self, path: str) -> None:
+        old = self.attempt.records.files.get(path)
+        for one in old.documents if old else ():
+            self.attempt.retire(one)
+        del self.attempt.files[path]
+
+    def _read_file(self, path: str, blob: str, data: bytes) -> None:
+        attempt = self.attempt
+        if data.startswith(_NO_DOCUMENTS):
+            self._drop_file(path)
+            attempt.others[path] = blob
+            return
+        chunks, findings = stream.cut(path, data)
+        if findings:
+            attempt.findings += findings
+            attempt.broken.append(data.decode(errors="replace"))
+            self._drop_file(path)
+            return
+        old = attempt.records.files.get(path)
+        kept = {one.digest: one for one in old.documents} if old else {}
+        stamp = self._stamp(path)
+        documents: list[Document] = []
+        for index, chunk in enumerate(chunks):
+            digest = hashlib.blake2b(chunk.text.encode(), digest_size=16, key=stamp).digest()
+            same = kept.pop(digest, None)
+            documents.append(same if same is not None else self._read_document(path, index, chunk, digest))
+        for one in kept.values():
+            attempt.retire(one)
+        attempt.files[path] = FileRecord(blob, tuple(documents))
+
+    def _read_document(self, path: str, index: int, chunk: stream.Chunk, digest: bytes) -> Document:
+        attempt = self.attempt
+        made = Document(path, digest)
+        value, findings = value_of(path, index, chunk)
+        if value is BROKEN:
+            attempt.findings += findings
+            attempt.broken.append(chunk.text)
+            reading = Reading()
+        else:
+            reading = document.declare(path, index, value, self._defaults_for(path))
+        attempt.units[made] = Unit(made, index, reading)
+        for declared in reading.declared:
+            attempt.enter(declared, made)
+        if not reading.unenveloped:
+            attempt.findings += reading.findings
+        attempt.poisoned |= reading.poisoned
+        return made
+
+
+def _put(layer: Layer[str, str], path: str, blob: str | None) -> None:
+    if blob is not None:
+        layer[path] = blob
+    elif layer.get(path) is not None:
+        del layer[path]
+
+
+def _beneath(path: str, folders: list[str]) -> bool:
+    return any(not folder or path.startswith(folder + "/") for folder in folders)

@@ -1,0 +1,162 @@
+"""What the loader remembers of the last good tree, and how changes are laid over it until they prove good.
+
+Owns: the indexes that keep an edit's cost with what it touches. Must not go here: reading, rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from reconciler.core.desired import NodeWant, Resource
+from reconciler.core.refs import Ref
+from reconciler.edge.load.document import Declared
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Document(msgspec.Struct, eq=False):
+    """One document of the tree. Its model is dropped; what it declared, uses and claims is kept."""
+
+    file: str
+    digest: bytes
+    """Of its text and of the defaults beneath it."""
+    refs: tuple[Ref, ...] = ()
+    """Names that it takes: what it declares, and the machines of a group."""
+    uses: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    blob: str
+    documents: tuple[Document, ...]
+
+
+class Total(msgspec.Struct):
+    """What a tenant's machines take together."""
+
+    machines: int = 0
+    memory: int = 0
+    cpu: int = 0
+    disk: int = 0
+    things: int = 0
+    """Everything of the tenant, machines too."""
+
+
+class _Gone:
+    """Marks what a layer takes away."""
+
+
+_GONE = _Gone()
+
+
+class Layer(Generic[K, V]):
+    """Changes laid over a dict: read through, applied at once or never."""
+
+    def __init__(self, base: dict[K, V]) -> None:
+        self.base = base
+        self.over: dict[K, V | _Gone] = {}
+
+    def get(self, key: K) -> V | None:
+        found = self.over.get(key)
+        if found is None:
+            return self.base.get(key)
+        return None if isinstance(found, _Gone) else found
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.over[key] = value
+
+    def __delitem__(self, key: K) -> None:
+        self.over[key] = _GONE
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """Everything, changes included; in no order that means anything."""
+        for key, value in self.base.items():
+            if key not in self.over:
+                yield key, value
+        for key, found in self.over.items():
+            if not isinstance(found, _Gone):
+                yield key, found
+
+    def changed(self) -> Iterable[K]:
+        return self.over.keys()
+
+    def commit(self) -> None:
+        for key, found in self.over.items():
+            if isinstance(found, _Gone):
+                self.base.pop(key, None)
+            else:
+                self.base[key] = found
+
+
+class Users:
+    """key → documents that use it. Changes are kept aside until committed."""
+
+    def __init__(self, base: dict[str, set[Document]]) -> None:
+        self.base = base
+        self.added: dict[str, set[Document]] = {}
+        self.dropped: dict[str, set[Document]] = {}
+
+    def of(self, key: str) -> set[Document]:
+        """Those of the last good tree."""
+        return self.base.get(key, _NOBODY)
+
+    def still(self, key: str, retired: Container[Document]) -> bool:
+        """Whether a document of the last good tree that stays as it is uses it."""
+        return any(one not in retired for one in self.of(key))
+
+    def drop(self, document: Document) -> None:
+        for key in document.uses:
+            self.dropped.setdefault(key, set()).add(document)
+
+    def add(self, document: Document) -> None:
+        for key in document.uses:
+            self.added.setdefault(key, set()).add(document)
+
+    def commit(self) -> None:
+        for key, documents in self.dropped.items():
+            left = self.base.get(key)
+            if left is not None:
+                left -= documents
+                if not left:
+                    del self.base[key]
+        for key, documents in self.added.items():
+            known = self.base.get(key)
+            if known is None:
+                self.base[key] = documents
+            else:
+                known |= documents
+
+
+_NOBODY: set[Document] = set()
+
+
+class Records:
+    """The last good tree."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, FileRecord] = {}
+        self.others: dict[str, str] = {}
+        """Files that are no documents: path → blob."""
+        self.defaults: dict[str, Mapping[str, Any]] = {}
+        """Folder → what its `_defaults.yaml` says."""
+        self.owners: dict[Ref, Document] = {}
+        self.entries: dict[Ref, Declared] = {}
+        """Everything declared but machines."""
+        self.datacenters: dict[Ref, Declared] = {}
+        self.drivers: dict[str, int] = {}
+        """How many nodes each driver has."""
+        self.nodes: dict[str, NodeWant] = {}
+        self.groups: dict[Ref, tuple[Ref, ...]] = {}
+        """Groups of machines, by the ref of the group."""
+        self.users: dict[str, set[Document]] = {}
+        self.claims: dict[str, Document] = {}
+        self.totals: dict[str, Total] = {}
+        self.resources: dict[Ref, Resource] = {}
+
+    def position(self, document: Document) -> int:
+        """Which document of its file it is, from 0."""
+        return self.files[document.file].documents.index(document)

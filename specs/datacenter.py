@@ -1,0 +1,119 @@
+"""Datacenter: the rules of the whole. There is exactly one in a tree."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from specs.envelope import DriftSwitch, Ip, Model, SpecError
+from specs.network import Mtu, NicTag
+from specs.units import Duration, Share
+
+Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+_REQUIRES = re.compile(r"(>=|<=|==|>|<)\d+(\.\d+)*")
+
+
+def _requires(value: str) -> str:
+    for part in value.replace(",", " ").split():
+        if not _REQUIRES.fullmatch(part):
+            raise SpecError(f"{part!r} is not a bound on versions", 'write ">=0.3 <0.5"')
+    return value
+
+
+class NicTagFacts(Model):
+    mtu: Mtu | None = None
+    description: str | None = None
+
+
+class Dns(Model):
+    resolvers: list[Ip] = Field(default_factory=list)
+    search: list[str] = Field(default_factory=list)
+
+
+class Overprovision(Model):
+    cpu: Annotated[float, Field(gt=0)] = 1.0
+    memory: Annotated[float, Field(gt=0)] = 1.0
+    disk: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ReservedShares(Model):
+    memory: Share | None = None
+    cpu: Share | None = None
+    disk: Share | None = None
+
+
+class Placement(Model):
+    overprovision: Overprovision = Field(default_factory=Overprovision)
+    """How often a thing may be promised."""
+    reserve: ReservedShares = Field(default_factory=ReservedShares)
+    """Share of each node that is kept free."""
+
+
+class Allowance(Model):
+    """The larger of the two counts."""
+
+    count: Annotated[int, Field(ge=0)] | None = None
+    share: Share | None = None
+
+
+def _allowance(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return {"count": value}
+    return {"share": value} if isinstance(value, str) else value
+
+
+Allowed = Annotated[
+    Allowance, BeforeValidator(_allowance, json_schema_input_type=Annotated[int, Field(ge=0)] | Share | Allowance)
+]
+"""`4`, `20%`, or `{count: 4, share: 20%}`: then the larger of the two."""
+
+
+class Budget(Model):
+    per_plan: Allowed | None = None
+    per_hour: Allowed | None = None
+    per_day: Allowed | None = None
+    per_node: Allowed | None = None
+
+
+class Budgets(Model):
+    destroys: Budget = Field(default_factory=Budget)
+    restarts: Budget = Field(default_factory=Budget)
+
+
+def _kinds(value: list[str]) -> list[str]:
+    from specs.kinds import KINDS
+
+    for kind in value:
+        if kind not in KINDS:
+            raise SpecError(f"{kind!r} is no kind", f"one of {', '.join(KINDS)}")
+    return value
+
+
+class Policy(Model):
+    trusted_signers: str | None = None
+    """A file of ssh allowed_signers, within the repository."""
+    budgets: Budgets = Field(default_factory=Budgets)
+    quarantine: Duration = 7 * 86400
+    """How long a removed thing can be brought back."""
+    protect: Annotated[list[str], AfterValidator(_kinds)] = Field(default_factory=list)
+    """Kinds whose removal always takes two commits."""
+
+
+class Datacenter(Model):
+    id: Uuid
+    """Written by `trueup init`, never changed: all identities come from it."""
+    requires: Annotated[str, AfterValidator(_requires)] | None = None
+    """The versions of trueup that may act here."""
+    follow: Literal["auto", "approve", "off"] = "approve"
+    """What the loop does with new commits."""
+    drift: DriftSwitch = "report"
+    """What is done about changes made by hand; a machine may say otherwise."""
+    nic_tags: dict[NicTag, NicTagFacts] | None = None
+    """The physical networks. Where it is given, no other tag can be used."""
+    dns: Dns = Field(default_factory=Dns)
+    placement: Placement = Field(default_factory=Placement)
+    policy: Policy = Field(default_factory=Policy)

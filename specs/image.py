@@ -1,0 +1,69 @@
+"""Image: the contents that a machine starts from. Immutable: other contents are another name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from specs.envelope import Label, Model, Reference, SpecError, Trait
+from specs.units import Size
+
+ImageType = Literal["rootfs", "disk", "zone-dataset", "lx-dataset", "zvol"]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+SOURCES = ("file", "url", "folder", "machine", "debian", "busybox")
+FETCHED = ("file", "url")
+
+
+class Source(Model):
+    """Where the contents come from: exactly one of these."""
+
+    file: str | None = None
+    """A tarball or disk on the controller, inside the folders it is allowed to read."""
+    url: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    folder: str | None = None
+    """A root filesystem on the node."""
+    machine: Reference | None = None
+    """A machine whose disk becomes the image."""
+    debian: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] | None = None
+    """A suite, built by mmdebstrap: `bookworm`."""
+    busybox: Literal["static"] | None = None
+    """A small system made of the static busybox of the node, without any network."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Source:
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise SpecError(
+                "a source is exactly one thing" + (f", not {' and '.join(given)}" if given else ""),
+                f"one of {', '.join(SOURCES)}",
+            )
+        return self
+
+
+class Requirements(Model):
+    min_memory: Size | None = None
+    min_disk: Size | None = None
+    traits: dict[str, Trait] = Field(default_factory=dict)
+    """What a node must have."""
+
+
+class Image(Model):
+    source: Source
+    digest: Digest | None = None
+    """Of the contents. Due for a file and a URL; an image that is built has none."""
+    os: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")] = "linux"
+    type: ImageType
+    """Decides which drivers can take it."""
+    requirements: Requirements = Field(default_factory=Requirements)
+    origin: Reference | None = None
+    """The image that this one is a difference to."""
+    tenants: list[Label] | None = None
+    """Who may use it; without it, everybody who can name it."""
+
+    @model_validator(mode="after")
+    def _digest_where_fetched(self) -> Image:
+        fetched = [name for name in FETCHED if getattr(self.source, name) is not None]
+        if fetched and self.digest is None:
+            raise SpecError(f"contents from a {fetched[0]} need their digest", "digest: sha256:… (sha256sum FILE)")
+        return self

@@ -1,0 +1,38 @@
+"""Network and NetworkPool: where machines' interfaces are, and which addresses there are to give."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from specs.envelope import Ip, Label, Model, Reference, Span, Subnet
+
+NicTag = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_]{1,31}$")]
+Mtu = Annotated[int, Field(ge=576, le=9216)]
+
+
+class Network(Model):
+    nic_tag: NicTag
+    """The physical network it runs on; a node says which of its interfaces that is."""
+    vlan: Annotated[int, Field(ge=0, le=4094)] | None = None
+    """0 or absent: untagged."""
+    subnet: Subnet
+    range: Span | None = None
+    """From which addresses are given out; authored ones lie outside it."""
+    gateway: Ip | None = None
+    resolvers: list[Ip] | None = None
+    routes: dict[Subnet, Ip] = Field(default_factory=dict)
+    mtu: Mtu | None = None
+    """Else the nic tag's."""
+    reserved: list[Ip] = Field(default_factory=list)
+    """Never given out."""
+    nat: bool = False
+    """Whether what leaves it bears the node's address."""
+    tenants: list[Label] | None = None
+    """Who may use it; without it, everybody who can name it."""
+
+
+class NetworkPool(Model):
+    networks: Annotated[list[Reference], Field(min_length=1)]
+    """In order: the first with a free address is taken."""
