@@ -187,6 +187,14 @@ class Store:
         )
         return [_found(row) for row in rows]
 
+    def bearing(self, ref: str) -> list[Found]:
+        """Objects anywhere whose marks name the Ref. Looks at the whole fleet."""
+        rows = self.db.execute(
+            f"SELECT {_FOUND} FROM object WHERE uid IS NOT NULL AND instr(data, CAST(? AS BLOB)) > 0",
+            (f'"ref":"{ref}"',),
+        )
+        return [found for row in rows if (found := _found(row)).object.marks and found.object.marks.ref == ref]
+
     def put(self, found: Found) -> Found:
         """Write an object; its digest is made here. Gives it back with its digest."""
         marks = found.object.marks

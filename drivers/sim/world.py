@@ -133,14 +133,17 @@ class World:
 
     def where(self, ref: str) -> str:
         """The one target that holds the Ref. Raises NoSuch."""
-        names = [
-            target.name
-            for target in self.store.targets()
-            if any(found.object.marks and found.object.marks.ref == ref for found in self.store.found(target.name))
-        ]
+        names = sorted({found.target for found in self.store.bearing(ref)})
         if len(names) != 1:
             raise NoSuch(f"{len(names)} targets hold {ref}")
         return names[0]
+
+    def counts(self, target: str) -> dict[str, int]:
+        """Objects by kind."""
+        rows = self.store.db.execute(
+            "SELECT kind, COUNT(*) FROM object WHERE target = ? GROUP BY kind ORDER BY kind", (target,)
+        )
+        return dict(rows)
 
     def objects(self, target: str, kind: str | None = None) -> list[Found]:
         return self.store.found(target, kind)
