@@ -17,7 +17,7 @@ from reconciler.core.addresses import Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
 from reconciler.core.desired import Demand, Desired, NodeWant, Resource
-from reconciler.core.ledger import Address, Binding, Ledger, Record
+from reconciler.core.ledger import Address, Binding, Entry, Ledger, Record
 from reconciler.core.observed import Object, Report
 from reconciler.core.placement import PLENTY, Room, Rooms
 from reconciler.core.refs import Ref, Target, kind_of
@@ -118,7 +118,10 @@ class World:
     def take_record(self, record: Record) -> None:
         """One more record of the journal."""
         self.ledger.fold(record)
-        entry = record.entry
+        self.note(record.entry)
+
+    def note(self, entry: Entry) -> None:
+        """An entry that the ledger, which is shared with the journal, has folded already."""
         for name in ("ref", "before", "after"):
             ref = getattr(entry, name, None)
             if ref is not None:

@@ -24,14 +24,19 @@ from reconciler.runtime.worker import Board, Means, Pace, Worker
 _TICK = 0.5  # seconds: how late a pause may end, or an overdue step be cut off
 
 
-def beginning(plan: Plan, ledger: Ledger, fence: int) -> Applied | None:
-    """The entry that begins a run of the plan; None where an earlier run is resumed, or nothing would move.
+def resumes(plan: Plan, ledger: Ledger) -> bool:
+    """True if the plan was begun before as it stands. The same changes planned anew are another run."""
+    run = ledger.runs.get(plan.digest)
+    return run is not None and plan.generation <= run.generation
 
-    A plan made before the run that was begun last orders its writes after it, but does not move the lineage back.
+
+def beginning(plan: Plan, ledger: Ledger, fence: int, *, moves: bool = True) -> Applied | None:
+    """The entry that begins a run of the plan; None where there is nothing to begin.
+
+    `moves` False (only drift is healed), and a plan made before the run that was begun last: writes are ordered after
+    what was written, and the lineage stays where it is.
     """
-    last, run = ledger.applied, ledger.runs.get(plan.digest)
-    if run is not None and plan.generation <= run.generation:
-        return None
+    last = ledger.applied
     fresh = Applied(
         plan=plan.digest,
         generation=max(plan.generation, ledger.generation + 1),
@@ -46,10 +51,13 @@ def beginning(plan: Plan, ledger: Ledger, fence: int) -> Applied | None:
     )
     if last is None:
         return fresh
-    if plan.generation <= last.generation:
-        return msgspec.structs.replace(last, plan=plan.digest, generation=fresh.generation, fence=fence, removed=())
-    moves = plan.changes or plan.removed or plan.returned or (last.revision, last.tree) != (fresh.revision, fresh.tree)
-    return fresh if moves else None
+    if not moves or plan.generation <= last.generation:
+        stays = msgspec.structs.replace(
+            last, plan=plan.digest, generation=fresh.generation, fence=fence, removed=(), returned=()
+        )
+        return stays if plan.changes else None
+    news = plan.changes or plan.removed or plan.returned or (last.revision, last.tree) != (fresh.revision, fresh.tree)
+    return fresh if news else None
 
 
 class Execution:
@@ -64,12 +72,15 @@ class Execution:
         changes: Collection[str] | None = None,
         pace: Pace | None = None,
         emit: Emit | None = None,
+        moves: bool = True,
     ) -> None:
+        """`moves`: the plan's revision becomes the new end of the lineage (see `beginning`)."""
         self.plan = plan
         self.changes = tuple(change for change in plan.changes if changes is None or change.id in changes)
         self._means = means
         self._pace = pace or Pace()
         self._emit = emit
+        self._moves = moves
         self._board: Board | None = None
         self._stop: str | None = None
         self._over = False
@@ -93,7 +104,7 @@ class Execution:
         if board.error is not None:
             raise board.error
         board.lanes.close(board.stopped or "what it waits for waits for it: the plan's order is circular here")
-        board.tell_deferred()
+        board.tell_passed()
         return msgspec.structs.replace(
             summarise(self.plan, self.changes, board.lanes.outcomes),
             before=len(board.lanes.skipped),
@@ -111,9 +122,9 @@ class Execution:
 
     async def _begin(self) -> Board:
         plan, ledger = self.plan, self._means.journal.ledger
-        opening = beginning(plan, ledger, self._means.fencing.fence)
-        if opening is not None and not self._means.fencing.lost():
-            await self._means.journal.append([opening])
+        if not resumes(plan, ledger) and not self._means.fencing.lost():
+            opening = beginning(plan, ledger, self._means.fencing.fence, moves=self._moves)
+            await self._means.journal.append([*([opening] if opening else []), *plan.entries])
         run = ledger.runs.get(plan.digest)
         known = run.outcomes if run is not None else {}
         done = {step for step, status in known.items() if status in GOOD}
@@ -122,7 +133,7 @@ class Execution:
         board.generation = run.generation if run is not None else plan.generation
         board.tried = frozenset(known) | {step for digest, step in ledger.in_flight if digest == plan.digest}
         board.workers = [Worker(board) for _ in range(min(self._pace.workers, len(lanes)))]
-        board.tell_deferred()
+        board.tell_passed()
         return board
 
     async def _watch(self, board: Board) -> None:
@@ -147,7 +158,7 @@ class Execution:
                     barrier.until = now + barrier.gate.pause
                 if barrier.until <= now:
                     board.lanes.let_through(barrier)
-                    board.tell_deferred()
+                    board.tell_passed()
                     board.nudge()
             for worker in board.workers:
                 if worker.step is not None and min(worker.expires, board.latest) <= now:

@@ -84,8 +84,8 @@ class Lanes:
         """Every step that has ended, with what became of it."""
         self.skipped: set[str] = set()
         """Those of them that had been applied before, by an earlier run of the same plan."""
-        self.deferred: list[Step] = []
-        """Deferred since the executor last looked: it takes them from here to tell of them."""
+        self.passed: list[Step] = []
+        """Ended in nobody's hand, deferred or skipped, since the executor last looked: it tells of them."""
         self.pausing: list[Barrier] = []
         """Gates whose steps have ended well; the executor waits out their pause, then calls `let_through`."""
         self._done = done
@@ -216,6 +216,7 @@ class Lanes:
             if step.id in self._done:
                 self.skipped.add(step.id)
                 self.outcomes[step.id] = Outcome("unchanged", "applied before")
+                self.passed.append(step)
             else:
                 refusal = self._refusal(step)
                 if refusal is None:
@@ -258,7 +259,7 @@ class Lanes:
 
     def _defer(self, step: Step, reason: str) -> None:
         self.outcomes[step.id] = Outcome("deferred", reason)
-        self.deferred.append(step)
+        self.passed.append(step)
 
     def _enqueue(self, lane: Lane) -> None:
         target = lane.step.target

@@ -104,12 +104,12 @@ class Board:
             self.stop("another controller has taken over")
         return self.stopped is not None
 
-    def tell_deferred(self) -> None:
+    def tell_passed(self) -> None:
         if self.emit is not None:
-            for step in self.lanes.deferred:
-                reason = self.lanes.outcomes[step.id].reason
-                self.emit(StepEnded(step.id, step.ref, step.target, step.verb, "deferred", reason))
-        self.lanes.deferred.clear()
+            for step in self.lanes.passed:
+                outcome = self.lanes.outcomes[step.id]
+                self.emit(StepEnded(step.id, step.ref, step.target, step.verb, outcome.status, outcome.reason))
+        self.lanes.passed.clear()
 
     def nudge(self) -> None:
         """Wake as many resting workers as there is work for; all of them once nothing can come any more: all
@@ -288,7 +288,7 @@ class Worker:
             if board.emit is not None:
                 board.emit(event)
         if ended:
-            board.tell_deferred()
+            board.tell_passed()
             if board.resting:
                 board.nudge()
         return True

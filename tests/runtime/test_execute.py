@@ -3,7 +3,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from reconciler.core.ledger import Applied, Intent, Resumed, Result, Spent
+from reconciler.core.ledger import Applied, Intent, Result, Resumed, Spent
 from reconciler.core.refs import Ref, Target
 from reconciler.errors import JournalUnwritable
 from reconciler.runtime.events import StepEnded, StepStarted

@@ -151,7 +151,7 @@ class World:
 
 
 def change(name: str, target: str, *verbs: str, **more: Any) -> Change:
-    """A machine's change, `verbs` in series. For its first step: `needs`, `gates`, `on_intent`, `on_applied`, `args`."""
+    """A machine's change, `verbs` in series; `more` is of its first step (needs, gates, on_intent, args …)."""
     ref, at = Ref(f"Machine/acme/{name}"), Target(target)
     steps = []
     for number, verb in enumerate(verbs or ("do",), start=1):

@@ -1,0 +1,188 @@
+"""One attempt, straight on: load, resume what was cut short, observe, plan, carry out.
+
+Owns: the sequence, for one command or `--once`; and what the loop shares with it (the revision in force, means,
+unfinished plans). Must not go here: repeating it (loop), deciding (core), the world itself (ports).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from reconciler.core.desired import Desired, Policy
+from reconciler.core.ledger import Ledger, Result, Spent
+from reconciler.core.observed import Report
+from reconciler.core.plan import Plan
+from reconciler.core.planner import make_plan
+from reconciler.core.refs import Target
+from reconciler.core.rules import Request, is_machine, over_budget
+from reconciler.core.shape import Shape
+from reconciler.errors import Mend, PlanMissing, TrueupError, TryLater
+from reconciler.ports import Clock, Fencing, Files, Journal, PlanStore, Secrets, Source
+from reconciler.runtime.execute import Execution
+from reconciler.runtime.nodes import Nodes, Opening
+from reconciler.runtime.observe import Asking, observe
+from reconciler.runtime.summary import Summary
+from reconciler.runtime.worker import Allowance, Means, Pace
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """All that the edge provides. `shapes` by the name of their driver; `opening` makes a node's driver."""
+
+    source: Source
+    plans: PlanStore
+    journal: Journal
+    clock: Clock
+    fencing: Fencing
+    shapes: Mapping[str, Shape]
+    opening: Opening
+    secrets: Secrets | None = None
+    files: Files | None = None
+
+
+class InForce(msgspec.Struct, frozen=True):
+    """The desired state that counts. `problem`: why it is the last good one and not the newest."""
+
+    desired: Desired
+    problem: TrueupError | None = None
+
+
+class Prospect(msgspec.Struct, frozen=True):
+    """What would be done, and what it was made from."""
+
+    desired: Desired
+    request: Request
+    reports: Mapping[Target, Report]
+    plan: Plan
+    problem: TrueupError | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What one cycle did. `resumed`: plans that an earlier process had left unfinished."""
+
+    prospect: Prospect
+    summary: Summary
+    resumed: tuple[Summary, ...] = ()
+
+
+def unattended(policy: Policy) -> Request:
+    """How the loop asks for a plan: intent only where git is followed; drift is the policy's. Undated."""
+    return Request(now=0, intent=policy.follow == "auto")
+
+
+async def dated(request: Request, ports: Ports, desired: Desired) -> Request:
+    """The request with the time and the lineage as they are now."""
+    ledger = ports.journal.ledger
+    lineage = await ports.source.lineage(desired, ledger.applied, frozenset(ledger.accepted))
+    return msgspec.structs.replace(request, now=ports.clock.now(), lineage=lineage)
+
+
+async def in_force(source: Source, ledger: Ledger) -> InForce:
+    """The newest revision if it can be read and holds no mistakes, else the one applied last.
+
+    Raises what loading the newest raises, if there is no other.
+    """
+    try:
+        return InForce(await source.load())
+    except (Mend, TryLater) as error:
+        last = ledger.applied
+        if last is None or last.revision.startswith("tree:"):
+            raise
+        try:
+            return InForce(await source.load(last.revision), error)
+        except (Mend, TryLater):
+            raise error from None
+
+
+def allowance_of(desired: Desired) -> Allowance:
+    """The budgets' word just before an intent that spends (invariant I5)."""
+
+    def allowance(spent: tuple[Spent, ...], ledger: Ledger, now: float) -> str | None:
+        bound = {ref for ref in ledger.targets if is_machine(ref)}
+        machines = max(1, len(bound.union(filter(is_machine, desired.resources))))
+        refusals = (over_budget(ledger, desired.policy, entry, machines, now) for entry in spent)
+        return next((refusal for refusal in refusals if refusal is not None), None)
+
+    return allowance
+
+
+def means_of(ports: Ports, nodes: Nodes, desired: Desired) -> Means:
+    return Means(
+        journal=ports.journal,
+        clock=ports.clock,
+        fencing=ports.fencing,
+        driver=nodes.at,
+        secrets=ports.secrets,
+        files=ports.files,
+        allowance=allowance_of(desired),
+    )
+
+
+async def unfinished(ports: Ports) -> tuple[Plan, ...]:
+    """The stored plans with steps in flight: a process was killed between an intent and its outcome. Intents whose
+    plan is stored no more are closed as unconfirmed: the next observation tells what became of them."""
+    found, lost = [], []
+    flying = ports.journal.ledger.in_flight
+    for digest in sorted({plan for plan, _ in flying}):
+        try:
+            found.append(await ports.plans.find(digest))
+        except PlanMissing:
+            lost += [intent for (plan, _), intent in sorted(flying.items()) if plan == digest]
+    reason = "cut short, and its plan is not stored any more"
+    closing = [Result(each.plan, each.step, each.target, each.ref, "unconfirmed", reason) for each in lost]
+    if closing:
+        await ports.journal.append(closing)
+    return tuple(found)
+
+
+async def prospect(
+    ports: Ports,
+    nodes: Nodes,
+    *,
+    revision: str | None = None,
+    request: Request | None = None,
+    asking: Asking | None = None,
+) -> Prospect:
+    """Load, observe and plan; nothing is changed. `revision` None: the one in force; `request` None: unattended; its
+    time and lineage are filled in here.
+
+    Raises TrueupError if the desired state cannot be had.
+    """
+    if revision is not None:
+        loaded = InForce(await ports.source.load(revision))
+    else:
+        loaded = await in_force(ports.source, ports.journal.ledger)
+    await nodes.keep(loaded.desired.nodes)
+    return await _planned(ports, nodes, loaded, request or unattended(loaded.desired.policy), asking)
+
+
+async def _planned(ports: Ports, nodes: Nodes, loaded: InForce, request: Request, asking: Asking | None) -> Prospect:
+    desired, journal = loaded.desired, ports.journal
+    reports = await observe(desired.nodes.values(), nodes, journal, datacenter=desired.datacenter_id, asking=asking)
+    request = await dated(request, ports, desired)
+    plan = make_plan(desired, reports.values(), journal.ledger, ports.shapes, request)
+    return Prospect(desired, request, reports, plan, loaded.problem)
+
+
+async def attempt(
+    ports: Ports,
+    nodes: Nodes,
+    *,
+    request: Request | None = None,
+    asking: Asking | None = None,
+    pace: Pace | None = None,
+) -> Attempt:
+    """One whole cycle. `asking.emit` hears of the nodes and of the steps.
+
+    Raises TrueupError if the desired state cannot be had or the journal cannot be written.
+    """
+    loaded = await in_force(ports.source, ports.journal.ledger)
+    await nodes.keep(loaded.desired.nodes)
+    means = means_of(ports, nodes, loaded.desired)
+    emit = asking.emit if asking is not None else None
+    resumed = [await Execution(plan, means, pace=pace, emit=emit).run() for plan in await unfinished(ports)]
+    made = await _planned(ports, nodes, loaded, request or unattended(loaded.desired.policy), asking)
+    await ports.plans.save(made.plan)
+    summary = await Execution(made.plan, means, pace=pace, emit=emit, moves=made.request.intent).run()
+    return Attempt(made, summary, tuple(resumed))
