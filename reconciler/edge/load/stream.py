@@ -11,7 +11,7 @@ import msgspec
 
 from reconciler.edge.load.findings import LIMITS, Finding, Limits
 
-_SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
+SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _CONTENT = re.compile(r"^(?:---)?[ \t]*(?![ \t]|#|\r?\n|\r?\Z|---(?:[ \t\r\n]|\Z))", re.MULTILINE)
 
 
@@ -49,20 +49,20 @@ def cut(file: str, data: bytes, limits: Limits = LIMITS) -> tuple[list[Chunk], l
 
 
 def _chunks(text: str) -> list[Chunk]:
-    starts = [match.start() for match in _SEPARATOR.finditer(text)]
+    starts = [match.start() for match in SEPARATOR.finditer(text)]
     if not starts:
-        return [Chunk(text, 1)] if _has_content(text) else []
+        return [Chunk(text, 1)] if has_content(text) else []
     bounds = [0, *starts, len(text)] if starts[0] else [*starts, len(text)]
     chunks, line = [], 1
     for start, end in zip(bounds, bounds[1:], strict=False):
         part = text[start:end]
-        if _has_content(part):
+        if has_content(part):
             chunks.append(Chunk(part, line))
         line += part.count("\n")
     return chunks
 
 
-def _has_content(part: str) -> bool:
+def has_content(part: str) -> bool:
     return _CONTENT.search(part) is not None
 
 

@@ -1,0 +1,167 @@
+"""Commands for those who write specs: init, validate, fmt, schema.
+
+Owns: their arguments and what they print. Must not go here: reading or judging documents (edge/load), schemas (specs).
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from reconciler.cli.exits import Exit
+from reconciler.errors import UsageError
+
+
+def add_arguments(parser: ArgumentParser, command: str) -> None:
+    """The arguments of one of these commands."""
+    _ARGUMENTS[command](parser)
+
+
+def _init_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="where to; its name becomes the datacenter's")
+    parser.add_argument("--name", metavar="NAME", help="the datacenter's name, if not the folder's")
+
+
+def _validate_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--revision", metavar="REV", help="a commit, branch or tag (default: the files as they stand)")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json is for programs, and complete")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+
+
+def _fmt_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files or folders (default: the whole tree)")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would be changed")
+
+
+def _schema_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="Machine, Network, … (default: one schema over all)")
+    parser.add_argument("--write", metavar="DIR", help="write every schema into DIR")
+
+
+_ARGUMENTS = {
+    "init": _init_arguments,
+    "validate": _validate_arguments,
+    "fmt": _fmt_arguments,
+    "schema": _schema_arguments,
+}
+
+
+def _root(args: Namespace) -> Path:
+    root = Path(args.directory or ".")
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder", hint="name one with -C DIR")
+    return root
+
+
+# -- init ------------------------------------------------------------------------------------------------------------
+
+
+def init(args: Namespace) -> int:
+    """Write a small tree to start from. Refuses to write over anything."""
+    from reconciler.cli import starter
+
+    base = Path(args.directory or ".")
+    folder = base / args.folder if args.folder else base
+    made = starter.write(folder, args.name or folder.resolve().name)
+    for path in made:
+        print(f"wrote {path}")
+    print(f"\nNext: look through the files, then: trueup -C {folder} validate && trueup -C {folder} plan --dirty")
+    return Exit.DONE
+
+
+# -- validate --------------------------------------------------------------------------------------------------------
+
+
+def validate(args: Namespace) -> int:
+    """Tell every mistake of the tree."""
+    from reconciler.cli import validating
+
+    return validating.validate(_root(args), revision=args.revision, as_json=args.format == "json")
+
+
+# -- fmt -------------------------------------------------------------------------------------------------------------
+
+
+def fmt(args: Namespace) -> int:
+    """Bring files into one layout; or, with --check, name those that are not in it."""
+    from reconciler.edge.load.layout import Unreadable, formatted
+
+    root = _root(args)
+    changed, wrong = 0, 0
+    for path in _files(root, args.paths):
+        before = _read(path)
+        try:
+            after = formatted(before)
+        except Unreadable as error:
+            print(f"{path}:{error}", file=sys.stderr)
+            wrong += 1
+            continue
+        if after == before:
+            continue
+        changed += 1
+        print(f"would change {path}" if args.check else f"changed {path}")
+        if not args.check:
+            _write(path, after)
+    return Exit.ERROR if wrong or (args.check and changed) else Exit.DONE
+
+
+def _files(root: Path, paths: list[str]) -> list[Path]:
+    named = [root / path for path in paths] or [root]
+    found: list[Path] = []
+    for path in named:
+        if path.is_dir():
+            found += sorted(one for one in path.rglob("*.y*ml") if _ours(one.relative_to(path)))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UsageError(f"{path} does not exist", hint="name files or folders of the tree")
+    return found
+
+
+def _ours(path: Path) -> bool:
+    return path.suffix in {".yaml", ".yml"} and not any(part.startswith(".") for part in path.parts)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    from reconciler.cli.terminal import written
+
+    mode = path.stat().st_mode
+    written(path, text.encode())
+    path.chmod(mode)
+
+
+# -- schema ----------------------------------------------------------------------------------------------------------
+
+
+def schema(args: Namespace) -> int:
+    """Print a JSON Schema, or write all of them."""
+    from specs.kinds import KINDS
+    from specs.schema import COMBINED, FOLDER
+    from specs.schema import write as write_all
+
+    if args.write is not None:
+        try:
+            paths = write_all(Path(args.write))
+        except OSError as error:
+            raise UsageError(f"{args.write} cannot be written: {error.strerror}") from error
+        for path in paths:
+            print(f"wrote {path}")
+        return Exit.DONE
+    name = COMBINED
+    if args.kind is not None:
+        kind = next((known for known in KINDS if known.lower() == args.kind.lower()), None)
+        if kind is None:
+            raise UsageError(f"there is no kind {args.kind!r}", hint=f"there are {', '.join(KINDS)}")
+        name = f"{kind.lower()}.schema.json"
+    sys.stdout.write((FOLDER / name).read_text(encoding="utf-8"))
+    return Exit.DONE
