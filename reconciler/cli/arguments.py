@@ -191,12 +191,12 @@ def add_schema(parser: ArgumentParser) -> None:
 
 
 def add_sim(parser: ArgumentParser) -> None:
-    from reconciler.cli import sim as commands
+    from reconciler.cli.sim import add_arguments
 
-    commands.add_arguments(parser)
+    add_arguments(parser)
 
 
 def _borrowed(parser: ArgumentParser, command: str) -> None:
-    from reconciler.cli import authoring
+    from reconciler.cli.authoring import add_arguments
 
-    authoring.add_arguments(parser, command)
+    add_arguments(parser, command)

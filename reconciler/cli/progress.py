@@ -70,7 +70,7 @@ class Progress:
             self._stream.flush()
 
 
-class Asking:
+class Counting:
     """A moving line while nodes are asked; silent where there is no terminal."""
 
     def __init__(self, stream: TextIO, *, live: bool) -> None:

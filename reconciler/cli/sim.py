@@ -116,7 +116,7 @@ def _add_generate(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--per-file", metavar="K", type=int, default=1, help="machines in one file")
     parser.add_argument(
-        "--differing", metavar="SHARE", default="0%%", help="machines whose fleet differs from git: 1%%"
+        "--differing", metavar="SHARE", default="0%", help="machines whose fleet differs from git: 1%%"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=1)
 
@@ -280,33 +280,41 @@ def _value(text: str) -> Any:
 
 
 def _size(text: str) -> int:
+    from specs.units import parse_size
+
+    return int(_parsed(parse_size, text))
+
+
+def _share(text: str) -> float:
+    from specs.units import parse_share
+
+    return float(_parsed(parse_share, text))
+
+
+def _parsed(parse: Callable[[str], Any], text: str) -> Any:
     from pydantic_core import PydanticCustomError
 
     from reconciler.errors import UsageError
-    from specs.units import parse_size
 
     try:
-        return parse_size(text)
+        return parse(text)
     except PydanticCustomError as error:
         raise UsageError(error.message(), hint=str((error.context or {}).get("fix", ""))) from error
 
 
 def _generate(args: Namespace) -> int:
     from reconciler.errors import UsageError
-    from specs.units import parse_share
 
     out = Path(args.directory or ".", args.out)
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is there already, and not empty", hint="name a new folder")
-    told = _entry().generate(
-        out,
-        machines=args.machines,
-        nodes=args.nodes,
-        per_file=args.per_file,
-        differing=parse_share(args.differing),
-        seed=args.seed,
-        progress=print,
-    )
+    numbers = {key: getattr(args, key) for key in ("machines", "nodes", "per_file", "seed")}
+    try:
+        told = _entry().generate(out, print, differing=_share(args.differing), **numbers)
+    except ValueError as error:
+        raise UsageError(str(error), hint="see trueup sim generate --help") from error
+    except OSError as error:
+        raise UsageError(f"{out} could not be written: {error}", hint="look at the disk, and at git") from error
     print(told)
     return 0
 

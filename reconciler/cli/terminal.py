@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from typing import TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.progress import Counting
 
 
 def colourful(args: Namespace, stream: TextIO) -> bool:
@@ -54,3 +58,27 @@ def confirmed(question: str, *, yes: bool) -> bool:
     sys.stderr.write(f"{question} Only `yes` is taken for a yes: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
+
+
+def written(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises UsageError."""
+    import tempfile
+
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def moving() -> Counting:
+    """A line on stderr that moves while nodes are asked; silent where there is no terminal."""
+    from reconciler.cli.progress import Counting
+
+    return Counting(sys.stderr, live=sys.stderr.isatty())

@@ -49,7 +49,7 @@ class Loader:
     """
 
     def __init__(self, capabilities: Mapping[str, Capability] | None = None) -> None:
-        self._capabilities = dict(capabilities or {})
+        self._capabilities = capabilities if capabilities is not None else {}
         self._records = Records()
         self._tree: Tree | None = None
         self._revision = _NOWHERE

@@ -1,0 +1,149 @@
+"""`trueup apply` and `trueup heal`: carrying out a plan, with a question before and a page after.
+
+Owns: the conversation around an execution. Must not go here: carrying out (runtime), wiring (session).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from reconciler.cli import session
+from reconciler.cli.exits import Exit, worst
+from reconciler.cli.planning import healing, verdict
+from reconciler.cli.progress import JsonLines, Progress
+from reconciler.cli.session import Writing
+from reconciler.cli.terminal import colourful, confirmed, say, show
+from reconciler.core.plan import Plan
+from reconciler.core.render.outcome import Result, Unfinished, nothing_text, result_text
+from reconciler.core.render.plan import plan_text
+from reconciler.core.rules import Request
+from reconciler.edge.plans import read_plan
+from reconciler.errors import UsageError
+from reconciler.runtime.execute import Execution
+from reconciler.runtime.summary import Summary
+
+
+def apply(args: Namespace) -> int:
+    """Apply a kept plan, or plan, ask and apply."""
+    if args.plan is not None and (args.only or args.revision or args.dirty):
+        raise UsageError(
+            "a kept plan is applied as it stands: --only, --revision and --dirty belong to planning",
+            hint="plan anew with them, then apply that",
+        )
+    return anyio.run(_apply, args)
+
+
+async def _apply(args: Namespace) -> int:
+    async with session.writing(args) as here:
+        await here.resume(_teller(args, None).emit)
+        if args.plan is not None:
+            return await _carry_out(here, await _kept(here, args.plan), args)
+        found = await here.prospect(Request(now=0), revision=args.revision, dirty=args.dirty, only=args.only)
+        return await _ask_and_carry_out(here, found.plan, args)
+
+
+async def _kept(here: Writing, name: str) -> Plan:
+    """A plan by the file it is in, or by its digest in the store. Raises PlanMissing."""
+    if not os.path.exists(name):  # noqa: ASYNC240 - one look at a local path
+        return await here.ports.plans.find(name)
+    plan = await anyio.to_thread.run_sync(read_plan, Path(name))
+    await here.ports.plans.save(plan)
+    return plan
+
+
+async def _ask_and_carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool = True) -> int:
+    here.applicable(plan)
+    if args.format != "json":
+        show(plan_text(plan, here.view(plan, expand=getattr(args, "expand", False))), args)
+    if not plan.changes:
+        await here.settle(plan, moves=moves)
+        return verdict(plan, detailed=False)
+    await here.ports.plans.save(plan)
+    if not confirmed("Apply this plan?", yes=args.yes):
+        say("Nothing was done.")
+        return Exit.ERROR
+    return await _carry_out(here, plan, args, moves=moves)
+
+
+async def _carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool = True) -> int:
+    here.applicable(plan)
+    teller = _teller(args, plan)
+    execution = await here.execution(plan, teller.emit, moves=moves)
+    summary = await _interruptible(execution)
+    teller.close()
+    if args.format == "json":
+        print(msgspec.json.encode(summary).decode())
+    elif plan.changes:
+        show(result_text(result_of(summary, plan)), args)
+    else:
+        show(nothing_text(plan), args)
+    return worst([Exit(summary.exit_code), verdict(plan, detailed=False)])
+
+
+def _teller(args: Namespace, plan: Plan | None) -> Progress | JsonLines:
+    if args.format == "json":
+        return JsonLines(sys.stdout)
+    return Progress(plan, sys.stdout, live=colourful(args, sys.stdout))
+
+
+async def _interruptible(execution: Execution) -> Summary:
+    """Ctrl-C and SIGTERM end the handing out of steps; those in hand come to their end. A second one does not wait."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_listen, execution)
+        summary = await execution.run()
+        group.cancel_scope.cancel()
+    return summary
+
+
+async def _listen(execution: Execution) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            if number == signal.SIGINT:
+                say("Interrupted: the steps in hand are finished first. Ctrl-C once more leaves them.")
+            execution.stop("interrupted")
+            break
+        async for _ in signals:
+            raise KeyboardInterrupt
+
+
+def result_of(summary: Summary, plan: Plan) -> Result:
+    """The page's record of a summary."""
+    verbs = {step.id: step.summary for step in plan.steps}
+    return Result(
+        changes=summary.changes,
+        steps={str(status): count for status, count in summary.counts.items()},
+        seconds=summary.seconds,
+        before=summary.before,
+        unfinished=tuple(
+            Unfinished(
+                failure.ref, failure.target, verbs.get(failure.step, failure.step), failure.status, failure.reason
+            )
+            for failure in summary.failures
+        ),
+        refused=summary.refused,
+        stopped=summary.stopped,
+        fence_lost=summary.fence_lost,
+    )
+
+
+def heal(args: Namespace) -> int:
+    """Take drift back, and nothing else."""
+    if bool(args.refs) == bool(args.all):
+        raise UsageError("say what to heal: refs, or --all", hint="trueup drift shows what was changed")
+    return anyio.run(_heal, args)
+
+
+async def _heal(args: Namespace) -> int:
+    async with session.writing(args) as here:
+        await here.resume(_teller(args, None).emit)
+        refs = here.refs(args.refs)
+        found = await here.prospect(healing(refs, everything=args.all), only=[str(ref) for ref in refs])
+        return await _ask_and_carry_out(here, found.plan, args, moves=False)

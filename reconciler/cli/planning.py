@@ -1,0 +1,93 @@
+"""`trueup plan` and `trueup drift`: looking ahead, changing nothing.
+
+Owns: from arguments to a request, what is printed, the exit code. Must not go here: planning (core), wiring (session).
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import anyio
+
+from reconciler.cli import session
+from reconciler.cli.exits import Exit, worst
+from reconciler.cli.terminal import say, show
+from reconciler.core.plan import Plan, to_json
+from reconciler.core.refs import Ref
+from reconciler.core.render.changes import View
+from reconciler.core.render.drift import drift_text, drifted
+from reconciler.core.render.plan import plan_text
+from reconciler.core.rules import Request
+
+STANDING_ORDERS = frozenset({"drift", "paused", "follow", "kept"})
+"""Rules by which people said beforehand that they want something left alone: that blocks nothing."""
+
+
+def verdict(plan: Plan, *, detailed: bool) -> Exit:
+    """How a command that only looks ends."""
+    codes = [Exit.DONE]
+    if not plan.complete:
+        codes.append(Exit.INCOMPLETE)
+    if any(hold.rule not in STANDING_ORDERS for hold in plan.holds):
+        codes.append(Exit.BLOCKED)
+    if detailed and plan.changes:
+        codes.append(Exit.CHANGES)
+    return worst(codes)
+
+
+def plan(args: Namespace) -> int:
+    """Plan, keep the plan where that is asked for, and show it."""
+    return anyio.run(_plan, args)
+
+
+async def _plan(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        found = await here.prospect(Request(now=0), revision=args.revision, dirty=args.dirty, only=args.only)
+        made = found.plan
+        if args.out:
+            _keep(made, Path(args.out))
+        await here.keep(made)
+        if args.format == "json":
+            sys.stdout.buffer.write(to_json(made) + b"\n")
+        else:
+            show(plan_text(made, here.view(made, expand=args.expand)), args)
+        if made.commit is None:
+            say("This is not committed: it can be planned, not applied.")
+        elif not args.dirty and here.dirty():
+            say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
+    return verdict(made, detailed=args.detailed_exitcode)
+
+
+def _keep(made: Plan, path: Path) -> None:
+    from reconciler.cli.terminal import written
+
+    written(path, to_json(made) + b"\n")
+    say(f"The plan is kept in {path}. Apply exactly this: trueup apply {path}")
+
+
+def drift(args: Namespace) -> int:
+    """Tell what was changed on the nodes."""
+    return anyio.run(_drift, args)
+
+
+async def _drift(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        only = [str(ref) for ref in args.refs]
+        found = await here.prospect(Request(now=0, intent=False), only=only)
+        made = found.plan
+        if args.format == "json":
+            sys.stdout.buffer.write(to_json(made) + b"\n")
+        else:
+            show(drift_text(made, View(expand=args.expand, now=here.now())), args)
+    changes, holds = drifted(made)
+    codes = [Exit.DONE] if made.complete else [Exit.INCOMPLETE]
+    if args.detailed_exitcode and (changes or holds):
+        codes.append(Exit.CHANGES)
+    return worst(codes)
+
+
+def healing(refs: list[Ref], *, everything: bool) -> Request:
+    """The request that takes drift back, and does nothing else."""
+    return Request(now=0, intent=False, heal=frozenset(refs), heal_all=everything)

@@ -1,0 +1,83 @@
+"""What people mean by a name: refs in short, kinds in any number, tags.
+
+Owns: from words on the command line to refs. Must not go here: looking things up on nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from reconciler.core.desired import Desired
+from reconciler.core.refs import Ref, kind_of, short
+from reconciler.core.values import plain
+from reconciler.errors import UsageError
+
+KINDS = ("Machine", "Network", "NetworkPool", "Image", "Node", "Package", "Tenant", "Datacenter", "Volume")
+
+
+def kind_named(word: str) -> str:
+    """`machines`, `Machine` and `machine` are Machine. Raises UsageError."""
+    plain_word = word.lower()
+    for kind in KINDS:
+        if plain_word in (kind.lower(), f"{kind.lower()}s"):
+            return kind
+    near = get_close_matches(plain_word, [kind.lower() for kind in KINDS], n=1)
+    raise UsageError(
+        f"there is no kind {word!r}",
+        hint=f"did you mean {near[0]}?" if near else f"kinds are {', '.join(kind.lower() for kind in KINDS)}",
+    )
+
+
+def full_ref(name: str) -> Ref:
+    """`acme/web-1` is Machine/acme/web-1; a kind in front, in any case, is taken. Raises UsageError."""
+    parts = name.split("/")
+    if not all(parts) or len(parts) > 3:
+        raise UsageError(f"{name!r} is no ref", hint="write tenant/name for a machine, or Kind/tenant/name")
+    known = next((kind for kind in KINDS if kind.lower() == parts[0].lower()), None)
+    if known is not None and len(parts) > 1:
+        return Ref("/".join([known, *parts[1:]]))
+    if len(parts) == 2:
+        return Ref(f"Machine/{name}")
+    raise UsageError(f"{name!r} is no ref", hint="write tenant/name for a machine, or Kind/name: Node/edge1")
+
+
+def existing(desired: Desired, name: str) -> Ref:
+    """The ref of something that is in git. Raises UsageError with what is near."""
+    ref = full_ref(name)
+    nodes = {f"Node/{node}" for node in desired.nodes}
+    if ref in desired.resources or ref in nodes:
+        return ref
+    near = get_close_matches(ref, [*desired.resources, *nodes], n=1, cutoff=0.7)
+    raise UsageError(
+        f"git has no {ref}", hint=f"did you mean {short(near[0])}?" if near else f"trueup get {kind_of(ref).lower()}"
+    )
+
+
+def chosen(desired: Desired, words: Sequence[str]) -> frozenset[Ref]:
+    """The refs that --only names: refs (also of what is in git no more), replicated groups, and tags as key=value."""
+    refs: set[Ref] = set()
+    for word in words:
+        if "=" in word:
+            refs |= _tagged(desired, word)
+            continue
+        ref = full_ref(word)
+        group = {each for each, resource in desired.resources.items() if _in_group(resource.behaviour.update, ref)}
+        refs |= group or {ref}
+    return frozenset(refs)
+
+
+def _in_group(update: object, ref: Ref) -> bool:
+    return getattr(update, "group", None) == ref
+
+
+def _tagged(desired: Desired, word: str) -> set[Ref]:
+    key, _, value = word.partition("=")
+    found = set()
+    for ref, resource in desired.resources.items():
+        tags = plain(resource.body).get("tags") or {} if b'"tags"' in resource.body else {}
+        if str(tags.get(key)) == value:
+            found.add(ref)
+    if not found:
+        raise UsageError(f"nothing in git has the tag {word}", hint="tags stand in metadata: tags: {role: web}")
+    return found

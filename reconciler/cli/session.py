@@ -1,0 +1,305 @@
+"""What a command works with: repository, state folder, journal, drivers, wired together once.
+
+Owns: the wiring, and how much of it a command opens: `looking` changes nothing, `writing` holds the datacenter's lock.
+Must not go here: what commands do with it, deciding (core).
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from reconciler.cli.observation import Observation
+from reconciler.cli.selection import chosen, full_ref
+from reconciler.cli.terminal import moving, say
+from reconciler.core.desired import Desired, NodeWant
+from reconciler.core.ledger import Entry, Ledger, Record
+from reconciler.core.plan import Plan
+from reconciler.core.planner import make_plan
+from reconciler.core.refs import Ref
+from reconciler.core.render.changes import View
+from reconciler.core.rules import Request
+from reconciler.driver import Driver, Shape
+from reconciler.edge.clock import SystemClock
+from reconciler.edge.files import CheckedFiles, allowed_folders
+from reconciler.edge.git import Mirror, Repository
+from reconciler.edge.journal import Journal, read
+from reconciler.edge.lock import DatacenterLock
+from reconciler.edge.plans import PlanFiles
+from reconciler.edge.registry import Registry
+from reconciler.edge.secrets import ProvidedSecrets
+from reconciler.edge.source import GitSource
+from reconciler.edge.state import State
+from reconciler.errors import Mend, StateUnusable, TryLater, UsageError
+from reconciler.ports import Fencing
+from reconciler.ports import Journal as JournalPort
+from reconciler.runtime.cycle import Ports, Prospect, dated, means_of, unfinished
+from reconciler.runtime.events import Emit
+from reconciler.runtime.execute import Execution
+from reconciler.runtime.nodes import Nodes
+from reconciler.runtime.observe import Asking, observe
+from reconciler.runtime.summary import Summary
+
+
+class Glance:
+    """A journal for those who only look: what is noted counts in this process, and is written nowhere."""
+
+    def __init__(self, ledger: Ledger, clock: SystemClock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._ledger.fold(Record(self._ledger.sequence + 1, self._clock.now(), entry))
+
+
+class NoFence:
+    """Who only looks holds no lock."""
+
+    fence = 0
+
+    def lost(self) -> bool:
+        return False
+
+
+class Looking:
+    """An open datacenter, to look at."""
+
+    def __init__(self, args: Namespace, opened: Opened, ports: Ports) -> None:
+        self.args = args
+        self.repository = opened.repository
+        self.source = opened.source
+        self.state = opened.state
+        self.registry = opened.registry
+        self.ports = ports
+        self.nodes = Nodes(ports.opening)
+
+    def now(self) -> float:
+        return self.ports.clock.now()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.ports.journal.ledger
+
+    def refs(self, names: Iterable[str]) -> list[Ref]:
+        """People's names as refs: `acme/web-1` is a Machine. Raises UsageError."""
+        return [full_ref(name) for name in names]
+
+    async def desired(self, revision: str | None = None) -> Desired:
+        return await self.ports.source.load(revision)
+
+    async def prospect(
+        self,
+        request: Request,
+        *,
+        revision: str | None = None,
+        dirty: bool = False,
+        only: Sequence[str] = (),
+        observed: Observation | None = None,
+    ) -> Prospect:
+        """Load, observe, plan. `only`: refs, or tags as key=value."""
+        self.source.dirty = dirty
+        desired = await self.desired(revision)
+        if only:
+            request = msgspec.structs.replace(request, only=chosen(desired, only))
+        await self.nodes.keep(desired.nodes)
+        reports = dict(observed.by_target()) if observed else await self.observe(desired)
+        request = await dated(request, self.ports, desired)
+        plan = make_plan(desired, reports.values(), self.ledger, self.ports.shapes, request)
+        if observed is not None:
+            plan = msgspec.structs.replace(plan, observed_at=observed.at)
+        return Prospect(desired, request, reports, plan)
+
+    async def observe(self, desired: Desired, nodes: Iterable[NodeWant] | None = None) -> dict[Any, Any]:
+        """Ask the nodes, telling of it where somebody watches."""
+        teller = moving()
+        wanted = desired.nodes.values() if nodes is None else nodes
+        asking = Asking(emit=teller.emit)
+        return await observe(wanted, self.nodes, self.ports.journal, datacenter=desired.datacenter_id, asking=asking)
+
+    async def keep(self, plan: Plan) -> None:
+        """Store the plan, so that its digest names it. Where the state folder cannot be written, it is only shown."""
+        if plan.changes and plan.commit is not None:
+            try:
+                await self.ports.plans.save(plan)
+            except StateUnusable as error:
+                say(f"Note: {error.message}; the plan can be applied from a file only (--out)")
+
+    def dirty(self) -> bool:
+        """Whether the working tree holds what is not committed."""
+        if self.repository.top is None:
+            return False
+        from reconciler.edge.git.command import run
+
+        with suppress(TryLater, Mend):
+            return bool(run(self.repository.top, ("status", "--porcelain", "--untracked-files=normal", "--", ".")))
+        return False
+
+    def view(self, plan: Plan, *, expand: bool) -> View:
+        from reconciler.cli.sources import places_of
+
+        return View(expand=expand, now=self.now(), sources=places_of(self.source, plan))
+
+    async def close(self) -> None:
+        await self.nodes.close()
+
+
+class Writing(Looking):
+    """The same, with the lock held and the journal open."""
+
+    lock: DatacenterLock
+
+    async def execution(self, plan: Plan, emit: Emit, *, moves: bool = True) -> Execution:
+        """The plan, ready to be carried out."""
+        desired = await self.desired()
+        await self.nodes.keep(desired.nodes)
+        return Execution(plan, means_of(self.ports, self.nodes, desired), emit=emit, moves=moves)
+
+    async def resume(self, emit: Emit) -> tuple[Summary, ...]:
+        """Bring to their end the plans that an earlier process left with steps in flight."""
+        summaries = []
+        for plan in await unfinished(self.ports):
+            say(f"Going on with plan {plan.digest[:8]}, which was cut short.")
+            execution = await self.execution(plan, emit, moves=False)
+            summaries.append(await execution.run())
+        return tuple(summaries)
+
+    async def settle(self, plan: Plan, *, moves: bool = True) -> None:
+        """A plan without changes still moves the lineage on: its revision is what is there."""
+        if plan.commit is not None:
+            execution = await self.execution(plan, lambda _: None, moves=moves)
+            await execution.run()
+
+    def applicable(self, plan: Plan) -> None:
+        """Raises UsageError for what may be planned and not applied (invariant I13)."""
+        if plan.commit is not None:
+            return
+        learning = [node for node in self.source.loader.desired.nodes.values() if _learning(node)]
+        touched = {change.target.partition("/")[0] for change in plan.changes}
+        if touched and touched <= {node.name for node in learning}:
+            return
+        raise UsageError(
+            "this is not committed: it can be planned, not applied",
+            hint="git commit it, then apply; a Node with `learning: true` takes it as it is",
+        )
+
+
+def _learning(node: NodeWant) -> bool:
+    body = msgspec.json.decode(node.body)
+    return bool(isinstance(body, dict) and body.get("learning"))
+
+
+@asynccontextmanager
+async def looking(args: Namespace) -> AsyncIterator[Looking]:
+    """Open what is needed to look: no lock, nothing written but stored plans."""
+    async with _opened(args) as opened:
+        glance = Glance(read(opened.state.journal), SystemClock())
+        here = Looking(args, opened, _ports(opened, journal=glance, fencing=NoFence()))
+        try:
+            yield here
+        finally:
+            await here.close()
+
+
+@asynccontextmanager
+async def writing(args: Namespace, purpose: str = "") -> AsyncIterator[Writing]:
+    """Take the datacenter's lock and open its journal. Raises LockHeld."""
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(_opened(args))
+        lock = stack.enter_context(DatacenterLock.acquire(opened.state, purpose=purpose or f"trueup {args.command}"))
+        journal = await stack.enter_async_context(await Journal.open(opened.state.journal, SystemClock()))
+        here = Writing(args, opened, _ports(opened, journal=journal, fencing=lock))
+        here.lock = lock
+        stack.push_async_callback(here.close)
+        yield here
+
+
+class Opened(NamedTuple):
+    """What both kinds of session stand on."""
+
+    repository: Repository
+    source: GitSource
+    registry: Registry
+    state: State
+    secrets: ProvidedSecrets
+
+
+@asynccontextmanager
+async def _opened(args: Namespace) -> AsyncIterator[Opened]:
+    """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told."""
+    registry = Registry()
+    where = args.directory or "."
+    mirror = _mirror(where, args)
+    with mirror.fetch() if mirror else Repository.open(Path(where)) as repository:
+        root = "" if mirror else repository.root_of(Path(where))
+        source = GitSource(repository, registry, root=root, mirror=mirror)
+        source.dirty = bool(getattr(args, "dirty", False))
+        datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
+        state = State.open(datacenter_id, _named_folder(args))
+        secrets = ProvidedSecrets.of(state)
+        source.keyed = secrets.keyed_digest
+        yield Opened(repository, source, registry, state, secrets)
+
+
+def _named_folder(args: Namespace) -> Path | None:
+    return Path(args.state).absolute() if args.state else None
+
+
+def _mirror(where: str, args: Namespace) -> Mirror | None:
+    """A URL is kept as a bare mirror; a path is a repository."""
+    if "://" not in where:
+        return None
+    folder = args.state or os.environ.get("TRUEUP_STATE") or str(Path.home() / ".cache" / "trueup")
+    return Mirror(where, Path(folder) / "mirrors")
+
+
+def _ports(opened: Opened, *, journal: JournalPort, fencing: Fencing) -> Ports:
+    repository, source, registry, state, secrets = opened
+    folder = (repository.top or repository.folder) / source.root
+    options: Mapping[str, Any] = {"root": str(folder), "state": str(state.folder)}
+
+    def opening(node: NodeWant) -> Driver:
+        return registry.driver(node.driver).open(node, options)
+
+    return Ports(
+        source=source,
+        plans=PlanFiles(state.plans),
+        journal=journal,
+        clock=SystemClock(),
+        fencing=fencing,
+        shapes=Shapes(registry),
+        opening=opening,
+        secrets=secrets,
+        files=CheckedFiles(state.files, allowed_folders(state.files)),
+    )
+
+
+class Shapes(Mapping[str, Shape]):
+    """The drivers' shapes by name, each loaded when a node asks for it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __getitem__(self, name: str) -> Shape:
+        if name not in self._registry:
+            raise KeyError(name)
+        return self._registry.driver(name).shape
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry)
+
+    def __len__(self) -> int:
+        return len(self._registry)
+
+    def __contains__(self, name: object) -> bool:
+        return name in set(self._registry)

@@ -1,0 +1,216 @@
+"""Where the desired state comes from: a git repository, read by object, through the loader.
+
+Owns: the port Source: revision to Desired, lineage, and what every load needs beside: the version bound of the
+datacenter, keyed digests of secrets. Must not go here: YAML (load), git itself (git), the working of the loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+
+from reconciler.core.desired import Desired, Lineage, Resource, Revision
+from reconciler.core.ledger import Applied
+from reconciler.core.refs import Ref
+from reconciler.core.values import canonical, digest, plain
+from reconciler.driver import Capability
+from reconciler.edge.git import CommitTree, Repository, lineage, snapshot
+from reconciler.edge.git.mirror import Mirror
+from reconciler.edge.load.loader import Loader
+from reconciler.edge.load.tree import Tree
+from reconciler.errors import SpecErrors, UsageError
+
+KeyedDigest = Callable[[str], str | None]
+
+_DATACENTER = re.compile(rb"^kind: *Datacenter *(#.*)?$", re.MULTILINE)
+_ID = re.compile(rb"\bid: *[\"']?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+
+
+class GitSource:
+    """Desired at revisions of one repository and root. Keeps the last good tree, so the next load costs what changed.
+
+    `dirty`: the head is the working tree as it stands; it can be planned, never applied.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        capabilities: Mapping[str, Capability],
+        *,
+        root: str = "",
+        dirty: bool = False,
+        mirror: Mirror | None = None,
+        keyed: KeyedDigest | None = None,
+    ) -> None:
+        self.repository = repository
+        self.root = root
+        self.dirty = dirty
+        self.loader = Loader(capabilities)
+        self._capabilities = capabilities
+        self._mirror = mirror
+        self.keyed = keyed
+        self._head: str | None = None
+        """The commit beneath a dirty tree."""
+
+    async def load(self, revision: str | None = None) -> Desired:
+        """See the port. Raises SpecErrors, RevisionMissing, SourceUnreadable, SourceRefused, UsageError."""
+        return await anyio.to_thread.run_sync(self._load, revision)
+
+    async def lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
+        return await anyio.to_thread.run_sync(self._lineage, desired, applied, accepted)
+
+    async def datacenter_id(self, revision: str | None = None) -> str:
+        """The id of the datacenter, told also of a tree with mistakes elsewhere. Raises what loading raises, if not
+        even that can be read."""
+        try:
+            return (await self.load(revision)).datacenter_id
+        except SpecErrors:
+            found = await anyio.to_thread.run_sync(self._scanned_id, revision)
+            if found is None:
+                raise
+            return found
+
+    def _scanned_id(self, revision: str | None) -> str | None:
+        with self._opened(revision) as (tree, _):
+            blobs = [blob for path, blob in tree.entries() if path.endswith((".yaml", ".yml"))]
+            for data in tree.read(blobs):
+                found = _DATACENTER.search(data) and _ID.search(data)
+                if found:
+                    return found[1].decode()
+        return None
+
+    def _load(self, revision: str | None) -> Desired:
+        if revision is None and self._mirror is not None:
+            self._mirror.fetch().close()
+        with self._opened(revision) as (tree, where):
+            desired = self.loader.load(tree, where).desired
+        self._require_version()
+        return self._with_digests(desired)
+
+    @contextmanager
+    def _opened(self, revision: str | None) -> Iterator[tuple[Tree, Revision]]:
+        if self.dirty and revision is None:
+            working = snapshot(self.repository, self.root)
+            self._head = working.head
+            try:
+                yield working.tree, working.revision
+            finally:
+                working.close()
+            return
+        where = self.repository.revision(revision, root=self.root)
+        tree = CommitTree(self.repository.folder, where.tree)
+        try:
+            yield tree, where
+        finally:
+            tree.close()
+
+    def _require_version(self) -> None:
+        """`requires` of the Datacenter: another version of trueup refuses (it might read a field otherwise)."""
+        datacenter = self.loader.datacenter
+        bounds = datacenter.spec.requires if datacenter is not None else None
+        if bounds is None:
+            return
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            own = version("trueup")
+        except PackageNotFoundError:
+            return
+        if not satisfies(own, bounds):
+            raise UsageError(
+                f"this is trueup {own}, and the datacenter requires {bounds}",
+                hint="install a version that it allows, or change `requires` in its document",
+            )
+
+    def _with_digests(self, desired: Desired) -> Desired:
+        """Secrets' keyed digests into the bodies that name them: how a changed value is noticed."""
+        # Copies: the loader alters its mappings in place, and who compares two revisions needs both.
+        resources, nodes = dict(desired.resources), dict(desired.nodes)
+        if self.keyed is not None:
+            for ref, resource in resources.items():
+                if b'"secret":' in resource.body:
+                    resources[ref] = _keyed(resource, self.keyed)
+        return msgspec.structs.replace(desired, resources=resources, nodes=nodes)
+
+    def _lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
+        try:
+            return lineage(
+                self.repository,
+                desired.revision,
+                applied,
+                accepted=accepted,
+                removed=self._removed,
+                head=self._head if desired.revision.commit is None else None,
+            )
+        except SpecErrors as error:
+            return Lineage(broken=f"what was applied last cannot be read any more ({error.diagnostics[0]})")
+
+    def _removed(self, before: str, after: str) -> frozenset[Ref]:
+        """Refs whose documents are in one tree and not in the other. Raises SpecErrors of the older one."""
+        if before == after:
+            return frozenset()
+        wanted = self.loader.desired
+        old = Loader(self._capabilities)
+        tree = CommitTree(self.repository.folder, before)
+        try:
+            found = old.load(tree).desired
+        finally:
+            tree.close()
+        gone = found.resources.keys() - wanted.resources.keys()
+        return frozenset(gone)
+
+
+def _keyed(resource: Resource, keyed: KeyedDigest) -> Resource:
+    body = plain(resource.body)
+    if not _fill(body, keyed):
+        return resource
+    data = canonical(body)
+    return msgspec.structs.replace(resource, body=data, digest=digest([resource.digest, digest(data)]))
+
+
+_BY_NAME = frozenset({"metadata", "tags", "traits"})
+"""Maps whose keys people choose: one of them may be called `secret`."""
+
+
+def _fill(value: Any, keyed: KeyedDigest, *, by_name: bool = False) -> bool:
+    """Put `keyed` beside every `{secret: name}`. True if anything was put."""
+    if isinstance(value, list):
+        return any([_fill(inner, keyed) for inner in value])
+    if not isinstance(value, dict):
+        return False
+    name = value.get("secret")
+    if not by_name and isinstance(name, str):
+        found = keyed(name)
+        if found is not None:
+            value["keyed"] = found
+        return found is not None
+    return any([_fill(inner, keyed, by_name=key in _BY_NAME) for key, inner in value.items()])
+
+
+def satisfies(version: str, bounds: str) -> bool:
+    """Whether `0.3.1` is within `>=0.3 <0.5`. Only leading numbers count."""
+    own = _numbers(version)
+    for bound in bounds.replace(",", " ").split():
+        operator = bound.rstrip("0123456789.")
+        other = _numbers(bound[len(operator) :])
+        width = max(len(own), len(other))
+        left, right = own + (0,) * (width - len(own)), other + (0,) * (width - len(other))
+        ok = {">=": left >= right, "<=": left <= right, "==": left == right, ">": left > right, "<": left < right}
+        if not ok[operator]:
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        found.append(int(digits))
+    return tuple(found)
