@@ -1,0 +1,169 @@
+"""What may pass between networks, out of them, and from a zone's own interface: two nftables tables of this node.
+
+Owns: the rules and their sets. The rules never change; what changes are elements of their sets, each in one
+transaction. Must not go here: bridges, addresses (network.py).
+
+Pitfall kept in mind: with bridge-nf-call-iptables the traffic *within* a bridge passes the inet forward hook too, so
+it is accepted before anything between bridges is dropped.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from drivers.local.nft import FirewallFailed, Nft
+from drivers.local.place import Place
+
+_RULES = """
+table inet {t} {{
+  set same {{ type ifname . ifname; }}
+  set bridges {{ type ifname; }}
+  set nat4 {{ type ipv4_addr; flags interval; }}
+  set nat6 {{ type ipv6_addr; flags interval; }}
+  chain between {{
+    type filter hook forward priority 0; policy accept;
+    iifname . oifname @same accept
+    iifname @bridges oifname @bridges drop
+    oifname @bridges ct state established,related accept
+    oifname @bridges ct status dnat accept
+    oifname @bridges drop
+    iifname @bridges ip saddr @nat4 accept
+    iifname @bridges ip6 saddr @nat6 accept
+    iifname @bridges drop
+  }}
+  chain out {{
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr @nat4 oifname != @bridges masquerade
+    ip6 saddr @nat6 oifname != @bridges masquerade
+  }}
+}}
+table bridge {t} {{
+  set ports {{ type ifname; }}
+  set macs {{ type ifname . ether_addr; }}
+  set addresses4 {{ type ifname . ipv4_addr; }}
+  set addresses6 {{ type ifname . ipv6_addr; }}
+  chain from_zones {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname != @ports accept
+    iifname . ether saddr != @macs drop
+    ether type arp iifname . arp saddr ip != @addresses4 drop
+    ether type ip iifname . ip saddr != @addresses4 drop
+    ether type ip6 iifname . ip6 saddr != @addresses6 drop
+  }}
+}}
+"""
+
+
+class Bridge(msgspec.Struct, frozen=True):
+    """A bridge of ours without an uplink. `nat`: its subnet, if what leaves it bears the host's address."""
+
+    name: str
+    nat: str | None = None
+
+
+class Port(msgspec.Struct, frozen=True):
+    """The host's end of a zone's interface, and what the zone may send from it."""
+
+    veth: str
+    mac: str
+    ip: str
+    """With or without prefix length."""
+
+
+class Passing(msgspec.Struct, frozen=True):
+    """What is in force."""
+
+    bridges: frozenset[str]
+    nat: frozenset[str]
+
+
+class Firewall:
+    def __init__(self, place: Place, nft: Nft) -> None:
+        self._table = place.table
+        self._nft = nft
+
+    def read(self) -> Passing | None:
+        """None: our tables are not there (somebody flushed the rules)."""
+        try:
+            text = self._nft.run(f"list table inet {self._table}")
+        except FirewallFailed:
+            return None
+        return Passing(_elements(text, "bridges"), _elements(text, "nat4") | _elements(text, "nat6"))
+
+    def lay(self, bridges: Iterable[Bridge], ports: Iterable[Port]) -> None:
+        """Both tables anew, in one transaction."""
+        tables = [f"table {family} {self._table}" for family in ("inet", "bridge")]
+        text = "".join(f"{table} {{}}\ndelete {table}\n" for table in tables)
+        text += _RULES.format(t=self._table)
+        text += "".join(self._bridge("add", bridge) for bridge in bridges)
+        text += "".join(self._port("add", port) for port in ports)
+        self._nft.run(text)
+
+    def add_bridge(self, bridge: Bridge) -> None:
+        self.remove_bridge(bridge.name, None)
+        self._nft.run(self._bridge("add", bridge))
+
+    def remove_bridge(self, name: str, nat: str | None) -> None:
+        for command in self._bridge("delete", Bridge(name, nat)).splitlines():
+            self._leniently(command)
+
+    def remove_nat(self, subnet: str) -> None:
+        self._leniently(f"delete element inet {self._table} {_nat_set(subnet)} {{ {subnet} }}")
+
+    def add_ports(self, ports: Iterable[Port]) -> None:
+        text = "".join(self._port("add", port) for port in ports)
+        if text:
+            self._nft.run(text)
+
+    def remove_ports(self, ports: Iterable[Port]) -> None:
+        for port in ports:
+            for command in self._port("delete", port).splitlines():
+                self._leniently(command)
+
+    def remove(self) -> None:
+        for family in ("inet", "bridge"):
+            self._leniently(f"delete table {family} {self._table}")
+
+    def _leniently(self, command: str) -> None:
+        """What is not there need not be removed."""
+        try:
+            self._nft.run(command)
+        except FirewallFailed:
+            return
+
+    def _bridge(self, verb: str, bridge: Bridge) -> str:
+        table = f"{verb} element inet {self._table}"
+        text = f'{table} same {{ "{bridge.name}" . "{bridge.name}" }}\n{table} bridges {{ "{bridge.name}" }}\n'
+        if bridge.nat:
+            text += f"{table} {_nat_set(bridge.nat)} {{ {bridge.nat} }}\n"
+        return text
+
+    def _port(self, verb: str, port: Port) -> str:
+        table, name = f"{verb} element bridge {self._table}", f'"{port.veth}"'
+        ip = ipaddress.ip_interface(port.ip).ip
+        text = f"{table} ports {{ {name} }}\n{table} macs {{ {name} . {port.mac} }}\n"
+        # fe80::… is how neighbours are found, `::` how an address is tried before it is taken
+        for address in (ip, ipaddress.ip_address("::"), _link_local(port.mac)):
+            text += f"{table} addresses{address.version} {{ {name} . {address} }}\n"
+        return text
+
+
+def _link_local(mac: str) -> ipaddress.IPv6Address:
+    """RFC 4291, appendix A."""
+    parts = [int(part, 16) for part in mac.split(":")]
+    parts = [parts[0] ^ 2, *parts[1:3], 0xFF, 0xFE, *parts[3:]]
+    return ipaddress.IPv6Address(bytes([0xFE, 0x80, *[0] * 6, *parts]))
+
+
+def _nat_set(subnet: str) -> str:
+    return f"nat{ipaddress.ip_network(subnet).version}"
+
+
+def _elements(text: str, name: str) -> frozenset[str]:
+    """Elements of one set in what `list table` prints."""
+    found = re.search(rf"set {name} {{[^}}]*?elements = {{([^}}]*)}}", text)
+    return frozenset(part.strip().strip('"') for part in found.group(1).split(",")) if found else frozenset()

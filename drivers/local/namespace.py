@@ -1,0 +1,71 @@
+"""The node's private mount namespace, where its pool is mounted and its zones are born.
+
+Owns: making it, telling whether it is there, taking it away. Must not go here: what is mounted in it.
+
+Why private: any process that copies the host's mounts while a dataset is mounted keeps it busy for as long as that
+process lives, after a clean unmount too. In a namespace of our own nobody can copy them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from drivers.local.chamber import run
+from drivers.local.place import Place
+from drivers.local.storage import StorageFailed
+
+_SETUP = """
+mkdir -p /run/zfs /run/lock/zfs /var/lib/zfs /etc/zfs
+mount -t tmpfs -o mode=700 trueup /run/zfs
+mount -t tmpfs -o mode=700 trueup /run/lock/zfs
+mount --bind "$1/etc" /etc/zfs
+mount --bind "$1/var" /var/lib/zfs
+"""
+"""A second zfs-fuse needs all four of its own: sharing zpool.cache alone makes it import the first one's pool."""
+
+
+def present(place: Place) -> bool:
+    """Whether the namespace is there: it is gone after a boot of the host."""
+    try:
+        return os.stat(place.pin).st_dev != os.stat(place.mounts).st_dev
+    except FileNotFoundError:
+        return False
+
+
+def ensure(place: Place) -> bool:
+    """Make the namespace unless it is there; True if it was made. The caller holds the node's lock whole."""
+    if present(place):
+        return False
+    for folder in (place.mounts, place.pool, place.folder / "etc", place.folder / "var"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _configuration(place)
+    mounts = str(place.mounts)
+    if not os.path.ismount(mounts):
+        _must("mount", "--bind", mounts, mounts)
+    _must("mount", "--make-private", mounts)
+    place.pin.touch()
+    setup = ["sh", "-ec", _SETUP, "sh", str(place.folder)]
+    _must("unshare", f"--mount={place.pin}", "--propagation", "private", *setup)
+    return True
+
+
+def remove(place: Place) -> None:
+    """What is mounted only in there goes with it, once no process is left inside."""
+    for mount in (place.pin, place.mounts):
+        if os.path.ismount(mount) or (mount == place.pin and present(place)):
+            run(["umount", "-l", str(mount)])
+
+
+def _configuration(place: Place) -> None:
+    """zfs-fuse reads its settings from /etc/zfs/zfsrc; the cache of 100 MB is Debian's own choice."""
+    target = place.folder / "etc" / "zfsrc"
+    if not target.exists():
+        source = Path("/etc/zfs/zfsrc")
+        target.write_text(source.read_text() if source.exists() else "max-arc-size = 100\n")
+
+
+def _must(*argv: str) -> None:
+    done = run(argv)
+    if done.code != 0:
+        raise StorageFailed(f"a private mount namespace could not be made: {done.text}")

@@ -1,0 +1,252 @@
+"""Networks on this host: a bridge each, with the gateway's address where no uplink has one.
+
+Owns: which bridge a network is, making and reading it. Must not go here: what may pass (firewall.py), zones' ends.
+
+A nic tag's interface in the node's document says what a network of that tag is made of:
+- `none`, `bridge`, `internal`, or nothing: a bridge of ours per network, with the gateway's address on the host;
+- a bridge of the host: zones are plugged into it as it is (by VLAN id, if it filters by VLAN);
+- another interface: a bridge of ours with that interface in it; VLANs by a filtering bridge where the kernel has it,
+  else a bridge per VLAN. The gateway is then somebody else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from drivers.local.chamber import run
+from drivers.local.config import Attachment
+from drivers.local.firewall import Bridge, Firewall, Passing
+from drivers.local.netlink import Link
+from drivers.local.place import Place
+
+INTERNAL = ("none", "bridge", "internal", "")
+_MTU = 1500
+
+
+class NetworkFailed(Exception):
+    """The kernel or the host's own set-up does not allow it; the text is one sentence."""
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """The layer-2 segment of a network on this host. `uplink` None: it has none. `ours`: we make and remove it."""
+
+    bridge: str
+    uplink: str | None = None
+    vlan: int | None = None
+    ours: bool = True
+    filtering: bool = False
+
+    @property
+    def attachment(self) -> Attachment:
+        return Attachment(self.bridge, self.vlan if self.filtering else None)
+
+
+class Networks:
+    """`interfaces`: nic tag to interface, as declared for the node."""
+
+    def __init__(self, place: Place, firewall: Firewall, interfaces: Mapping[str, str]) -> None:
+        self._place = place
+        self._firewall = firewall
+        self._interfaces = interfaces
+        self._filters: bool | None = None
+
+    def segment(self, tag: str, vlan: int | None, subnet: str) -> Segment:
+        """Networks of one tag without an uplink are kept apart even if their documents name no VLAN."""
+        uplink = self._interfaces.get(tag, "none")
+        vlan = vlan or None
+        if uplink in INTERNAL:
+            return Segment(self._place.bridge(f"{tag}/{vlan}/{subnet}"))
+        settings = Path("/sys/class/net") / uplink / "bridge"
+        if settings.is_dir():
+            filtering = (settings / "vlan_filtering").read_text().strip() == "1"
+            return Segment(uplink, uplink, vlan, ours=False, filtering=filtering and vlan is not None)
+        if vlan is not None and self._filtering():
+            return Segment(self._place.bridge(f"{tag}"), uplink, vlan, filtering=True)
+        return Segment(self._place.bridge(f"{tag}/{vlan}"), uplink, vlan)
+
+    def carries(self) -> tuple[str, ...]:
+        """The nic tags whose interface really is there."""
+        return tuple(
+            sorted(
+                tag
+                for tag, interface in self._interfaces.items()
+                if interface in INTERNAL or os.path.exists(f"/sys/class/net/{interface}")
+            )
+        )
+
+    def _filtering(self) -> bool:
+        """Whether the kernel's bridges can filter by VLAN."""
+        if self._filters is None:
+            probe = self._place.bridge("probe")
+            self._filters = run(["ip", "link", "add", probe, "type", "bridge", "vlan_filtering", "1"]).code == 0
+            if self._filters:
+                run(["ip", "link", "del", probe])
+        return self._filters
+
+    def ensure(self, form: Mapping[str, Any], name: str) -> None:
+        """Make it as its form says; what is right already stays untouched. Raises NetworkFailed."""
+        segment = self._segment_of(form)
+        if not segment.ours:
+            if segment.vlan is not None and not segment.filtering:
+                raise NetworkFailed(f"{segment.bridge} does not filter by VLAN, and {name} is on VLAN {segment.vlan}")
+            return
+        commands = [f"link add {segment.bridge} type bridge"] if not _exists(segment.bridge) else []
+        if commands:
+            commands.append(f"link set {segment.bridge} addrgenmode none alias {name}")
+        if segment.uplink is not None:
+            commands += self._plug(segment)
+        _ip([*commands, f"link set {segment.bridge} mtu {form.get('mtu', _MTU)} up"])
+        if segment.uplink is None:
+            self._gateway(segment.bridge, form)
+            self._pass(segment.bridge, form)
+        elif form.get("nat"):
+            raise NetworkFailed(f"{name} has an uplink, {segment.uplink}, and nat is for networks that have none")
+
+    def _segment_of(self, form: Mapping[str, Any]) -> Segment:
+        return self.segment(form["tag"], form.get("vlan"), form["subnet"])
+
+    def _plug(self, segment: Segment) -> list[str]:
+        uplink = segment.uplink
+        assert uplink is not None
+        if not _exists(uplink):
+            raise NetworkFailed(f"there is no interface {uplink} on this host")
+        if segment.vlan is not None and not segment.filtering:
+            port = _port(segment)
+            add = [] if _exists(port) else [f"link add link {uplink} name {port} type vlan id {segment.vlan}"]
+            return [*add, f"link set {uplink} up", f"link set {port} master {segment.bridge} up"]
+        if _addresses(uplink):
+            raise NetworkFailed(
+                f"{uplink} carries the host's own address, which a bridge would take away; "
+                "make a bridge of it in the host's configuration and name that one"
+            )
+        commands = [f"link set {uplink} master {segment.bridge} up"]
+        if segment.filtering:
+            _ip([*commands, f"link set {segment.bridge} type bridge vlan_filtering 1"])
+            done = run(["bridge", "vlan", "add", "vid", str(segment.vlan), "dev", uplink])
+            if done.code != 0:
+                raise NetworkFailed(f"VLAN {segment.vlan} on {uplink}: {done.text}")
+        return commands
+
+    def _gateway(self, bridge: str, form: Mapping[str, Any]) -> None:
+        want = _gateway_address(form)
+        found = _addresses(bridge)
+        commands = [f"addr del {address} dev {bridge}" for address in found if address != want]
+        if want and want not in found:
+            commands.append(f"addr add {want} dev {bridge}")
+        _ip(commands)
+
+    def _pass(self, bridge: str, form: Mapping[str, Any]) -> None:
+        """Isolated from every other network; out into the world only with `nat`."""
+        if self._firewall.read() is None:
+            self._firewall.lay([], [])
+        self._firewall.remove_nat(form["subnet"])
+        self._firewall.add_bridge(Bridge(bridge, form["subnet"] if form.get("nat") else None))
+        if form.get("nat"):
+            self._forward()
+
+    def _forward(self) -> None:
+        """The host routes from now on; what it was before is kept, for `tear_down`."""
+        switch, kept = Path("/proc/sys/net/ipv4/ip_forward"), self._place.folder / "ip_forward"
+        if switch.read_text().strip() != "1":
+            kept.write_text(switch.read_text())
+            switch.write_text("1")
+
+    def bridge_of(self, form: Mapping[str, Any]) -> Bridge | None:
+        """For laying the firewall: None where the segment has an uplink."""
+        segment = self._segment_of(form)
+        if segment.uplink is not None:
+            return None
+        return Bridge(segment.bridge, form["subnet"] if form.get("nat") else None)
+
+    def moved(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+        """Whether the network is another bridge now."""
+        return self._segment_of(before).bridge != self._segment_of(after).bridge
+
+    def destroy(self, form: Mapping[str, Any]) -> None:
+        """A bridge that zones are still plugged into is refused. Raises NetworkFailed."""
+        segment = self._segment_of(form)
+        if not segment.ours or not _exists(segment.bridge):
+            return
+        ports = [port for port in os.listdir(f"/sys/class/net/{segment.bridge}/brif") if port.startswith("tv")]
+        if ports:
+            raise NetworkFailed(f"{len(ports)} interfaces of zones are still on it")
+        if segment.uplink is None:
+            self._firewall.remove_bridge(segment.bridge, form["subnet"] if form.get("nat") else None)
+        elif segment.vlan is not None and not segment.filtering:
+            run(["ip", "link", "del", _port(segment)])
+        _ip([f"link del {segment.bridge}"])
+
+    def observed(
+        self,
+        form: Mapping[str, Any],
+        links: Mapping[str, Link],
+        addresses: Mapping[int, list[str]],
+        passing: Passing | None,
+    ) -> dict[str, Any]:
+        """The form as it really is: empty where the bridge, or the firewall that keeps it apart, is gone."""
+        segment = self._segment_of(form)
+        bridge = links.get(segment.bridge)
+        if bridge is None:
+            return {}
+        fields = {key: form[key] for key in ("tag", "vlan", "subnet", "interface", "gateway") if key in form}
+        fields["nat"] = bool(form.get("nat"))
+        if not segment.ours:
+            return fields | ({"mtu": form["mtu"]} if "mtu" in form else {})
+        if bridge.mtu != _MTU or "mtu" in form:
+            fields["mtu"] = bridge.mtu
+        if segment.uplink is not None:
+            port = links.get(_port(segment))
+            if port is None or port.master != bridge.index:
+                fields.pop("interface", None)
+            return fields
+        if passing is None or segment.bridge not in passing.bridges or not bridge.up:
+            return {}
+        fields["nat"] = form["subnet"] in passing.nat
+        found, want = addresses.get(bridge.index, []), _gateway_address(form)
+        if found != ([want] if want else []):
+            fields.pop("gateway", None)
+            if found:
+                fields["gateway"] = ", ".join(address.partition("/")[0] for address in found)
+        return fields
+
+
+def subnet_of(ip: str) -> str:
+    """`10.0.1.0/24` for `10.0.1.10/24`."""
+    return str(ipaddress.ip_interface(ip).network)
+
+
+def _gateway_address(form: Mapping[str, Any]) -> str | None:
+    if "gateway" not in form:
+        return None
+    return f"{form['gateway']}/{ipaddress.ip_network(form['subnet']).prefixlen}"
+
+
+def _port(segment: Segment) -> str:
+    """The interface that is put into a bridge of ours: the uplink, or its part for one VLAN."""
+    if segment.vlan is None or segment.filtering:
+        return segment.uplink or ""
+    return f"{segment.uplink}.{segment.vlan}"[-15:]
+
+
+def _exists(link: str) -> bool:
+    return os.path.exists(f"/sys/class/net/{link}")
+
+
+def _addresses(link: str) -> list[str]:
+    done = run(["ip", "-o", "addr", "show", "dev", link, "scope", "global"])
+    return [line.split()[3] for line in done.out.splitlines()]
+
+
+def _ip(commands: list[str]) -> None:
+    """All in one call. Raises NetworkFailed at the first that fails."""
+    if not commands:
+        return
+    done = run(["ip", "-batch", "-"], stdin="\n".join(commands) + "\n")
+    if done.code != 0:
+        raise NetworkFailed(f"ip: {done.text}")

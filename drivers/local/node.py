@@ -1,0 +1,143 @@
+"""One node, opened: its parts, and bringing them up after a first use, a boot of the host, or the storage's death.
+
+Owns: what belongs together, and the order in which it comes up and goes away.
+Must not go here: observing (observe.py), steps (verbs.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from drivers.local import config, namespace
+from drivers.local.cgroups import Cgroups
+from drivers.local.chamber import Chamber, run
+from drivers.local.firewall import Bridge, Firewall, Port
+from drivers.local.locks import Locks
+from drivers.local.netlink import Netlink
+from drivers.local.network import Networks
+from drivers.local.nft import Nft
+from drivers.local.place import Place
+from drivers.local.storage import Settings, Storage
+from drivers.local.storage.choose import choose
+from drivers.local.zones import Zones
+from reconciler.core.values import plain
+
+_TOOLS = {"lxc-start": "lxc", "ip": "iproute2", "nft": "nftables", "unshare": "util-linux"}
+
+
+def unusable() -> str | None:
+    """Why zones cannot run on this host, in one sentence; None if they can."""
+    if os.geteuid() != 0:
+        return "zones need root"
+    path = f"{os.defpath}:/sbin:/usr/sbin"
+    missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool, path=path) is None})
+    if missing:
+        return f"not installed: {', '.join(missing)} (apt-get install --no-install-recommends {' '.join(missing)})"
+    if run(["unshare", "--mount", "true"]).code != 0:
+        return "this host does not let us make a mount namespace (a container without CAP_SYS_ADMIN?)"
+    cgroups = Cgroups()
+    if cgroups.unified is None and not cgroups.legacy:
+        return "no control groups are mounted"
+    return None
+
+
+class Node:
+    """The parts. `storage` and `chamber` are there once it has been brought up."""
+
+    storage: Storage
+    chamber: Chamber
+
+    def __init__(self, place: Place, settings: Settings, interfaces: Mapping[str, str]) -> None:
+        self.place = place
+        self._settings = settings
+        self.locks = Locks(place.locks)
+        self.cgroups = Cgroups()
+        self.zones = Zones(place, self.cgroups)
+        self.firewall = Firewall(place, Nft())
+        self.networks = Networks(place, self.firewall, interfaces)
+
+    def enter(self) -> bool:
+        """Folders, the namespace, and the threads in it; True if the namespace had to be made. Blocks; runs in the
+        host's own namespace. Raises StorageFailed."""
+        for folder in (self.place.folder, self.place.zones, self.place.locks, self.place.pool):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(self.place.folder, 0o711)  # a shifted root walks through to its own files
+        (self.place.folder / "seccomp").write_text(config.SECCOMP)
+        with self.locks.whole():
+            made = namespace.ensure(self.place)
+        self.chamber = Chamber(self.place.pin)
+        return made
+
+    def bring_up(self, made: bool) -> None:
+        """In a thread of the chamber. Raises StorageFailed, NetworkFailed."""
+        with self.locks.whole():
+            if not hasattr(self, "storage"):
+                self.storage = choose(self.place, self.locks, self._settings)
+            elif self.storage.alive():
+                return  # another process was faster
+            if self.storage.bring_up() or made:
+                self._revive()
+
+    def _revive(self) -> None:
+        """What ran before runs again: networks first. A zone whose root died under it is started anew."""
+        volumes = self.storage.read().volumes
+        records = [volume.form for name, volume in volumes.items() if name.startswith("networks/") and volume.form]
+        forms = [plain(record.encode()) for record in records]
+        if self.firewall.read() is None:
+            self.firewall.lay(self._bridges(forms), self._ports())
+        for form in forms:
+            self.networks.ensure(form, form.get("name", "network"))
+        for name in volumes:
+            folder, _, zone = name.partition("/")
+            if folder == "zones":
+                self._revive_zone(name, zone)
+
+    def _revive_zone(self, name: str, zone: str) -> None:
+        was = self.cgroups.populated(self.zones.group(zone))
+        if was:
+            self.zones.stop(zone, patience=0)
+        if was or self.zones.starts_on_boot(zone):
+            self.storage.mount(name)
+            self.zones.start(zone)
+
+    def _bridges(self, forms: list[Mapping[str, object]]) -> list[Bridge]:
+        return [bridge for form in forms if (bridge := self.networks.bridge_of(form)) is not None]
+
+    def _ports(self) -> list[Port]:
+        found: list[Port] = []
+        for file in self.place.zones.glob("*/config"):
+            found += ports(config.parse(file.read_text()))
+        return found
+
+    def tear_down(self) -> None:
+        """Every zone, mount, bridge, table and group of this instance, and its pool if that was ours. In a thread of
+        the chamber; the folder itself and the namespace are the caller's to remove."""
+        for folder in sorted(self.place.zones.iterdir()) if self.place.zones.exists() else []:
+            self.zones.stop(folder.name, patience=0)
+        if hasattr(self, "storage"):
+            self.storage.tear_down()
+        with Netlink() as netlink:
+            ours = [name for name in netlink.links() if name.startswith((self.place.bridges, self.place.veths))]
+        for name in ours:
+            run(["ip", "link", "del", name])
+        self.firewall.remove()
+        for group in (self.place.cgroup, f"{self.place.cgroup}.monitor"):
+            self.cgroups.remove(group)
+        forwarding = self.place.folder / "ip_forward"
+        if forwarding.exists():
+            Path("/proc/sys/net/ipv4/ip_forward").write_text(forwarding.read_text())
+
+    def leave(self) -> None:
+        """After `tear_down`, in the host's own namespace: the namespace and the folder."""
+        self.chamber.close()
+        namespace.remove(self.place)
+        shutil.rmtree(self.place.folder, ignore_errors=True)
+
+
+def ports(written: config.Written) -> list[Port]:
+    """What a zone may send, from its configuration."""
+    nics = written.fields["nics"]
+    return [Port(written.veths[name], nic["mac"], nic["ip"]) for name, nic in nics.items() if nic["mac"] and nic["ip"]]

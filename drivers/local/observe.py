@@ -1,0 +1,314 @@
+"""Seeing the node: datasets, control groups, LXC's configurations and the kernel's links, as they are now.
+
+Owns: from those to Objects and the Report. One reading of the storage and one of the links serve all zones; the rest
+are files. Must not go here: repairing, deciding, our own records of what we did.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from drivers.local import cgroups, config, guest, marks
+from drivers.local.firewall import Passing
+from drivers.local.netlink import Link, Netlink
+from drivers.local.node import Node
+from drivers.local.shape import LocalShape
+from drivers.local.storage import Listing, Volume
+from reconciler.core.observed import Capacity, Claim, Lifecycle, Marks, Object, Report
+from reconciler.core.refs import Target
+from reconciler.core.values import digest, plain
+
+LXC_PATH = Path("/var/lib/lxc")
+_KINDS = {"zones": "Machine", "images": "Image", "networks": "Network", "quarantine": "Machine"}
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One object, for a step that is about to act on it, with what is needed beside."""
+
+    volume: Volume | None
+    object: Object | None
+    claim: Claim | None
+    identity: str
+
+
+class Observer:
+    """Reads through a node's parts. Keeps only what cannot change: images' digests, and files parsed before."""
+
+    def __init__(self, node: Node, shape: LocalShape) -> None:
+        self._node = node
+        self._shape = shape
+        self._images: dict[str, str] = {}
+        """Name of an image's volume to its digest."""
+        self._strays: dict[str, str] = {}
+        """uid to volume, of adopted things: their names are not made from their uids."""
+        self._learned = False
+        self._parsed: dict[str, tuple[tuple[int, ...], config.Written, Mapping[str, Any]]] = {}
+
+    # The whole node
+
+    def report(self, target: Target, began: int) -> Report:
+        """Raises StorageDead, StorageFailed."""
+        listing = self._node.storage.read()
+        self._learn(listing)
+        with Netlink() as netlink:
+            seeing = _Seeing(self._node, listing, netlink)
+            found = [self._object(volume, seeing) for volume in listing.volumes.values()]
+        objects = [each for each in found if each is not None]
+        objects += self._unmanaged(listing)
+        objects.sort(key=lambda each: (each.kind, each.native_name))
+        claim = marks.claim(listing.node_mark)
+        capacity = Capacity(disk=listing.capacity, **cgroups.capacity())
+        body = [listing.identity, claim, capacity, True, [each.digest for each in objects]]
+        return Report(
+            target,
+            began,
+            complete=True,
+            identity=listing.identity,
+            claim=claim,
+            capacity=capacity,
+            objects=tuple(objects),
+            digest=digest(msgspec.to_builtins(body)),
+            carries=self._node.networks.carries(),
+            facts=self._facts(),
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            **self._node.storage.facts(),
+            "kernel": platform.release(),
+            "cgroups": "v1" if self._node.cgroups.legacy else "v2",
+            "enforces": ["memory", "cpu", "threads", *(["disk"] if self._node.storage.limits else [])],
+            "userNamespaces": self._node.storage.idmap,
+        }
+
+    def remember(self, uid: str, name: str) -> None:
+        """Something was adopted: its name need not be its uid."""
+        self._strays[uid] = name
+
+    def _learn(self, listing: Listing) -> None:
+        self._learned = True
+        self._strays.clear()
+        for name, volume in listing.volumes.items():
+            folder, _, own = name.partition("/")
+            if folder == "images" and volume.form:
+                self._images[name] = plain(volume.form.encode()).get("digest", "")
+            found = self._proved(volume, listing)
+            if found is not None and folder != "disks" and own != found.uid:
+                self._strays[found.uid] = name
+
+    def _proved(self, volume: Volume, listing: Listing) -> Marks | None:
+        return marks.proved(volume.mark, guid=volume.guid, pool=listing.identity, name=volume.name)
+
+    # One object
+
+    def one(self, uid: str, kind: str, disks: Iterable[str] = ()) -> Seen:
+        """The object that bears this uid, and its data disks of these names. Raises StorageDead, StorageFailed."""
+        if not self._learned:
+            self._learn(self._node.storage.read())
+        names = [f"{folder}/{uid}" for folder, held in _KINDS.items() if held == kind]
+        if uid in self._strays:
+            names.append(self._strays[uid])
+        names += [f"disks/{uid}.{disk}" for disk in disks]
+        listing = self._node.storage.read(names)
+        claim = marks.claim(listing.node_mark)
+        for volume in listing.volumes.values():
+            found = None if volume.name.startswith("disks/") else self._proved(volume, listing)
+            if found is not None and found.uid == uid:
+                with Netlink() as netlink:
+                    seeing = _Seeing(self._node, listing, netlink)
+                    return Seen(volume, self._object(volume, seeing), claim, listing.identity)
+        return Seen(None, None, claim, listing.identity)
+
+    def image_named(self, image: str) -> str | None:
+        """The volume that holds the image of this digest."""
+        for name, held in self._images.items():
+            if held == image:
+                return name
+        self._learn(self._node.storage.read())
+        return next((name for name, held in self._images.items() if held == image), None)
+
+    # Objects
+
+    def _object(self, volume: Volume, seeing: _Seeing) -> Object | None:
+        folder = volume.name.partition("/")[0]
+        if folder == "disks" or volume.name.endswith(".new"):
+            return None if self._is_owned(volume, seeing.listing) else _stray("Volume", volume)
+        kind = _KINDS[folder]
+        found = self._proved(volume, seeing.listing)
+        if found is None:
+            fields = self.machine(volume, None, seeing) if folder == "zones" else {}
+            return _stray(kind, volume, self._shape.normalise(kind, fields))
+        lifecycle: Lifecycle = "quarantined" if folder == "quarantine" else "live"
+        if kind == "Machine":
+            fields = self.machine(volume, found, seeing)
+        else:
+            form = plain(volume.form.encode()) if volume.form else {}
+            form.pop("name", None)
+            fields = form if kind == "Image" else seeing.network(form)
+        held = self._shape.normalise(kind, fields)
+        name = volume.name.partition("/")[2]
+        body = [kind, name, volume.guid, held, msgspec.to_builtins(found), lifecycle]
+        return Object(kind, name, volume.guid, held, digest(body), found, lifecycle)
+
+    def _is_owned(self, volume: Volume, listing: Listing) -> bool:
+        return volume.name.endswith(".new") or self._proved(volume, listing) is not None
+
+    def machine(self, volume: Volume, found: Marks | None, seeing: _Seeing) -> dict[str, Any]:
+        """A zone's fields: from its configuration, and while it runs from what is in force."""
+        zone = volume.name.partition("/")[2]
+        running = volume.name.startswith("zones/") and self._node.zones.running(zone)
+        written, told = self.written(zone)
+        fields: dict[str, Any] = {**written.fields, **told} if written else {}
+        if running and written is not None:
+            for cap in cgroups.CAPS:
+                fields.pop(cap, None)
+            fields.update(self._live_caps(zone, written.fields))
+            fields["nics"] = seeing.nics(written)
+        if fields.get("hostname") == zone:
+            del fields["hostname"]  # nobody wrote one
+        fields["state"] = "running" if running else "stopped"
+        fields["image"] = self._image(volume.origin)
+        if volume.disk is not None:
+            fields["disk"] = volume.disk
+        if found is not None and (disks := seeing.disks.get(found.uid)):
+            fields["disks"] = disks
+        return fields
+
+    def _live_caps(self, zone: str, written: Mapping[str, Any]) -> dict[str, int]:
+        caps = self._node.cgroups.caps(self._node.zones.group(zone))
+        shares = written.get("cpuShares")
+        if not self._node.cgroups.legacy and shares is not None and "cpuShares" in caps:
+            weight = cgroups.shares_to_weight(caps["cpuShares"])
+            if weight == cgroups.shares_to_weight(shares):
+                caps["cpuShares"] = shares  # several shares make one weight
+        if not self._node.cgroups.counts_swap and "swap" in written:
+            caps["swap"] = written["swap"]
+        return caps
+
+    def _image(self, origin: str | None) -> str:
+        if origin is None:
+            return ""
+        if origin not in self._images:
+            form = self._node.storage.read([origin]).volumes[origin].form
+            self._images[origin] = plain(form.encode()).get("digest", "") if form else ""
+        return self._images[origin]
+
+    def written(self, zone: str) -> tuple[config.Written | None, Mapping[str, Any]]:
+        """Configuration and what the guest is told; read again only if one of the files changed."""
+        folder = self._node.place.zone(zone)
+        stamps: list[int] = []
+        for name in ("config", "leaves.json", *(f"guest/{name}" for name in guest.FILES)):
+            try:
+                stat = os.stat(folder / name)
+            except FileNotFoundError:
+                if name == "config":
+                    return None, {}
+                continue
+            stamps += [stat.st_ino, stat.st_mtime_ns, stat.st_size]
+        key = tuple(stamps)
+        kept = self._parsed.get(zone)
+        if kept is None or kept[0] != key:
+            kept = (key, config.parse((folder / "config").read_text()), guest.read(folder))
+            self._parsed[zone] = kept
+        return kept[1], kept[2]
+
+    def _unmanaged(self, listing: Listing) -> list[Object]:
+        """Other datasets of the pool, and containers that LXC has elsewhere, or here without a dataset."""
+        found = [_stray("Volume", Volume(name, guid)) for name, guid in listing.others.items()]
+        if LXC_PATH.is_dir():
+            found += [_container(folder) for folder in LXC_PATH.iterdir() if (folder / "config").exists()]
+        for entry in os.scandir(self._node.place.zones):
+            if not {f"zones/{entry.name}", f"quarantine/{entry.name}"} & listing.volumes.keys():
+                found.append(_container(Path(entry.path)))
+        return found
+
+
+def _stray(kind: str, volume: Volume, fields: Mapping[str, Any] = MappingProxyType({})) -> Object:
+    """Bears no mark of ours that counts: listed, never touched."""
+    name = volume.name.partition("/")[2] if kind != "Volume" else volume.name
+    return Object(kind, name, volume.guid, dict(fields), digest([kind, volume.name, volume.guid, dict(fields)]))
+
+
+def _container(folder: Path) -> Object:
+    return Object("Machine", folder.name, str(folder), {}, digest(["container", str(folder)]))
+
+
+class _Seeing:
+    """One look: a listing, the links, and what is asked of them once and used for many."""
+
+    def __init__(self, node: Node, listing: Listing, netlink: Netlink) -> None:
+        self._node = node
+        self.listing = listing
+        self._netlink = netlink
+        self._links: dict[str, Link] | None = None
+        self._addresses: dict[int, list[str]] | None = None
+        self._passing: list[Passing | None] = []
+        self.disks = _disks(listing)
+
+    @property
+    def links(self) -> dict[str, Link]:
+        if self._links is None:
+            self._links = self._netlink.links()
+        return self._links
+
+    def network(self, form: Mapping[str, Any]) -> dict[str, Any]:
+        if not form:
+            return {}
+        if self._addresses is None:
+            self._addresses = self._netlink.addresses()
+        if not self._passing:
+            self._passing.append(self._node.firewall.read())
+        return self._node.networks.observed(form, self.links, self._addresses, self._passing[0])
+
+    def nics(self, written: config.Written) -> dict[str, Any]:
+        """Interfaces in force: one that is not plugged in where it should be is not there."""
+        found: dict[str, Any] = {}
+        inside: dict[int, tuple[dict[str, Link], dict[int, list[str]]]] = {}
+        for name, nic in written.fields["nics"].items():
+            outer, bridge = self.links.get(written.veths[name]), self.links.get(written.links[name])
+            if outer is None or bridge is None or not outer.up:
+                continue
+            if outer.master != bridge.index or outer.namespace is None:
+                continue
+            if outer.namespace not in inside:
+                try:
+                    number = outer.namespace
+                    inside[number] = (self._netlink.links(number), self._netlink.addresses(number))
+                except OSError:
+                    continue  # it ended while we looked
+            links, addresses = inside[outer.namespace]
+            inner = next((link for link in links.values() if link.index == outer.peer), None)
+            if inner is not None and inner.up:
+                found[name] = _in_force(nic, inner, addresses.get(inner.index, []))
+        return found
+
+
+def _in_force(nic: Mapping[str, Any], inner: Link, addresses: list[str]) -> dict[str, Any]:
+    seen = {**nic, "mac": inner.mac, "ip": ", ".join(sorted(addresses))}
+    if "mtu" in nic or inner.mtu != 1500:
+        seen["mtu"] = inner.mtu
+    return seen
+
+
+def _disks(listing: Listing) -> dict[str, dict[str, Any]]:
+    """Data disks by their machine's uid."""
+    found: dict[str, dict[str, Any]] = {}
+    for volume in listing.volumes.values():
+        if not volume.name.startswith("disks/") or not volume.form:
+            continue
+        owner = marks.proved(volume.mark, guid=volume.guid, pool=listing.identity, name=volume.name)
+        if owner is None:
+            continue
+        disk = dict(plain(volume.form.encode()))
+        name = disk.pop("name")
+        if volume.disk is not None:
+            disk["size"] = volume.disk
+        found.setdefault(owner.uid, {})[name] = disk
+    return found

@@ -1,0 +1,81 @@
+"""Where one node's things live: its folder, and the names of what it makes outside of it.
+
+Owns: paths and names, all derived from the folder, so that several instances live side by side on one host.
+Must not go here: making, reading or removing any of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The folder of one node. Every name is unique to it; interface names have at most 15 characters."""
+
+    folder: Path
+
+    @property
+    def tag(self) -> str:
+        """Six hex digits that tell this instance's bridges, tables and cgroups from any other's."""
+        return short(str(self.folder), 6)
+
+    @property
+    def mounts(self) -> Path:
+        """The private mount namespace is pinned at `ns` in here; `pool` is where the datasets are mounted."""
+        return self.folder / "mounts"
+
+    @property
+    def pin(self) -> Path:
+        return self.mounts / "ns"
+
+    @property
+    def pool(self) -> Path:
+        return self.mounts / "pool"
+
+    @property
+    def pool_file(self) -> Path:
+        return self.folder / "pool.img"
+
+    @property
+    def zones(self) -> Path:
+        """The LXC path: a folder per zone with its config, logs and what the guest is told."""
+        return self.folder / "zones"
+
+    @property
+    def locks(self) -> Path:
+        return self.folder / "locks"
+
+    @property
+    def cgroup(self) -> str:
+        return f"trueup-{self.tag}"
+
+    @property
+    def table(self) -> str:
+        """Name of the nftables tables (families inet and bridge)."""
+        return f"trueup_{self.tag}"
+
+    @property
+    def bridges(self) -> str:
+        """What the names of this instance's bridges begin with."""
+        return f"tu{self.tag}"
+
+    @property
+    def veths(self) -> str:
+        return f"tv{self.tag}"
+
+    def zone(self, name: str) -> Path:
+        return self.zones / name
+
+    def bridge(self, key: str) -> str:
+        return f"{self.bridges}{short(key, 6)}"
+
+    def veth(self, zone: str, index: int) -> str:
+        """Host side of a zone's interface: 8 characters of ours, 5 of the zone's, 1 or 2 of the index (36 values)."""
+        return f"{self.veths}{short(zone, 6)}{'0123456789abcdefghijklmnopqrstuvwxyz'[index]}"
+
+
+def short(text: str, digits: int) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()[:digits]

@@ -1,0 +1,111 @@
+"""zfs-fuse: ZFS as a process, in the node's private mount namespace.
+
+Owns: starting it, telling whether it lives, recovering from its death.
+Must not go here: ZFS commands (zfs.py), restarting the zones whose roots died with it (driver).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from drivers.local.chamber import Hung, run, spawn
+from drivers.local.locks import Locks
+from drivers.local.place import Place
+from drivers.local.storage import Settings, StorageDead, StorageFailed
+from drivers.local.storage.zfs import Zfs
+
+_START = 10.0
+"""Seconds within which a fresh daemon answers; 0.1 is usual."""
+_STOP = 20.0
+"""Seconds for a clean end: unmount and sync, about 5."""
+
+
+class FuseZfs(Zfs):
+    """Every call is made by a thread that lives in the namespace."""
+
+    def __init__(self, place: Place, locks: Locks, settings: Settings) -> None:
+        super().__init__(place, locks, settings, backend="zfs-fuse")
+
+    def bring_up(self) -> bool:
+        """Raises StorageFailed. A daemon that hangs is killed: its file systems are dead anyway."""
+        fresh = not self._answers()
+        if fresh:
+            for pid in self._daemons():
+                _kill(pid, signal.SIGKILL)
+            for mount in _fuse_mounts():
+                run(["umount", "-l", mount])
+            self._start()
+        super().bring_up()
+        if fresh:
+            self.must("mount", "-a", mounting=True)
+        return fresh
+
+    def _answers(self) -> bool:
+        try:
+            return run(["zpool", "list", "-H", "-o", "name"], timeout=10).code == 0
+        except Hung:
+            return False
+
+    def _start(self) -> None:
+        # -x: extended attributes, which file capabilities need; -p: or it would write over the host's own pid file
+        log = self._place.folder / "zfs-fuse.log"
+        spawn(["zfs-fuse", "-n", "--no-kstat-mount", "-x", "-p", "/run/zfs/pid"], log=log)
+        for _ in range(int(_START / 0.05)):
+            if self._answers():
+                return
+            time.sleep(0.05)
+        raise StorageFailed(f"zfs-fuse did not start within {_START:g} s, see {log}")
+
+    def _daemons(self) -> Iterator[int]:
+        """Ours alone: those that live in this namespace."""
+        here = os.stat("/proc/thread-self/ns/mnt").st_ino
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                if (entry / "comm").read_text() == "zfs-fuse\n" and os.stat(entry / "ns/mnt").st_ino == here:
+                    yield int(entry.name)
+            except OSError:
+                continue  # ended meanwhile
+
+    def tear_down(self) -> None:
+        with suppress(StorageDead, StorageFailed, Hung):  # what does not answer is killed below, and its file goes
+            super().tear_down()
+        for pid in self._daemons():
+            _kill(pid, signal.SIGTERM, within=_STOP)
+        for mount in _fuse_mounts():
+            run(["umount", "-l", mount])
+        if not self._settings.file:
+            self._place.pool_file.unlink(missing_ok=True)
+
+
+def _kill(pid: int, sign: signal.Signals, within: float = 5.0) -> None:
+    """End a process, and see that it ended; a polite signal is followed by a rude one."""
+    try:
+        os.kill(pid, sign)
+        for _ in range(int(within / 0.02)):
+            if _state(pid) in ("", "Z"):
+                return
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return ""
+
+
+def _fuse_mounts() -> list[str]:
+    """Mount points of zfs-fuse in this namespace, the deepest first."""
+    lines = Path("/proc/thread-self/mounts").read_text().splitlines()
+    found = [line.split()[1] for line in lines if line.split()[2] == "fuse.zfs"]
+    return sorted((mount.replace("\\040", " ") for mount in found), reverse=True)
