@@ -126,7 +126,11 @@ class Gate(msgspec.Struct, frozen=True):
 
     steps: tuple[str, ...]
     max_failures: int = 0
-    pause: float = 0
+    pause: float = 0.0
+
+    def __post_init__(self) -> None:
+        # A whole number given for a float would read back as another one, and change the plan's digest.
+        msgspec.structs.force_setattr(self, "pause", float(self.pause))
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -154,6 +158,9 @@ class Step(msgspec.Struct, frozen=True):
     """Journalled together with the intent, before the driver is called."""
     on_applied: tuple[Entry, ...] = ()
     """Journalled together with the result `applied` or `unchanged`."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "seconds", float(self.seconds))
 
 
 class Change(msgspec.Struct, frozen=True):
