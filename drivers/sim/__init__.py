@@ -6,7 +6,7 @@ Must not go here: anything that costs an import before a node is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,14 @@ class SimEntry:
         from drivers.sim.world import World
 
         return World(path)
+
+    def generate(self, out: Path, progress: Callable[[str], object], **site: Any) -> str:
+        """A repository and its converged fleet; `site` as in `drivers.sim.generate.site.Site`. Raises ValueError for
+        numbers that make no site, OSError when git or the disk fails."""
+        from drivers.sim.generate import generate
+        from drivers.sim.generate.site import Site
+
+        return generate(out, Site(**site), progress)
 
 
 DRIVER = SimEntry()

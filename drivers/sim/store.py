@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -197,24 +197,21 @@ class Store:
 
     def put(self, found: Found) -> Found:
         """Write an object; its digest is made here. Gives it back with its digest."""
-        marks = found.object.marks
         fresh = msgspec.structs.replace(found, object=sealed(found.object))
         thing = fresh.object
         self._count(found.target, thing.kind, thing.native_name, thing.digest)
-        self.db.execute(
-            "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                found.target,
-                thing.kind,
-                thing.native_name,
-                marks.uid if marks else None,
-                _encode(thing),
-                None if found.hidden is None else _encode(found.hidden),
-                found.used,
-                found.ready,
-            ),
-        )
+        self.db.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _row(fresh))
         return fresh
+
+    def put_all(self, fresh: Iterable[Found]) -> str:
+        """Write objects that are not there yet, in bulk. Gives the sum of their digests, for their target's row."""
+        rows, total = [], 0
+        for found in fresh:
+            thing = sealed(found.object)
+            total += int(thing.digest, 16)
+            rows.append(_row(msgspec.structs.replace(found, object=thing)))
+        self.db.executemany("INSERT INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        return f"{total % 2**128:x}"
 
     def drop(self, found: Found) -> None:
         thing = found.object
@@ -245,6 +242,20 @@ def sealed(thing: Object) -> Object:
     """The object with the digest of everything else that it says."""
     bare = msgspec.structs.replace(thing, digest="")
     return msgspec.structs.replace(thing, digest=digest(_encode(bare)))
+
+
+def _row(found: Found) -> tuple[Any, ...]:
+    thing = found.object
+    return (
+        found.target,
+        thing.kind,
+        thing.native_name,
+        thing.marks.uid if thing.marks else None,
+        _encode(thing),
+        None if found.hidden is None else _encode(found.hidden),
+        found.used,
+        found.ready,
+    )
 
 
 def _found(row: tuple[Any, ...]) -> Found:
