@@ -6,7 +6,7 @@ Pure. Must not go here: what the changes are (planner), carrying them out (execu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -65,18 +65,18 @@ def groups(changes: Iterable[Change]) -> list[tuple[Change, ...]]:
 def choose(
     changes: Iterable[Change],
     *,
-    busy: Collection[str],
+    free: Callable[[Change], bool],
     settled: Callable[[Target], bool],
     waits: Callable[[Change], bool],
 ) -> Dispatch:
-    """`busy`: nodes with steps under way or promised to another plan; `settled`: see `fresh`; `waits`: see Retries."""
+    """`free`: neither the thing nor its nodes are in use; `settled`: see `fresh`; `waits`: see Retries."""
     now: list[str] = []
     waiting: list[str] = []
     postponed: list[str] = []
     unsure: list[str] = []
     for group in groups(changes):
         targets = {step.target for change in group for step in change.steps}
-        if any(node_of(target) in busy or not settled(target) for target in targets):
+        if not all(settled(target) for target in targets) or not all(free(change) for change in group):
             postponed.extend(change.id for change in group)
             continue
         for change in group:

@@ -9,13 +9,13 @@ end. What is then still in hand is `unconfirmed`; the next observation will tell
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import anyio
 import msgspec
 
-from reconciler.core.ledger import Applied, Ledger
-from reconciler.core.plan import Plan
+from reconciler.core.ledger import Applied, Bound, Ledger
+from reconciler.core.plan import Change, Plan
 from reconciler.runtime.events import Emit
 from reconciler.runtime.lanes import Lanes
 from reconciler.runtime.summary import GOOD, Summary, summarise
@@ -28,6 +28,17 @@ def resumes(plan: Plan, ledger: Ledger) -> bool:
     """True if the plan was begun before as it stands. The same changes planned anew are another run."""
     run = ledger.runs.get(plan.digest)
     return run is not None and plan.generation <= run.generation
+
+
+def reservations(changes: Iterable[Change], ledger: Ledger) -> list[Bound]:
+    """Places and addresses that the changes take, for all of them at once: nothing that is planned while some of them
+    wait can take them twice. What replaces another thing keeps its reservation until the step that makes it."""
+    wanted = (entry for change in changes for step in change.steps for entry in step.on_intent)
+    return [
+        entry
+        for entry in wanted
+        if isinstance(entry, Bound) and all(binding.uid == entry.uid for binding in ledger.bound(entry.ref))
+    ]
 
 
 def beginning(plan: Plan, ledger: Ledger, fence: int, *, moves: bool = True) -> Applied | None:
@@ -85,11 +96,16 @@ class Execution:
         self._stop: str | None = None
         self._over = False
         self._watching = anyio.CancelScope()
+        self.begun = anyio.Event()
+        """Set once what the plan reserves is in the ledger, or it could not be begun."""
 
     async def run(self) -> Summary:
         """Raises what the journal raises (then nothing more was begun), and cancellation, once all in hand ended."""
         start = anyio.current_time()
-        board = self._board = await self._begin()
+        try:
+            board = self._board = await self._begin()
+        finally:
+            self.begun.set()
         if self._stop is not None:
             board.stop(self._stop)
         async with anyio.create_task_group() as group:
@@ -124,7 +140,8 @@ class Execution:
         plan, ledger = self.plan, self._means.journal.ledger
         if not resumes(plan, ledger) and not self._means.fencing.lost():
             opening = beginning(plan, ledger, self._means.fencing.fence, moves=self._moves)
-            await self._means.journal.append([*([opening] if opening else []), *plan.entries])
+            taken = reservations(self.changes, ledger)
+            await self._means.journal.append([*([opening] if opening else []), *plan.entries, *taken])
         run = ledger.runs.get(plan.digest)
         known = run.outcomes if run is not None else {}
         done = {step for step, status in known.items() if status in GOOD}

@@ -63,7 +63,8 @@ class Noted:
         return self._journal.ledger
 
     async def append(self, entries: Sequence[Entry]) -> None:
-        await self._journal.append(entries)
+        if entries:
+            await self._journal.append(entries)
         for entry in entries:
             self._note(entry)
 
@@ -210,8 +211,10 @@ class Loop:
         deadline = self._settings.asking.deadline
         reports = await observe_node(node, self._nodes, began=journal.ledger.sequence, known=known, deadline=deadline)
         entries = coverage(reports.values(), journal.ledger, datacenter)
-        if entries:
+        try:
             await journal.append(entries)
+        except TrueupError as error:
+            self._fail(error)
         return reports
 
     def _answered(self, name: str) -> None:
@@ -260,7 +263,7 @@ class Loop:
         """Plans that an earlier process left with steps in flight come first."""
         assert self._means is not None, "there is a revision"
         for plan in await unfinished(self._ports):
-            self._runs.begin(plan, self._means)
+            await self._runs.begin(plan, self._means)
 
     async def _plan(self, reasons: tuple[Trigger, ...]) -> None:
         """One cycle: the plan of the world as it stands, and the beginning of what can begin."""
@@ -270,7 +273,7 @@ class Loop:
         if self._ports.fencing.lost():
             raise FenceLost("another controller has taken over this datacenter", hint="stop one of the two")
         for promise in self._runs.ripe():
-            self._runs.begin(promise.plan, means, promise=promise)
+            await self._runs.begin(promise.plan, means, promise=promise)
         at, start = self._ports.clock.now(), anyio.current_time()
         request = await self._request(desired)
         try:
@@ -284,7 +287,7 @@ class Loop:
         self._retries.keep(change.id for change in plan.changes)
         chosen = choose(
             plan.changes,
-            busy=self._runs.held,
+            free=self._runs.frees,
             settled=lambda target: fresh(target, self._rounds.reports, self._ports.journal.ledger),
             waits=lambda change: self._retries.waits(change, now),
         )
@@ -311,7 +314,7 @@ class Loop:
         for change in plan.changes:
             if change.id in begun:
                 self._retries.tried(change, now)
-        self._runs.begin(plan, means, changes=begun, moves=moves)
+        await self._runs.begin(plan, means, changes=begun, moves=moves)
 
     def _record(self, plan: Plan, chosen: Dispatch, reasons: tuple[Trigger, ...], *, at: float, seconds: float) -> None:
         words = [str(reason) for reason in reasons[:_SHOWN]]

@@ -13,10 +13,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from reconciler.core.plan import Change, Plan
-from reconciler.core.refs import node_of
+from reconciler.core.refs import kind_of
+from reconciler.core.world import PER_TARGET
 from reconciler.errors import TrueupError, TryLater
 from reconciler.runtime.dispatch import nodes_of
-from reconciler.runtime.events import Emit, Event, StepEnded
+from reconciler.runtime.events import Emit, Event, StepEnded, StepStarted
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.summary import Summary
 from reconciler.runtime.worker import Means, Pace
@@ -45,9 +46,22 @@ class Promise:
         return self._result
 
 
+class _Hold:
+    """What one execution holds: its changes by step, how many steps of each have not ended, which have started."""
+
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self.of = {step.id: change for change in changes for step in change.steps}
+        self.left = {change.id: len(change.steps) for change in self.of.values()}
+        self.started: set[str] = set()
+
+
 class Runs:
-    """`freed` hears of a node whose steps have all ended, `ended` of an execution that has, `heard` of every event.
-    `group`, in which executions run, is given before the first of them begins."""
+    """`freed` hears of a node on which nothing is under way any more, `ended` of an execution that has come to its
+    end, `heard` of every event. `group`, in which executions run, is given before the first of them begins.
+
+    A node is busy from the start of a change there to the end of it. A change that waits (for others, for a pause
+    between batches) holds only the thing itself.
+    """
 
     group: TaskGroup
 
@@ -60,7 +74,9 @@ class Runs:
         heard: Emit | None = None,
     ) -> None:
         self.busy: Counter[str] = Counter()
-        """Steps that have not ended, by node; no node with none."""
+        """Changes under way, by node; no node with none."""
+        self.held: set[str] = set()
+        """What a change is under way or waiting for (see `subject`)."""
         self.promised: list[Promise] = []
         self._pace = pace
         self._heard = heard
@@ -69,23 +85,25 @@ class Runs:
         self._under_way: list[Execution] = []
         self._stopped: str | None = None
 
-    @property
-    def held(self) -> frozenset[str]:
-        """Nodes that nothing new may begin on: busy, or promised."""
-        return frozenset(self.busy).union(*(promise.nodes for promise in self.promised))
+    def frees(self, change: Change) -> bool:
+        """False while another change of the same thing, or of its nodes, is under way or promised."""
+        nodes = nodes_of([change])
+        if subject(change) in self.held or not nodes.isdisjoint(self.busy):
+            return False
+        return all(nodes.isdisjoint(promise.nodes) for promise in self.promised)
 
     def ripe(self) -> list[Promise]:
         """Promises whose nodes are free, first come first served; they are taken."""
-        held = set(self.busy)
-        ripe = []
+        held, ripe = set(self.busy), []
         for promise in self.promised:
-            if held.isdisjoint(promise.nodes):
+            subjects = {subject(change) for change in promise.plan.changes}
+            if held.isdisjoint(promise.nodes) and subjects.isdisjoint(self.held):
                 ripe.append(promise)
             held |= promise.nodes
         self.promised = [promise for promise in self.promised if promise not in ripe]
         return ripe
 
-    def begin(
+    async def begin(
         self,
         plan: Plan,
         means: Means,
@@ -94,14 +112,14 @@ class Runs:
         moves: bool = True,
         promise: Promise | None = None,
     ) -> None:
-        """Carry out a plan, or these changes of it; its nodes are busy from now on."""
-        chosen = [change for change in plan.changes if changes is None or change.id in changes]
-        left = _steps(chosen)
-        self.busy.update(left)
+        """Carry out a plan, or these changes of it; returns once it has begun. Nothing may be planned before: what it
+        reserves would be taken twice."""
+        hold = _Hold(change for change in plan.changes if changes is None or change.id in changes)
+        self.held.update(subject(change) for change in hold.of.values())
 
         def emit(event: Event) -> None:
-            if isinstance(event, StepEnded):
-                self._step_ended(left, node_of(event.target))
+            if isinstance(event, StepStarted | StepEnded):
+                self._follow(hold, event)
             if self._heard is not None:
                 self._heard(event)
             if promise is not None and promise.emit is not None:
@@ -111,7 +129,8 @@ class Runs:
         self._under_way.append(execution)
         if self._stopped is not None:
             execution.stop(self._stopped)
-        self.group.start_soon(self._carry_out, execution, left, promise)
+        self.group.start_soon(self._carry_out, execution, hold, promise)
+        await execution.begun.wait()
 
     def stop(self, reason: str) -> None:
         """Let all executions finish what is in hand; promises that wait are told no."""
@@ -122,34 +141,43 @@ class Runs:
         for execution in self._under_way:
             execution.stop(reason)
 
-    async def _carry_out(self, execution: Execution, left: Counter[str], promise: Promise | None) -> None:
-        result: Summary | TrueupError = TryLater(
-            "interrupted before it came to its end", hint="apply it again to resume"
-        )
+    async def _carry_out(self, execution: Execution, hold: _Hold, promise: Promise | None) -> None:
+        result: Summary | TrueupError = TryLater("interrupted before its end", hint="apply it again: it is resumed")
         try:
             result = await execution.run()
         except TrueupError as error:
             result = error
         finally:
             self._under_way.remove(execution)
-            for node in list(left):
-                self._free(left, node)
+            for change in {change.id: change for change in hold.of.values()}.values():
+                if change.id in hold.left:
+                    self._let_go(hold, change)
             if promise is not None:
                 promise.settle(result)
             self._ended(result)
 
-    def _step_ended(self, left: Counter[str], node: str) -> None:
-        left[node] -= 1
-        self.busy[node] -= 1
-        if left[node] <= 0:
-            self._free(left, node)
+    def _follow(self, hold: _Hold, event: StepStarted | StepEnded) -> None:
+        change = hold.of[event.step]
+        if isinstance(event, StepEnded):
+            hold.left[change.id] -= 1
+            if not hold.left[change.id]:
+                self._let_go(hold, change)
+        elif change.id not in hold.started:
+            hold.started.add(change.id)
+            self.busy.update(nodes_of([change]))
 
-    def _free(self, left: Counter[str], node: str) -> None:
-        self.busy[node] -= left.pop(node, 0)
-        if self.busy[node] <= 0:
-            del self.busy[node]
-            self._freed(node)
+    def _let_go(self, hold: _Hold, change: Change) -> None:
+        del hold.left[change.id]
+        self.held.discard(subject(change))
+        if change.id not in hold.started:
+            return
+        for node in nodes_of([change]):
+            self.busy[node] -= 1
+            if not self.busy[node]:
+                del self.busy[node]
+                self._freed(node)
 
 
-def _steps(changes: Iterable[Change]) -> Counter[str]:
-    return Counter(node_of(step.target) for change in changes for step in change.steps)
+def subject(change: Change) -> str:
+    """The thing that a change is about: for kinds that have one on each target, the one there."""
+    return change.id if kind_of(change.ref) in PER_TARGET else change.ref

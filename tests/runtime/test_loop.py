@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from reconciler.core.desired import Policy
+from reconciler.core.ledger import Applied, Intent
+from reconciler.core.rules import Request
+from reconciler.errors import Diagnostic, FenceLost, JournalUnwritable, SourceUnreadable, SpecErrors, TryLater
+from reconciler.runtime.cycle import attempt, prospect
+from reconciler.runtime.events import StepEnded, StepStarted
+from reconciler.runtime.loop import Settings
+from reconciler.runtime.rounds import Cadence
+from tests.builders import GiB, machine
+from tests.runtime.lab import Lab, on
+
+pytestmark = pytest.mark.anyio
+DAY = 86_400.0
+MISTAKE = SpecErrors((Diagnostic("web.yaml", 3, 1, "spec.memory", "a unit is due"),))
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+async def until(fact: Callable[[], object], within: float = 600.0) -> float:
+    """Wait for a fact; how many seconds it took. It must come true."""
+    start = anyio.current_time()
+    with anyio.fail_after(within):
+        while not fact():  # noqa: ASYNC110 - facts of the fleet, which nobody announces
+            await anyio.sleep(0.1)
+    return anyio.current_time() - start
+
+
+async def test_a_commit_becomes_running_machines(lab: Lab) -> None:
+    lab.commit(machine("a"), machine("b"))
+    async with lab.looping() as loop:
+        await until(lambda: len(lab.machines()) == 2 and loop.status.ready, within=60)
+        assert loop.status.nodes[0].seen > 0
+        assert not loop.status.reconciling
+
+
+async def test_a_later_commit_is_noticed_by_polling(lab: Lab) -> None:
+    lab.commit(machine("a"))
+    async with lab.looping():
+        await until(lambda: lab.machines())
+        lab.commit(machine("a", memory=2 * GiB))
+        took = await until(lambda: lab.field("Machine/acme/a", "memory") == 2 * GiB)
+    assert took <= 33 + 1
+
+
+async def test_a_hint_makes_it_notice_at_once(lab: Lab) -> None:
+    lab.commit(machine("a"))
+    hints, hinted = anyio.create_memory_object_stream[str](1)
+
+    async def watching() -> AsyncIterator[str]:
+        async for hint in hinted:
+            yield hint
+
+    async with hints, hinted, lab.looping(watching=watching) as loop:
+        await until(lambda: lab.machines())
+        await until(lambda: loop.status.ready)
+        lab.commit(machine("a", memory=2 * GiB))
+        await hints.send("refs")
+        took = await until(lambda: lab.field("Machine/acme/a", "memory") == 2 * GiB)
+        assert took <= 1
+
+
+async def test_a_quiet_day_writes_nothing_and_asks_each_node_in_its_time(lab: Lab) -> None:
+    lab.commit(machine("a"))
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        written, cycles = len(lab.journal.records), loop.status.cycles
+        await anyio.sleep(DAY)
+        assert len(lab.journal.records) == written
+        assert DAY / 33 <= loop.status.cycles - cycles <= DAY / 27 + 2 * DAY / 270
+        assert all(lab.clock.now() - each.seen <= 331 for each in loop.status.nodes)
+
+
+async def test_drift_is_healed_when_the_node_is_asked_next(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+    async with lab.looping():
+        await until(lambda: lab.machines())
+        lab.fleet.drift("n1", "Machine/acme/a", "/memory", 5)
+        took = await until(lambda: lab.field("Machine/acme/a", "memory") == GiB)
+    assert took <= 335
+
+
+async def test_drift_is_reported_and_left_where_the_policy_says_so(lab: Lab) -> None:
+    lab.commit(on("a", "n1"), policy=Policy(follow="auto", drift="report"))
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        lab.fleet.drift("n1", "Machine/acme/a", "/memory", 5)
+        loop.converge()
+        await anyio.sleep(3600)
+        assert lab.field("Machine/acme/a", "memory") == 5
+        assert loop.status.cycle is not None
+        assert loop.status.cycle.holds == 1
+
+
+async def test_converge_looks_at_once_however_often_it_is_called(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        lab.fleet.drift("n1", "Machine/acme/a", "/memory", 5)
+        cycles = loop.status.cycles
+        for _ in range(100):
+            loop.converge("by hand")
+        took = await until(lambda: lab.field("Machine/acme/a", "memory") == GiB)
+        assert took <= 2
+        assert loop.status.cycles - cycles <= 8
+
+
+# -- nodes in trouble
+
+
+async def settled(lab: Lab, *machines: object) -> None:
+    """A fleet at rest, all of it covered."""
+    lab.commit(*machines)  # type: ignore[arg-type]
+    for _ in range(3):
+        done = await attempt(lab.ports, lab.nodes)
+    assert done.prospect.plan.changes == ()
+
+
+@pytest.mark.parametrize("how", ["unreachable", "hang"])
+async def test_a_dead_node_delays_no_other(lab: Lab, how: str) -> None:
+    await settled(lab, on("a", "n1"), on("b", "n2"))
+    lab.fleet.break_target("n2", how)
+    lab.commit(on("a", "n1", memory=2 * GiB), on("b", "n2", memory=2 * GiB))
+    async with lab.looping() as loop:
+        took = await until(lambda: lab.field("Machine/acme/a", "memory") == 2 * GiB)
+        assert took <= 6
+        await until(lambda: any(each.problem for each in loop.status.nodes))
+        assert not loop.status.ready
+        assert lab.field("Machine/acme/b", "memory") == GiB
+        lab.fleet.repair("n2")
+        await until(lambda: lab.field("Machine/acme/b", "memory") == 2 * GiB, within=700)
+
+
+async def test_a_step_that_hangs_holds_up_only_its_own_lane(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"), on("b", "n2"))
+    lab.fleet.fail("hang-before", target="n2", times=0)
+    lab.commit(on("a", "n1", memory=2 * GiB), on("b", "n2", memory=2 * GiB))
+    async with lab.looping() as loop:
+        assert await until(lambda: lab.field("Machine/acme/a", "memory") == 2 * GiB) <= 2
+        lab.commit(on("a", "n1", memory=3 * GiB), on("b", "n2", memory=2 * GiB))
+        loop.converge()
+        assert await until(lambda: lab.field("Machine/acme/a", "memory") == 3 * GiB) <= 2
+        busy = {each.name: each.busy for each in loop.status.nodes}
+        assert busy == {"n1": 0, "n2": 1}
+        lab.fleet.disarm()
+        await until(lambda: lab.field("Machine/acme/b", "memory") == 2 * GiB)
+
+
+async def test_a_slow_node_is_waited_for_by_nobody_else(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"), on("b", "n2"))
+    lab.fleet.set_latency("n2", {"*": 25.0})
+    lab.commit(on("a", "n1", memory=2 * GiB), on("b", "n2", memory=2 * GiB))
+    async with lab.looping():
+        assert await until(lambda: lab.field("Machine/acme/a", "memory") == 2 * GiB) <= 6
+        assert await until(lambda: lab.field("Machine/acme/b", "memory") == 2 * GiB) >= 25
+
+
+async def test_a_change_that_fails_is_tried_less_and_less(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.fail("fail", verb="update", times=0)
+    lab.commit(on("a", "n1", memory=2 * GiB))
+    async with lab.looping() as loop:
+        await anyio.sleep(3600)
+        first = len(lab.told(StepStarted))
+        assert 9 <= first <= 16
+        assert loop.status.reconciling
+        await anyio.sleep(3600)
+        assert 5 <= len(lab.told(StepStarted)) - first <= 8
+        lab.fleet.disarm()
+        await until(lambda: lab.field("Machine/acme/a", "memory") == 2 * GiB, within=700)
+
+
+async def test_another_commit_starts_the_patience_afresh(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.fail("fail", verb="update", times=0)
+    lab.commit(on("a", "n1", memory=2 * GiB))
+    async with lab.looping():
+        await anyio.sleep(3600)
+        lab.fleet.disarm()
+        lab.commit(on("a", "n1", memory=3 * GiB))
+        assert await until(lambda: lab.field("Machine/acme/a", "memory") == 3 * GiB) <= 35
+
+
+async def test_a_fight_with_a_tool_that_undoes_it_at_once_cools_down(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.set_latency("n1", {"observe": 1.0})
+    async with lab.looping(Settings(cadence=Cadence(node=5))) as loop:
+        await until(lambda: loop.status.ready)
+        lab.events.clear()
+
+        async def fight() -> None:
+            while True:
+                if lab.field("Machine/acme/a", "memory") == GiB:
+                    lab.fleet.drift("n1", "Machine/acme/a", "/memory", 5)
+                await anyio.sleep(0.5)
+
+        with anyio.move_on_after(3600):
+            await fight()
+        assert 5 <= len(lab.told(StepEnded)) <= 25
+
+
+# -- the source in trouble
+
+
+async def test_a_commit_that_does_not_validate_leaves_the_last_good_one_in_force(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        lab.source.error = MISTAKE
+        lab.fleet.drift("n1", "Machine/acme/a", "/memory", 5)
+        await until(lambda: lab.field("Machine/acme/a", "memory") == GiB)
+        await anyio.sleep(60)
+        assert "a unit is due" in loop.status.stalled[0]
+        assert not loop.status.ready
+        lab.source.error = None
+        await until(lambda: loop.status.ready and not loop.status.stalled)
+
+
+async def test_a_source_that_never_answered_is_asked_again_with_patience(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+    lab.source.error = SourceUnreadable("no such host")
+    async with lab.looping() as loop:
+        await anyio.sleep(30)
+        assert loop.status.stalled == ("no such host",)
+        lab.source.error = None
+        await until(lambda: lab.machines(), within=60)
+
+
+# -- switches, and plans that people hand over
+
+
+async def test_where_git_waits_for_approval_the_loop_changes_nothing_by_itself(lab: Lab) -> None:
+    lab.commit(on("a", "n1"), policy=Policy(follow="approve"))
+    async with lab.looping() as loop:
+        await anyio.sleep(600)
+        assert lab.machines() == {}
+        approved = await prospect(lab.ports, lab.nodes, request=Request(now=0))
+        summary = await loop.apply(approved.plan)
+        assert summary.whole, summary.failures
+        assert set(lab.machines()) == {"Machine/acme/a"}
+
+
+async def test_healing_drift_does_not_move_the_lineage(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    before = lab.journal.ledger.applied
+    lab.commit(on("a", "n1"), on("b", "n1"), policy=Policy(follow="approve", drift="heal"))
+    lab.fleet.drift("n1", "Machine/acme/a", "/memory", 5)
+    async with lab.looping():
+        await until(lambda: lab.field("Machine/acme/a", "memory") == GiB)
+        after = lab.journal.ledger.applied
+        assert before is not None
+        assert after is not None
+        assert (after.revision, after.tree) == (before.revision, before.tree)
+        assert after.generation > before.generation
+
+
+async def test_a_plan_that_was_handed_over_waits_for_its_nodes(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.set_latency("n1", {"update": 50.0})
+    lab.commit(on("a", "n1", memory=2 * GiB))
+    async with lab.looping() as loop:
+        await until(lambda: lab.told(StepStarted))
+        approved = await prospect(lab.ports, lab.nodes, request=Request(now=0))
+        heard: list[object] = []
+        summary = await loop.apply(approved.plan, heard.append)
+        assert [type(event).__name__ for event in heard if "node" not in type(event).__name__.lower()]
+        assert summary.counts in ({"unchanged": 1}, {"deferred": 1})
+    assert lab.told(StepEnded)[0].step.endswith("1-update")
+
+
+async def test_a_plan_handed_to_a_stopped_loop_is_refused(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    plan = (await prospect(lab.ports, lab.nodes)).plan
+    async with lab.looping() as loop:
+        loop.stop("stopping")
+        with pytest.raises(TryLater):
+            await loop.apply(plan)
+
+
+# -- endings and beginnings
+
+
+async def test_stopping_leaves_nothing_half_known(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.set_latency("n1", {"*": 10.0})
+    lab.commit(on("a", "n1", memory=2 * GiB), on("b", "n1"))
+    async with lab.looping() as loop:
+        await until(lambda: lab.told(StepStarted))
+        loop.stop("SIGTERM")
+    assert lab.journal.ledger.in_flight == {}
+    assert lab.field("Machine/acme/a", "memory") == 2 * GiB
+
+
+async def test_a_cancelled_loop_records_what_was_in_hand(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.set_latency("n1", {"update": 10.0})
+    lab.commit(on("a", "n1", memory=2 * GiB))
+    with anyio.move_on_after(10) as scope:
+        await lab.loop().run()
+    assert scope.cancelled_caught
+    assert lab.journal.ledger.in_flight == {}
+
+
+async def test_a_loop_that_lost_the_fence_ends_with_that_error(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+    loop = lab.loop()
+
+    async def lose() -> None:
+        await until(lambda: loop.status.ready)
+        lab.fence.lose()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lose)
+        with pytest.raises(FenceLost):
+            await loop.run()
+
+
+async def test_a_journal_that_cannot_be_written_ends_the_loop(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+
+    def full(entries: object) -> None:
+        raise JournalUnwritable("the disk is full")
+
+    lab.journal.on_append = full
+    with pytest.raises(JournalUnwritable):
+        await lab.loop().run()
+
+
+async def test_what_a_crash_left_in_flight_is_resumed_first(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.commit(on("a", "n1", memory=2 * GiB))
+    plan = (await prospect(lab.ports, lab.nodes)).plan
+    await lab.plans.save(plan)
+    step = plan.steps[0]
+    applied = Applied(plan.digest, plan.generation, 1, str(plan.commit), plan.tree, "main", "", "repo")
+    await lab.journal.append([applied, Intent(plan.digest, step.id, step.target, step.ref, step.uid)])
+    lab.journal = lab.journal.reopened()
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        assert lab.told(StepStarted)[0].step == step.id
+        assert lab.journal.ledger.in_flight == {}
+    assert lab.field("Machine/acme/a", "memory") == 2 * GiB
+
+
+async def test_a_node_that_was_added_is_asked_and_used(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        lab.fleet.add_node("n3")
+        lab.names.append("n3")
+        lab.commit(on("a", "n1"), on("c", "n3"))
+        await until(lambda: "Machine/acme/c" in lab.machines())
