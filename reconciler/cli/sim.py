@@ -115,9 +115,7 @@ def _add_generate(parser: ArgumentParser) -> None:
         "--out", metavar="DIR", required=True, help="a new folder: the repository, and fleet.db beside it"
     )
     parser.add_argument("--per-file", metavar="K", type=int, default=1, help="machines in one file")
-    parser.add_argument(
-        "--differing", metavar="SHARE", default="0%", help="machines whose fleet differs from git: 1%%"
-    )
+    parser.add_argument("--differing", metavar="SHARE", default="0%", help="machines whose fleet differs from git: 1%%")
     parser.add_argument("--seed", metavar="N", type=int, default=1)
 
 
@@ -140,9 +138,9 @@ def run(args: Namespace) -> int:
 
 
 def _entry() -> Any:
-    from pkgutil import resolve_name
+    from reconciler.edge.registry import Registry
 
-    return resolve_name("drivers.sim:DRIVER")
+    return Registry().driver("sim")
 
 
 def _add_node(world: Any, args: Namespace) -> None:

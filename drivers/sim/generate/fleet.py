@@ -32,9 +32,12 @@ def write(file: Path, site: Site, tree: str, progress: Callable[[str], object]) 
     filler = _Filler(store, site, f"tree:{tree}")
     done = 0
     for nodes, machines in site.pods():
+        on: dict[int, list[Machine]] = {number: [] for number in nodes}
+        for machine in machines:
+            on[machine.node].append(machine)
         with store.writing():
             for number in nodes:
-                filler.node(number, [machine for machine in machines if machine.node == number])
+                filler.node(number, on[number])
         done += len(nodes)
         if done % _EVERY == 0:
             progress(f"{done} nodes filled")
