@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,9 +23,10 @@ from drivers.sim.shape import SimShape
 from drivers.sim.store import Store, TargetRow, acquire, release
 from reconciler.core.observed import Report, Unchanged
 from reconciler.core.plan import Step
-from reconciler.core.refs import Target
+from reconciler.core.refs import Target, Uid
 from reconciler.core.values import digest
 from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext
+from reconciler.driver.console import ConsoleUnavailable
 
 
 class SimDriver:
@@ -147,6 +148,22 @@ class SimDriver:
         if fault.how is How.HANG_AFTER:
             await anyio.sleep_forever()
         return None
+
+    async def logs(self, uid: Uid, lines: int) -> str:
+        """What the node was asked about the machine. Raises ConsoleUnavailable if it is not there."""
+        try:
+            rows = self._store.told(uid, lines)
+        except (NodeUnreachable, sqlite3.Error) as error:
+            raise ConsoleUnavailable(str(error)) from error
+        if not rows:
+            raise ConsoleUnavailable("the node was never asked anything about this machine")
+        return "".join(f"{verb}: {status}{f', {reason}' if reason else ''}\n" for verb, status, reason in rows)
+
+    async def exec(self, uid: Uid, argv: Sequence[str]) -> int:
+        raise ConsoleUnavailable("a simulated machine runs no commands")
+
+    async def console(self, uid: Uid) -> None:
+        raise ConsoleUnavailable("a simulated machine has no console")
 
     async def close(self) -> None:
         if self._opened is not None:

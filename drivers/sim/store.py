@@ -234,6 +234,13 @@ class Store:
             values,
         )
 
+    def told(self, uid: str, last: int) -> list[tuple[str, str, str]]:
+        """Verb, status and reason of the last steps of one uid, oldest first."""
+        rows = self.db.execute(
+            "SELECT verb, status, reason FROM act WHERE uid = ? ORDER BY id DESC LIMIT ?", (uid, last)
+        ).fetchall()
+        return rows[::-1]
+
 
 _FOUND = "target, data, used, ready, hidden"
 

@@ -16,6 +16,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 from unittest import SkipTest
 
+import msgspec
+
 from reconciler.core.desired import Constraints, Demand, NetworkFacts, NicWant, NodeWant, Resource
 from reconciler.core.ledger import Address
 from reconciler.core.observed import Object
@@ -134,7 +136,9 @@ class Harness(ABC):
         whole = {key: value for key, value in whole.items() if value is not None}
         nics = tuple(NicWant(tuple(nic["networks"]), primary=bool(nic.get("primary"))) for nic in whole["nics"])
         references = (image.ref, *(nic.networks[0] for nic in nics))
-        return resource(Ref(f"Machine/conformance/{name}"), whole, references=references, nics=nics)
+        made = resource(Ref(f"Machine/conformance/{name}"), whole, references=references, nics=nics)
+        constraints = msgspec.structs.replace(made.constraints, node=self.target)
+        return msgspec.structs.replace(made, constraints=constraints)
 
     def address(self, network: Resource, number: int) -> Address:
         """The `number`-th address that a machine of the kit has on a network; deterministic."""

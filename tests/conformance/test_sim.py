@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 
 from drivers.sim import DRIVER
 from drivers.sim.world import World
-from reconciler.core.desired import NodeWant, Resource
+from reconciler.core.desired import NodeMember, NodeWant, Resource
 from reconciler.core.observed import Object
 from reconciler.core.refs import Ref, Target
 from reconciler.driver import Driver
@@ -24,12 +24,21 @@ GI = 2**30
 
 
 class SimHarness(Harness):
-    def __init__(self, file: Path) -> None:
+    """A node, or one member of a cluster of three."""
+
+    def __init__(self, file: Path, members: Sequence[str]) -> None:
         self.world = World(file)
-        (self.name,) = self.world.add_node("edge1", carries=["admin", "public"])
+        names = self.world.add_node("edge1", members=members, carries=["admin", "public"])
         self.shape = DRIVER.shape
-        self.node = NodeWant("edge1", "sim", "", f"sim:{file}", nics={"admin": "eth0", "public": "eth1"})
-        self.target = Target("edge1")
+        self.target = Target(names[0])
+        self.node = NodeWant(
+            "edge1",
+            "sim",
+            "",
+            f"sim:{file}",
+            nics={"admin": "eth0", "public": "eth1"},
+            members={member: NodeMember() for member in members},
+        )
         self.secrets = {"token": "hush"}
 
     async def open(self) -> Driver:
@@ -144,6 +153,8 @@ class SimHarness(Harness):
         self.world.set_gauges(self.target, thing.native_name, ready=True)
 
 
-@pytest.fixture
-def harness(tmp_path: Path) -> SimHarness:
-    return SimHarness(tmp_path / "fleet.db")
+@pytest.fixture(params=[(), ("a", "b", "c")], ids=["node", "cluster"])
+def harness(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SimHarness]:
+    harness = SimHarness(tmp_path / "fleet.db", request.param)
+    yield harness
+    harness.world.close()

@@ -11,6 +11,7 @@ from unittest import SkipTest
 import msgspec
 
 from reconciler.core.desired import Resource
+from reconciler.core.observed import Object
 from reconciler.core.plan import Action
 from reconciler.core.refs import Ref
 from reconciler.core.values import digest, plain
@@ -34,6 +35,13 @@ async def _machines_of(rehearsal: Rehearsal) -> Actions:
     held = [hold for hold in plan.holds if hold.ref in rehearsal.wanted]
     assert not held, held
     return [(change.action, change.ref) for change in plan.changes if change.ref.startswith("Machine/")]
+
+
+async def _there(rehearsal: Rehearsal, machine: Resource) -> Object:
+    """The one object of this machine, wherever it was placed."""
+    objects = [thing for report in await rehearsal.observe() for thing in report.objects]
+    (found,) = [thing for thing in objects if thing.marks is not None and thing.marks.ref == machine.ref]
+    return found
 
 
 async def test_plan_of_a_new_machine_leaves_nothing_to_plan(harness: Harness) -> None:
@@ -113,8 +121,7 @@ async def test_planned_healing_of_each_drift_leaves_nothing_to_plan(harness: Har
             machine = _machine(harness)
             rehearsal.want(*_ground(harness), machine)
             await rehearsal.converge()
-            (report,) = await rehearsal.observe()
-            (found,) = [thing for thing in report.objects if thing.marks and thing.marks.ref == machine.ref]
+            found = await _there(rehearsal, machine)
             await harness.hand_set(found, path, value)
             plan = await rehearsal.converge()
             told = {change.ref: change.differences for change in plan.changes}
@@ -127,8 +134,7 @@ async def test_machine_that_a_short_listing_lacks_is_neither_made_again_nor_forg
         machine = _machine(harness)
         rehearsal.want(*_ground(harness), machine)
         await rehearsal.converge()
-        (report,) = await rehearsal.observe()
-        (found,) = [thing for thing in report.objects if thing.marks and thing.marks.ref == machine.ref]
+        found = await _there(rehearsal, machine)
         async with harness.partial_listing(found):
             plan = await rehearsal.plan()
             assert [change for change in plan.changes if change.ref == machine.ref] == []

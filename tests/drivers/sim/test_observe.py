@@ -9,9 +9,10 @@ import pytest
 from drivers.sim.store import sealed
 from drivers.sim.world import NoSuch, World
 from reconciler.core.observed import Report, Unchanged
-from reconciler.core.refs import Target
+from reconciler.core.refs import Target, Uid
 from reconciler.driver import NodeUnreachable
-from tests.drivers.sim.samples import DATACENTER, GI, machine, opened
+from reconciler.driver.console import Console, ConsoleUnavailable
+from tests.drivers.sim.samples import DATACENTER, GI, context, machine, opened, step
 
 pytestmark = pytest.mark.anyio
 
@@ -97,3 +98,17 @@ def test_twin_bears_marks_that_count_and_a_copy_does_not(world: World) -> None:
     twin = world.duplicate("edge1", "u1", "twin").object
     assert twin.marks is not None
     assert twin.marks.uid == "u1"
+
+
+async def test_logs_tell_what_the_node_was_asked(world: World, file: Path) -> None:
+    world.add_node("edge1")
+    world.claim("edge1", DATACENTER)
+    machine(world)
+    driver = opened(file)
+    assert isinstance(driver, Console)
+    with pytest.raises(ConsoleUnavailable, match="never asked"):
+        await driver.logs(Uid("u1"), 10)
+    await driver.apply(step("start"), context())
+    assert await driver.logs(Uid("u1"), 10) == "start: applied\n"
+    with pytest.raises(ConsoleUnavailable):
+        await driver.exec(Uid("u1"), ["true"])
