@@ -1,0 +1,146 @@
+"""Calls to a running loop: one request, a stream of answers, over a unix socket in the state folder.
+
+Owns: the framing (each message is one line of JSON), limits, who may call. Must not go here: what is asked and answered
+(runtime and cli agree on that).
+"""
+
+from __future__ import annotations
+
+import os
+import socket as sockets
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from reconciler.edge.state import State
+from reconciler.errors import TrueupError, TryLater
+
+Message = dict[str, Any]
+Answer = Callable[[Message], AsyncIterator[Message]]
+"""Takes the request, yields the answers. Cancelled when the caller hangs up."""
+
+LARGEST = 16 << 20
+"""Bytes of one message. Plans are named by digest, not sent."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class NobodyAnswers(TryLater):
+    """No loop listens there: take the lock and act yourself."""
+
+
+async def serve(state: State, answer: Answer) -> None:
+    """Answers calls until cancelled. Only for the holder of the datacenter's lock: a socket left over is replaced."""
+    with _short_path(state) as path:
+        listener = await anyio.create_unix_listener(path, mode=0o600)
+
+        async def handle(stream: SocketStream) -> None:
+            async with stream:
+                if _is_ours(stream):
+                    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
+                        await _answer(stream, answer)
+
+        try:
+            async with listener:
+                await listener.serve(handle)
+        finally:
+            with suppress(OSError):
+                os.unlink(path)
+
+
+@asynccontextmanager
+async def call(state: State, request: Message) -> AsyncIterator[AsyncIterator[Message]]:
+    """`async with call(state, {...}) as answers: async for answer in answers: …`. Leaving early hangs up.
+
+    Raises NobodyAnswers, TryLater if the loop ends in the middle of its answer, TrueupError with what it refused.
+    """
+    with _short_path(state) as path:
+        try:
+            stream = await anyio.connect_unix(path)
+        except OSError as error:
+            raise NobodyAnswers(f"{state.socket}: no loop is running") from error
+    async with stream:
+        try:
+            await stream.send(_encode(request) + b"\n")
+        except anyio.BrokenResourceError as error:
+            raise NobodyAnswers(f"{state.socket}: no loop is running") from error
+        yield _answers(stream)
+
+
+async def _answers(stream: SocketStream) -> AsyncIterator[Message]:
+    lines = BufferedByteReceiveStream(stream)
+    while True:
+        try:
+            message = _decode(await lines.receive_until(b"\n", LARGEST))
+        except (anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            raise TryLater(
+                "the loop ended before it had answered", hint="`trueup status` tells how far it came"
+            ) from error
+        if "end" in message:
+            return
+        if "error" in message:
+            refusal = TrueupError(str(message["error"]), hint=str(message.get("hint", "")))
+            refusal.exit_code = int(message.get("exit", 1))
+            raise refusal
+        yield message
+
+
+async def _answer(stream: SocketStream, answer: Answer) -> None:
+    lines = BufferedByteReceiveStream(stream)
+    try:
+        with anyio.fail_after(10):
+            request = _decode(await lines.receive_until(b"\n", LARGEST))
+    except (anyio.IncompleteRead, anyio.DelimiterNotFound, TimeoutError, msgspec.DecodeError) as error:
+        await _send(stream, {"error": f"this is no request: {type(error).__name__}"})
+        return
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch_for_hangup, stream, group)
+        try:
+            async for message in answer(request):
+                await _send(stream, message)
+            await _send(stream, {"end": True})
+        except TrueupError as error:
+            await _send(stream, {"error": error.message, "hint": error.hint, "exit": error.exit_code})
+        group.cancel_scope.cancel()
+
+
+async def _watch_for_hangup(stream: SocketStream, group: anyio.abc.TaskGroup) -> None:
+    """A caller has nothing more to say: what comes next from it is its leaving."""
+    with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        while True:
+            await stream.receive()
+    group.cancel_scope.cancel()
+
+
+async def _send(stream: SocketStream, message: Message) -> None:
+    await stream.send(_encode(message) + b"\n")
+
+
+def _is_ours(stream: SocketStream) -> bool:
+    """The folder is closed to others already; the kernel's word on who calls costs nothing."""
+    raw = stream.extra(SocketAttribute.raw_socket)
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", raw.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, size))
+    return uid in (0, os.geteuid())
+
+
+class _short_path:
+    """The socket by way of its open folder: a path of any length fits the 107 bytes that a socket's address has."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._handle = -1
+
+    def __enter__(self) -> str:
+        self._handle = os.open(self._state.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._handle}/{self._state.socket.name}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)

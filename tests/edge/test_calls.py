@@ -1,0 +1,150 @@
+"""Calls to a running loop over a real socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from reconciler.edge.calls import NobodyAnswers, call, serve
+from reconciler.edge.state import State
+from reconciler.errors import PlanMissing, TrueupError, TryLater
+
+pytestmark = pytest.mark.anyio
+
+ID = "6f2b8d3e-5a41-4c6b-9f0e-2d7c1a9b8e10"
+
+
+@pytest.fixture(params=["short", "a-folder-with-a-long-name-" * 8])
+def state(tmp_path: Path, request: pytest.FixtureRequest) -> State:
+    return State.open(ID, tmp_path / request.param)
+
+
+async def asked(state: State, request: dict[str, Any]) -> list[dict[str, Any]]:
+    async with call(state, request) as answers:
+        return [answer async for answer in answers]
+
+
+async def serving(state: State, group: anyio.abc.TaskGroup, answer: Any) -> None:
+    group.start_soon(serve, state, answer)
+    with anyio.fail_after(5):
+        while not state.socket.exists():  # noqa: ASYNC110 - another task makes it
+            await anyio.sleep(0.01)
+
+
+async def counting(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    for number in range(request["to"]):
+        yield {"number": number, "text": "ü\n" * 10}
+
+
+async def test_a_request_gets_a_stream_of_answers(state: State) -> None:
+    async with anyio.create_task_group() as group:
+        await serving(state, group, counting)
+        assert [answer["number"] for answer in await asked(state, {"to": 500})] == list(range(500))
+        assert await asked(state, {"to": 0}) == []
+        group.cancel_scope.cancel()
+    assert not state.socket.exists()
+
+
+async def test_several_callers_are_answered_side_by_side(state: State) -> None:
+    met = anyio.Event()
+
+    async def meeting(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        if request["first"]:
+            await met.wait()
+        met.set()
+        yield {"done": True}
+
+    async with anyio.create_task_group() as group:
+        await serving(state, group, meeting)
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as callers:
+                callers.start_soon(asked, state, {"first": True})
+                callers.start_soon(asked, state, {"first": False})
+        group.cancel_scope.cancel()
+
+
+async def test_a_refusal_arrives_as_the_error_it_was(state: State) -> None:
+    async def refusing(_: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"begun": True}
+        raise PlanMissing("no stored plan begins with abcd", hint="plan again")
+
+    async with anyio.create_task_group() as group:
+        await serving(state, group, refusing)
+        with pytest.raises(TrueupError, match="no stored plan begins with abcd") as caught:
+            await asked(state, {})
+        assert (caught.value.hint, caught.value.exit_code) == ("plan again", 1)
+        group.cancel_scope.cancel()
+
+
+async def test_a_caller_who_hangs_up_cancels_the_answer(state: State) -> None:
+    gone = anyio.Event()
+
+    async def endless(_: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        try:
+            yield {"begun": True}
+            await anyio.sleep_forever()
+        finally:
+            gone.set()
+
+    async with anyio.create_task_group() as group:
+        await serving(state, group, endless)
+        async with call(state, {}) as answers:
+            assert await anext(answers) == {"begun": True}
+        with anyio.fail_after(5):
+            await gone.wait()
+        group.cancel_scope.cancel()
+
+
+async def test_no_loop_is_told(state: State) -> None:
+    with pytest.raises(NobodyAnswers, match="no loop is running"):
+        await asked(state, {})
+
+
+async def test_a_socket_left_by_a_killed_loop_is_no_loop_and_is_replaced(state: State) -> None:
+    handle = socket.socket(socket.AF_UNIX)
+    folder = os.open(state.folder, os.O_RDONLY)
+    handle.bind(f"/proc/self/fd/{folder}/socket")
+    handle.close()
+    os.close(folder)
+    with pytest.raises(NobodyAnswers):
+        await asked(state, {})
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve, state, counting)
+        await anyio.sleep(0.1)
+        assert len(await asked(state, {"to": 2})) == 2
+        group.cancel_scope.cancel()
+
+
+async def test_a_loop_that_ends_in_the_middle_is_told(state: State) -> None:
+    async def stuck(_: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"begun": True}
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+        await serving(state, group, stuck)
+        with pytest.raises(TryLater, match="ended before it had answered"):  # noqa: PT012
+            async with call(state, {}) as answers:
+                await anext(answers)
+                group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await anext(answers)
+
+
+async def test_rubbish_is_answered_and_the_loop_goes_on(state: State) -> None:
+    async with anyio.create_task_group() as group:
+        await serving(state, group, counting)
+        async with await anyio.connect_unix(_short(state)) as stream:
+            await stream.send(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"no request" in await stream.receive()
+        assert len(await asked(state, {"to": 1})) == 1
+        group.cancel_scope.cancel()
+
+
+def _short(state: State) -> str:
+    return f"/proc/self/fd/{os.open(state.folder, os.O_RDONLY)}/socket"

@@ -1,0 +1,117 @@
+"""Noticing changes: a commit and an edit are told, reading and looking are not, and a gap is bridged by polling."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from reconciler.edge.watch import watch_folder, watch_repository
+
+pytestmark = pytest.mark.anyio
+
+Clone = Any
+
+
+class Told:
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self._some = anyio.Event()
+
+    def __call__(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self._some.set()
+
+    def forget(self) -> None:
+        self.reasons.clear()
+        self._some = anyio.Event()
+
+    async def wait(self) -> None:
+        """For a reason since the last `forget`."""
+        with anyio.fail_after(10):
+            await self._some.wait()
+
+
+@asynccontextmanager
+async def watching(
+    watch: Callable[..., Coroutine[Any, Any, None]], path: Path, poll: float = 60
+) -> AsyncIterator[Told]:
+    told = Told()
+
+    async def run() -> None:
+        await watch(path, told, poll=poll)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await anyio.sleep(0.3)  # until the watches stand
+        told.forget()
+        yield told
+        group.cancel_scope.cancel()
+
+
+async def test_a_commit_is_noticed_and_reading_is_not(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    async with watching(watch_repository, clone.path / ".git") as told:
+        await anyio.to_thread.run_sync(clone.git, "log")
+        await anyio.to_thread.run_sync(clone.git, "cat-file", "-p", "HEAD")
+        await anyio.sleep(0.2)
+        assert told.reasons == []
+        await anyio.to_thread.run_sync(clone.commit, {"a.yaml": "b"})
+        await told.wait()
+        assert set(told.reasons) == {"refs"}
+
+
+@pytest.mark.parametrize(
+    "command", [("branch", "team/feature"), ("pack-refs", "--all"), ("switch", "--quiet", "-c", "other")]
+)
+async def test_whatever_moves_a_branch_is_noticed(clone: Clone, command: tuple[str, ...]) -> None:
+    clone.commit({"a.yaml": "a"})
+    async with watching(watch_repository, clone.path / ".git") as told:
+        await anyio.to_thread.run_sync(clone.git, *command)
+        await told.wait()
+
+
+async def test_a_push_to_a_bare_repository_is_noticed(clone: Clone, clone_of: Callable[..., Clone]) -> None:
+    clone.commit({"a.yaml": "a"})
+    bare = clone_of(clone.path, "--bare")
+    clone.commit({"a.yaml": "b"})
+    async with watching(watch_repository, bare.path) as told:
+        await anyio.to_thread.run_sync(clone.git, "push", "--quiet", str(bare.path), "main")
+        await told.wait()
+
+
+async def test_an_edit_is_noticed_and_what_is_hidden_is_not(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "sites").mkdir()
+    async with watching(watch_folder, tmp_path) as told:
+        (tmp_path / ".git/index").write_text("x")
+        await anyio.sleep(0.2)
+        assert told.reasons == []
+        (tmp_path / "sites/a.yaml").write_text("a")
+        await told.wait()
+        assert set(told.reasons) == {"files"}
+
+
+async def test_a_folder_that_cannot_be_watched_is_looked_at_now_and_then(tmp_path: Path) -> None:
+    async with watching(watch_folder, tmp_path / "missing", poll=0.05) as told:
+        await told.wait()
+        (tmp_path / "missing").mkdir()
+        await anyio.sleep(0.2)
+        told.forget()
+        (tmp_path / "missing/a.yaml").write_text("a")
+        await told.wait()
+
+
+async def test_a_repository_that_went_away_does_not_end_the_watching(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    async with watching(watch_repository, clone.path / ".git", poll=0.05) as told:
+        await anyio.to_thread.run_sync(shutil.rmtree, clone.path)
+        await told.wait()
+        told.forget()
+        await told.wait()
