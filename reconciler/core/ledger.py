@@ -250,6 +250,8 @@ class Ledger:
         """Sequence of the last result on each target: a listing must have begun after it to prove absence."""
         self.in_flight: dict[tuple[str, str], Intent] = {}
         """(plan, step): intents without a result. What a crash leaves behind."""
+        self.flying: dict[Target, int] = {}
+        """How many of them are on each target: while there is one, no listing proves absence there."""
         self.runs: dict[str, Run] = {}
         """By plan digest: the run begun last, and older ones that still have intents in flight. What resuming needs."""
         self.applied: Applied | None = None
@@ -280,7 +282,8 @@ class Ledger:
             self._quarantined(entry, record.at)
         elif isinstance(entry, Result):
             self.written[entry.target] = record.sequence
-            self.in_flight.pop((entry.plan, entry.step), None)
+            if self.in_flight.pop((entry.plan, entry.step), None) is not None:
+                self.flying[entry.target] -= 1
             run = self.runs.get(entry.plan)
             if run is not None:
                 run.outcomes[entry.step] = entry.status
@@ -376,6 +379,8 @@ class Ledger:
         pass
 
     def _intent(self, entry: Intent) -> None:
+        if (entry.plan, entry.step) not in self.in_flight:
+            self.flying[entry.target] = self.flying.get(entry.target, 0) + 1
         self.in_flight[entry.plan, entry.step] = entry
 
 

@@ -66,6 +66,8 @@ def lists_absence(target: Target, report: Report | None, state: Standing, ledger
         return state.problem
     if state.partial is not None:
         return state.partial
+    if ledger.flying.get(target):
+        return "a step of ours is under way there, or was cut short; the next apply finishes it"
     if report is None or report.began < ledger.written.get(target, 0):
         return "it was listed before our last write there had ended"
     return None

@@ -133,6 +133,11 @@ class Loop:
         self._source_reasons.add(Trigger("converge", subject))
         self._rounds.ask()
 
+    async def note(self, entries: Sequence[Entry]) -> None:
+        """Journal a person's word (a pause, an accepted revision) and plan again. Raises what the journal raises."""
+        await self._ports.journal.append(entries)
+        self._reasons.add(Trigger("converge", "a person's word"))
+
     async def apply(self, plan: Plan, emit: Emit | None = None) -> Summary:
         """Carry out an approved plan as it stands, once its nodes are free. It goes on if the caller goes away.
 
@@ -306,6 +311,7 @@ class Loop:
 
     async def _carry_out(self, plan: Plan, chosen: Dispatch, means: Means, *, moves: bool) -> None:
         ledger, fence = self._ports.journal.ledger, self._ports.fencing.fence
+        plan = self._runs.without_held(plan)
         idle = not plan.changes and moves and beginning(plan, ledger, fence) is not None
         if not (chosen.now or plan.entries or idle):
             return

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
+from reconciler.core.ledger import Entry, Forgotten, Purged
 from reconciler.core.plan import Change, Plan
-from reconciler.core.refs import kind_of
+from reconciler.core.refs import Ref, Target, kind_of
 from reconciler.core.world import PER_TARGET
 from reconciler.errors import TrueupError, TryLater
 from reconciler.runtime.dispatch import nodes_of
@@ -88,16 +90,24 @@ class Runs:
     def frees(self, change: Change) -> bool:
         """False while another change of the same thing, or of its nodes, is under way or promised."""
         nodes = nodes_of([change])
-        if subject(change) in self.held or not nodes.isdisjoint(self.busy):
+        if subject(change.ref, change.target) in self.held or not nodes.isdisjoint(self.busy):
             return False
         return all(nodes.isdisjoint(promise.nodes) for promise in self.promised)
+
+    def without_held(self, plan: Plan) -> Plan:
+        """The plan without housekeeping for what is under way: what the ledger seems to remember in vain may be just
+        about to be made."""
+
+        def idle(entry: Entry) -> bool:
+            return not isinstance(entry, Forgotten | Purged) or subject(entry.ref, entry.target) not in self.held
+
+        return msgspec.structs.replace(plan, entries=tuple(filter(idle, plan.entries)))
 
     def ripe(self) -> list[Promise]:
         """Promises whose nodes are free, first come first served; they are taken."""
         held, ripe = set(self.busy), []
         for promise in self.promised:
-            subjects = {subject(change) for change in promise.plan.changes}
-            if held.isdisjoint(promise.nodes) and subjects.isdisjoint(self.held):
+            if held.isdisjoint(promise.nodes) and subjects(promise.plan).isdisjoint(self.held):
                 ripe.append(promise)
             held |= promise.nodes
         self.promised = [promise for promise in self.promised if promise not in ripe]
@@ -115,7 +125,7 @@ class Runs:
         """Carry out a plan, or these changes of it; returns once it has begun. Nothing may be planned before: what it
         reserves would be taken twice."""
         hold = _Hold(change for change in plan.changes if changes is None or change.id in changes)
-        self.held.update(subject(change) for change in hold.of.values())
+        self.held.update(subject(change.ref, change.target) for change in hold.of.values())
 
         def emit(event: Event) -> None:
             if isinstance(event, StepStarted | StepEnded):
@@ -168,7 +178,7 @@ class Runs:
 
     def _let_go(self, hold: _Hold, change: Change) -> None:
         del hold.left[change.id]
-        self.held.discard(subject(change))
+        self.held.discard(subject(change.ref, change.target))
         if change.id not in hold.started:
             return
         for node in nodes_of([change]):
@@ -178,6 +188,12 @@ class Runs:
                 self._freed(node)
 
 
-def subject(change: Change) -> str:
-    """The thing that a change is about: for kinds that have one on each target, the one there."""
-    return change.id if kind_of(change.ref) in PER_TARGET else change.ref
+def subject(ref: Ref, target: Target) -> str:
+    """The thing that a change or an entry is about: for kinds that have one on each target, the one there."""
+    return f"{ref}@{target}" if kind_of(ref) in PER_TARGET else ref
+
+
+def subjects(plan: Plan) -> set[str]:
+    """All that a plan is about, housekeeping included."""
+    about = {subject(change.ref, change.target) for change in plan.changes}
+    return about | {subject(entry.ref, entry.target) for entry in plan.entries if isinstance(entry, Forgotten | Purged)}
