@@ -34,6 +34,8 @@ class PathChange(NamedTuple):
     path: str
     before: str | None
     after: str | None
+    mode: str
+    """Git's, of what is there now: `100644`; of what was there, where nothing is."""
 
 
 class Pipe:
@@ -171,7 +173,7 @@ class TreeDifference:
         self._pipe.close()
 
     def between(self, before: str, after: str) -> list[PathChange]:
-        """Regular files that differ, in order of paths. Both are ids of trees. Raises SourceUnreadable."""
+        """Paths that differ, in order. Both are ids of trees. Raises SourceUnreadable."""
         if before == after:
             return []
         with self._pipe.lock:
@@ -192,8 +194,9 @@ class TreeDifference:
             rest += line
         parts = rest[:-4].split(b"\0")
         for raw, path in zip(parts[0::2], parts[1::2], strict=False):
-            _, _, old, new, _ = raw.decode().split(" ")
-            yield PathChange(path.decode(errors="surrogateescape"), _id(old), _id(new))
+            was, now, old, new, _ = raw.decode().split(" ")
+            mode = was.removeprefix(":") if _id(new) is None else now
+            yield PathChange(path.decode(errors="surrogateescape"), _id(old), _id(new), mode)
 
 
 def _id(text: str) -> str | None:

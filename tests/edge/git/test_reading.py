@@ -152,9 +152,9 @@ def test_differences_follow_renames_as_removal_and_addition(clone: Clone) -> Non
     with Repository.open(clone.path) as repository:
         changes = {change.path: change for change in repository.difference.between(first, second)}
         assert set(changes) == {"a.yaml", "b.yaml", "n\newline.yaml", "t/c.yaml", "z.yaml"}
-        assert changes["a.yaml"] == PathChange("a.yaml", ids["HEAD~:s/a.yaml"], None)
-        assert changes["b.yaml"] == PathChange("b.yaml", ids["HEAD~:s/b.yaml"], ids["HEAD:s/b.yaml"])
-        assert changes["z.yaml"] == PathChange("z.yaml", None, ids["HEAD~:s/a.yaml"])
+        assert changes["a.yaml"] == PathChange("a.yaml", ids["HEAD~:s/a.yaml"], None, "100644")
+        assert changes["b.yaml"] == PathChange("b.yaml", ids["HEAD~:s/b.yaml"], ids["HEAD:s/b.yaml"], "100644")
+        assert changes["z.yaml"] == PathChange("z.yaml", None, ids["HEAD~:s/a.yaml"], "100644")
         assert repository.difference.between(first, first) == []
         with pytest.raises(SourceUnreadable):
             repository.difference.between(first, "1" * 40)
@@ -170,6 +170,33 @@ def test_a_path_that_looks_like_the_end_of_the_answer_is_not_taken_for_it(clone:
     with Repository.open(clone.path) as repository:
         assert {change.path for change in repository.difference.between(first, second)} == {name, "zz.yaml"}
         assert repository.difference.between(second, first)[0].after is None
+
+
+def test_changes_say_what_the_listing_would(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a", "b.yaml": "b", "notes.txt": "n", ".x/c.yaml": "c", "d/e.yaml": "e"})
+    with Repository.open(clone.path) as repository:
+        before = tree_at(clone)
+        clone.write({"a.yaml": None, "d/e.yaml": None, "b.yaml": "b2", "n/new.yaml": "new", ".x/c.yaml": "c2"})
+        (clone.path / "d").rmdir()
+        (clone.path / "notes.txt").unlink()
+        (clone.path / "notes.txt").symlink_to("elsewhere")
+        clone.commit({"d": "a file now"})
+        after = tree_at(clone)
+        was, now = dict(before.entries()), dict(after.entries())
+        changes = after.changes(repository.difference, before.id)
+        assert {path: blob for path, blob in (was | changes).items() if blob is not None} == now
+        assert set(changes) == {"a.yaml", "b.yaml", "d", "d/e.yaml", "n/new.yaml", "notes.txt"}
+        assert after.changes(repository.difference, after.id) == {}
+
+
+def test_changes_refuse_what_the_listing_refuses(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    before = tree_at(clone)
+    (clone.path / "sites").symlink_to("/elsewhere")
+    clone.commit()
+    after = tree_at(clone)
+    with Repository.open(clone.path) as repository, pytest.raises(SourceRefused, match="symbolic link"):
+        after.changes(repository.difference, before.id)
 
 
 def test_new_commits_are_seen_by_an_open_repository(clone: Clone) -> None:
