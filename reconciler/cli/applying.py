@@ -46,7 +46,7 @@ async def _apply(args: Namespace) -> int:
         await here.resume(_teller(args, None).emit)
         if args.plan is not None:
             return await _carry_out(here, await _kept(here, args.plan), args)
-        found = await here.prospect(Request(now=0), revision=args.revision, dirty=args.dirty, only=args.only)
+        found = await here.prospect(Request(now=0), revision=args.revision, only=args.only)
         return await _ask_and_carry_out(here, found.plan, args)
 
 

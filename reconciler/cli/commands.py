@@ -116,7 +116,7 @@ COMMANDS = (
         "Make the commit that brings back the tree applied before the last one, so that the loop agrees with you; then "
         "plan and apply it as usual.",
         ("trueup undo", "trueup undo --print"),
-        "reconciler.cli.steering:undo",
+        "reconciler.cli.reverting:undo",
     ),
     Command(
         "restore",
@@ -125,7 +125,7 @@ COMMANDS = (
         "A destroyed machine waits in quarantine. Make the commit that brings its document back; the next plan "
         "restores the same machine, with its data and addresses.",
         ("trueup restore acme/web-3",),
-        "reconciler.cli.steering:restore",
+        "reconciler.cli.reverting:restore",
     ),
     Command(
         "status",
@@ -210,7 +210,7 @@ COMMANDS = (
         "What trueup chose for a machine, its node and addresses, is remembered but not written in your specs. `pin` "
         "writes it there; the commit is yours.",
         ("trueup pin acme/web-1", "trueup pin acme/db --addresses"),
-        "reconciler.cli.steering:pin",
+        "reconciler.cli.pinning:pin",
     ),
     Command(
         "forget",

@@ -44,7 +44,8 @@ def plan(args: Namespace) -> int:
 
 async def _plan(args: Namespace) -> int:
     async with session.looking(args) as here:
-        found = await here.prospect(Request(now=0), revision=args.revision, dirty=args.dirty, only=args.only)
+        observed = here.observed(args.observation)
+        found = await here.prospect(Request(now=0), revision=args.revision, only=args.only, observed=observed)
         made = found.plan
         if args.out:
             _keep(made, Path(args.out))

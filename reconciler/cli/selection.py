@@ -10,7 +10,6 @@ from difflib import get_close_matches
 
 from reconciler.core.desired import Desired
 from reconciler.core.refs import Ref, kind_of, short
-from reconciler.core.values import plain
 from reconciler.errors import UsageError
 
 KINDS = ("Machine", "Network", "NetworkPool", "Image", "Node", "Package", "Tenant", "Datacenter", "Volume")
@@ -73,11 +72,7 @@ def _in_group(update: object, ref: Ref) -> bool:
 
 def _tagged(desired: Desired, word: str) -> set[Ref]:
     key, _, value = word.partition("=")
-    found = set()
-    for ref, resource in desired.resources.items():
-        tags = plain(resource.body).get("tags") or {} if b'"tags"' in resource.body else {}
-        if str(tags.get(key)) == value:
-            found.add(ref)
+    found = {ref for ref, resource in desired.resources.items() if resource.tags.get(key) == value}
     if not found:
         raise UsageError(f"nothing in git has the tag {word}", hint="tags stand in metadata: tags: {role: web}")
     return found

@@ -15,17 +15,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from reconciler.cli import observation
 from reconciler.cli.observation import Observation
 from reconciler.cli.selection import chosen, full_ref
 from reconciler.cli.terminal import moving, say
 from reconciler.core.desired import Desired, NodeWant
 from reconciler.core.ledger import Entry, Ledger, Record
+from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
-from reconciler.core.planner import make_plan
-from reconciler.core.refs import Ref
+from reconciler.core.planner import Planner
+from reconciler.core.refs import Ref, Target
 from reconciler.core.render.changes import View
 from reconciler.core.rules import Request
+from reconciler.core.world import World
 from reconciler.driver import Driver, Shape
+from reconciler.edge.chain import set_aside
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.files import CheckedFiles, allowed_folders
 from reconciler.edge.git import Mirror, Repository
@@ -39,7 +43,7 @@ from reconciler.edge.state import State
 from reconciler.errors import Mend, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
 from reconciler.ports import Journal as JournalPort
-from reconciler.runtime.cycle import Ports, Prospect, dated, means_of, unfinished
+from reconciler.runtime.cycle import InForce, Ports, dated, in_force, means_of, unfinished
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes
@@ -70,6 +74,18 @@ class NoFence:
 
     def lost(self) -> bool:
         return False
+
+
+class Prospect(NamedTuple):
+    """What would be done, and what it was made from."""
+
+    desired: Desired
+    plan: Plan
+    world: World
+    reports: Mapping[Target, Report]
+    problem: str
+    """Why the newest revision is not the one in force; empty if it is."""
+    head: str
 
 
 class Looking:
@@ -103,22 +119,33 @@ class Looking:
         request: Request,
         *,
         revision: str | None = None,
-        dirty: bool = False,
         only: Sequence[str] = (),
         observed: Observation | None = None,
+        last_good: bool = False,
     ) -> Prospect:
-        """Load, observe, plan. `only`: refs, or tags as key=value."""
-        self.source.dirty = dirty
-        desired = await self.desired(revision)
+        """Load, observe, plan. `only`: refs, or tags as key=value. `last_good`: where the newest revision holds
+        mistakes, the one applied last is taken, and the problem told."""
+        loaded = await in_force(self.source, self.ledger) if last_good else InForce(await self.desired(revision))
+        desired = loaded.desired
         if only:
             request = msgspec.structs.replace(request, only=chosen(desired, only))
         await self.nodes.keep(desired.nodes)
         reports = dict(observed.by_target()) if observed else await self.observe(desired)
         request = await dated(request, self.ports, desired)
-        plan = make_plan(desired, reports.values(), self.ledger, self.ports.shapes, request)
+        planner = Planner(self.ports.shapes, self.ledger)
+        planner.world.take_desired(desired)
+        for report in reports.values():
+            planner.world.take_report(report)
+        plan = planner.plan(request)
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
-        return Prospect(desired, request, reports, plan)
+        return Prospect(desired, plan, planner.world, reports, str(loaded.problem or ""), self.head(desired))
+
+    def head(self, desired: Desired) -> str:
+        """The newest commit, whether it is in force or not."""
+        with suppress(TryLater, Mend):
+            return self.repository.commit("HEAD")
+        return desired.revision.commit or desired.revision.tree
 
     async def observe(self, desired: Desired, nodes: Iterable[NodeWant] | None = None) -> dict[Any, Any]:
         """Ask the nodes, telling of it where somebody watches."""
@@ -126,6 +153,18 @@ class Looking:
         wanted = desired.nodes.values() if nodes is None else nodes
         asking = Asking(emit=teller.emit)
         return await observe(wanted, self.nodes, self.ports.journal, datacenter=desired.datacenter_id, asking=asking)
+
+    def observed(self, path: str | None) -> Observation | None:
+        """A written observation, in place of what the journal and the nodes say. Raises UsageError."""
+        if path is None:
+            return None
+        found = observation.read(Path(path))
+        if found.datacenter_id != self.source.loader.desired.datacenter_id:
+            raise UsageError(f"{path} is of another datacenter, {found.datacenter_id}")
+        glance = Glance(Ledger(found.records), SystemClock())
+        self.ports = msgspec.structs.replace(self.ports, journal=glance)
+        self.source.keyed = found.secrets.get
+        return found
 
     async def keep(self, plan: Plan) -> None:
         """Store the plan, so that its digest names it. Where the state folder cannot be written, it is only shown."""
@@ -152,6 +191,7 @@ class Looking:
 
     async def close(self) -> None:
         await self.nodes.close()
+        self.source.close()
 
 
 class Writing(Looking):
@@ -202,7 +242,7 @@ def _learning(node: NodeWant) -> bool:
 @asynccontextmanager
 async def looking(args: Namespace) -> AsyncIterator[Looking]:
     """Open what is needed to look: no lock, nothing written but stored plans."""
-    async with _opened(args) as opened:
+    async with placed(args) as opened:
         glance = Glance(read(opened.state.journal), SystemClock())
         here = Looking(args, opened, _ports(opened, journal=glance, fencing=NoFence()))
         try:
@@ -212,11 +252,13 @@ async def looking(args: Namespace) -> AsyncIterator[Looking]:
 
 
 @asynccontextmanager
-async def writing(args: Namespace, purpose: str = "") -> AsyncIterator[Writing]:
-    """Take the datacenter's lock and open its journal. Raises LockHeld."""
+async def writing(args: Namespace, *, fresh: bool = False) -> AsyncIterator[Writing]:
+    """Take the datacenter's lock and open its journal; `fresh`: the old one is put aside. Raises LockHeld."""
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(_opened(args))
-        lock = stack.enter_context(DatacenterLock.acquire(opened.state, purpose=purpose or f"trueup {args.command}"))
+        opened = await stack.enter_async_context(placed(args))
+        lock = stack.enter_context(DatacenterLock.acquire(opened.state, purpose=f"trueup {args.command}"))
+        if fresh:
+            set_aside(opened.state.journal, SystemClock().now())
         journal = await stack.enter_async_context(await Journal.open(opened.state.journal, SystemClock()))
         here = Writing(args, opened, _ports(opened, journal=journal, fencing=lock))
         here.lock = lock
@@ -235,7 +277,7 @@ class Opened(NamedTuple):
 
 
 @asynccontextmanager
-async def _opened(args: Namespace) -> AsyncIterator[Opened]:
+async def placed(args: Namespace) -> AsyncIterator[Opened]:
     """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told."""
     registry = Registry()
     where = args.directory or "."

@@ -19,7 +19,7 @@ from reconciler.core.ledger import Applied
 from reconciler.core.refs import Ref
 from reconciler.core.values import canonical, digest, plain
 from reconciler.driver import Capability
-from reconciler.edge.git import CommitTree, Repository, lineage, snapshot
+from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
 from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.load.loader import Loader
 from reconciler.edge.load.tree import Tree
@@ -56,6 +56,13 @@ class GitSource:
         self.keyed = keyed
         self._head: str | None = None
         """The commit beneath a dirty tree."""
+        self._working: WorkingTree | None = None
+
+    def close(self) -> None:
+        """Drop what only a dirty tree has."""
+        working, self._working = self._working, None
+        if working is not None:
+            working.close()
 
     async def load(self, revision: str | None = None) -> Desired:
         """See the port. Raises SpecErrors, RevisionMissing, SourceUnreadable, SourceRefused, UsageError."""
@@ -95,12 +102,10 @@ class GitSource:
     @contextmanager
     def _opened(self, revision: str | None) -> Iterator[tuple[Tree, Revision]]:
         if self.dirty and revision is None:
-            working = snapshot(self.repository, self.root)
+            self.close()
+            self._working = working = snapshot(self.repository, self.root)
             self._head = working.head
-            try:
-                yield working.tree, working.revision
-            finally:
-                working.close()
+            yield working.tree, working.revision
             return
         where = self.repository.revision(revision, root=self.root)
         tree = CommitTree(self.repository.folder, where.tree)

@@ -151,6 +151,11 @@ class Loop:
         self._reasons.add(Trigger("apply", plan.digest[:12]))
         return await promise.result()
 
+    async def note(self, entries: Sequence[Entry]) -> None:
+        """Journal what people said (a pause, an acceptance), and plan with it."""
+        await self._ports.journal.append(entries)
+        self._reasons.add(Trigger("note"))
+
     @property
     def status(self) -> Status:
         return fold(

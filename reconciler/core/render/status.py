@@ -40,6 +40,8 @@ class Situation(msgspec.Struct, frozen=True):
     in_flight: tuple[str, ...] = ()
     """Steps that were begun and of which no outcome is known."""
     sequence: int = 0
+    problem: str = ""
+    """Why the newest revision is not in force."""
 
 
 def status_text(found: Situation, view: View | None = None) -> str:
@@ -47,6 +49,8 @@ def status_text(found: Situation, view: View | None = None) -> str:
     plan = found.plan
     lines = [*problem_lines(plan, view), f"{plan.datacenter} · {plan.branch or 'no branch'} · {found.loop}", ""]
     lines.append(f"{'Applied':<12}{_revision(found)}")
+    for number, line in enumerate(found.problem.split("\n") if found.problem else []):
+        lines.append(f"{'' if number else 'Not in force':<12} {line}")
     lines.append(f"{'Pending':<12}{summary(plan)}")
     if found.in_flight:
         lines.append(f"{'Cut short':<12}{counted(len(found.in_flight), 'step')}; the next apply goes on from there")

@@ -35,7 +35,7 @@ def _document(part: str, line: int) -> str:
     if before.findings:
         found = before.findings[0]
         raise Unreadable(f"{found.line}:{found.column}: {found.summary}")
-    yaml = _yaml()
+    yaml = round_trip()
     yaml.explicit_start = part.startswith("---")
     out = io.StringIO()
     yaml.dump(yaml.load(part), out)
@@ -46,7 +46,8 @@ def _document(part: str, line: int) -> str:
     return after
 
 
-def _yaml() -> Any:
+def round_trip() -> Any:
+    """The reader and writer that keeps comments."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="rt", pure=True)

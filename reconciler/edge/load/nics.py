@@ -128,10 +128,10 @@ def _addressed(lowering: Lowering, networks: tuple[Ref, ...], ip: str, *, here: 
 def address_problem(catalog: Catalog, network: Ref, ip: str) -> tuple[str, str] | None:
     """What is wrong with writing this address in this network, whose subnet has it."""
     spec = catalog.network(network)
-    if spec.range is not None and in_span(ip, spec.range):
+    if spec.range is not None and ip not in spec.reserved and in_span(ip, spec.range):
         return (
             f"{ip} is inside {spec.range}, from which {short(network)} gives out addresses",
-            "write one outside the range",
+            "write one outside the range, or put it on the network's `reserved` list",
         )
     if ip == spec.gateway:
         return f"{ip} is the gateway of {short(network)}", "take another address"

@@ -1,0 +1,143 @@
+"""What `trueup explain` tells of one ref.
+
+Owns: gathering it from a prospect and from provenance. Must not go here: wording of the page (core.render.explain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from reconciler.cli.selection import existing, full_ref
+from reconciler.cli.session import Looking, Prospect
+from reconciler.cli.sources import package_of, place
+from reconciler.core.desired import Resource
+from reconciler.core.placement import rejections
+from reconciler.core.refs import Ref, kind_of, short
+from reconciler.core.render.explain import Explanation, Origin
+from reconciler.core.render.quantities import moment
+from reconciler.core.siting import Siting
+from reconciler.core.values import flatten, plain, segments
+
+_OF_THE_NODE = frozenset({"tag", "vlan", "mtu", "gateway"})
+
+
+def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
+    """Raises UsageError if neither git nor a node knows the ref."""
+    ref = full_ref(name)
+    known = found.world.seen(ref) or found.world.ledger.bound(ref)
+    if not known:
+        ref = existing(found.desired, name)
+    resource = found.desired.resources.get(ref)
+    seen = found.world.seen(ref)
+    target = seen[0][0] if seen else None
+    if target is None:
+        target = next((change.target for change in found.plan.changes if change.ref == ref), None)
+    uid = seen[0][1].marks.uid if seen and seen[0][1].marks else ""
+    machine = kind_of(ref) == "Machine" and resource is not None
+    rejected = _rejected(found, resource) if machine and resource is not None else {}
+    return Explanation(
+        ref,
+        exists=_exists(found, ref),
+        uid=uid,
+        target=target or "",
+        source=place(here.source, ref, ()),
+        fields=_fields(here, found, ref, resource),
+        placement=_placement(found, ref, resource) if machine else "",
+        rejected=rejected,
+        possible=tuple(sorted(t for t in found.world.targets if t not in rejected)) if machine else (),
+        users=tuple(sorted(found.world.users.get(ref, ()))),
+        changes=tuple(change for change in found.plan.changes if change.ref == ref),
+        holds=tuple(hold for hold in found.plan.holds if hold.ref == ref),
+    )
+
+
+def _exists(found: Prospect, ref: Ref) -> str:
+    """Where and how it is there, in a sentence."""
+    if kind_of(ref) == "Node":
+        states = found.world.standings
+        problems = [f"{t}: {states[t].problem}" for t in sorted(states) if t == short(ref) and states[t].problem]
+        return "; ".join(problems) or "it answers"
+    words = []
+    for target, thing in found.world.seen(ref):
+        until = thing.marks.quarantined_until if thing.marks else None
+        state = f"is {thing.fields['state']}" if "state" in thing.fields else "is there"
+        words.append(f"in quarantine on {target} until {moment(until)}" if until else f"{state} on {target}")
+    if words:
+        return f"it {', '.join(words)}"
+    for binding in found.world.ledger.bound(ref):
+        why = found.world.unreadable(binding.target)
+        return f"it is bound to {binding.target}, " + (f"of which nothing is known: {why}" if why else "and not there")
+    return "it is not there yet"
+
+
+def _placement(found: Prospect, ref: Ref, resource: Resource | None) -> str:
+    binding = found.world.binding(ref)
+    if binding is not None:
+        return f"bound to {binding.target} since it was made: machines stay where they are"
+    change = next((change for change in found.plan.changes if change.ref == ref), None)
+    if change is None:
+        return "no place yet"
+    node = resource.constraints.node if resource else None
+    why = "the document names it" if node else "the least loaded that can take it"
+    return f"it would go to {change.target}: {why}"
+
+
+def _rejected(found: Prospect, resource: Resource) -> Mapping[str, str]:
+    """Why each target cannot take it (its own room counted as free where it lives)."""
+    world = found.world
+    home = world.where(resource.ref)
+    freed = {home: resource.demand} if home is not None else {}
+    with Siting(world, {}) as siting:
+        return {str(target): why for target, why in rejections(siting.wanted(resource), world.rooms, freed).items()}
+
+
+def _fields(here: Looking, found: Prospect, ref: Ref, resource: Resource | None) -> dict[str, Origin]:
+    """What it resolves to: the normal form where it lives or would live, else its spec."""
+    declared = here.source.loader.entry(ref)
+    if resource is None and declared is not None:
+        dumped = declared.spec.model_dump(by_alias=True, exclude_none=True, mode="json")
+        return {
+            path: Origin(value, "", place(here.source, ref, segments(path))) for path, value in flatten(dumped).items()
+        }
+    if resource is None:
+        return {}
+    package = package_of(here.source, ref) if kind_of(ref) == "Machine" else None
+    form = _form(found, ref) or plain(resource.body)
+    return {path: _origin(here, ref, path, value, package) for path, value in _leaves(form)}
+
+
+def _leaves(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for path, value in sorted(flatten(form).items()):
+        if value not in (None, {}, []):
+            yield path, value
+
+
+def _form(found: Prospect, ref: Ref) -> Mapping[str, object] | None:
+    change = next((change for change in found.plan.changes if change.ref == ref and change.after), None)
+    if change is not None:
+        return change.after
+    seen = found.world.seen(ref)
+    return seen[0][1].fields if seen else None
+
+
+def _origin(here: Looking, ref: Ref, path: str, value: object, package: Ref | None) -> Origin:
+    parts = segments(path)
+    if parts[0] == "nics" and len(parts) > 2:
+        if parts[2] in ("ip", "mac"):
+            index = _nic(here, ref, parts[1])
+            where = place(here.source, ref, ("nics", index, parts[2])) if index is not None else ""
+            return Origin(value, "written" if where else "allocated", where)
+        return Origin(value, "of its network" if parts[2] in _OF_THE_NODE else "", "")
+    where = place(here.source, ref, (parts[0],))
+    if where and package is not None and where == place(here.source, package, (parts[0],)):
+        return Origin(value, package, where)
+    return Origin(value, "written" if where else "default", where)
+
+
+def _nic(here: Looking, ref: Ref, network: str) -> int | None:
+    """Which entry of `nics` is authored in full for a network."""
+    declared = here.source.loader.declared(ref)
+    for index, nic in enumerate(getattr(declared.spec, "nics", None) or () if declared else ()):
+        if getattr(nic, "network", None) is not None and str(nic.network).rpartition("/")[2] == network:
+            return index
+    return None

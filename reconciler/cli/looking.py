@@ -1,0 +1,146 @@
+"""`trueup status`, `get`, `explain`, `observe`: looking, changing nothing.
+
+Owns: gathering what the pages of core.render tell. Must not go here: wording of those pages, wiring (session).
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import anyio
+
+from reconciler.cli import observation, session
+from reconciler.cli.exits import Exit
+from reconciler.cli.explaining import explanation
+from reconciler.cli.listing import node_rows, rows_of, unmanaged_rows
+from reconciler.cli.selection import existing, kind_named
+from reconciler.cli.session import Looking
+from reconciler.cli.terminal import say, show, show_json, written
+from reconciler.core.compact import compacted
+from reconciler.core.render.changes import View
+from reconciler.core.render.explain import explain_text
+from reconciler.core.render.listing import listing_text, nodes_text
+from reconciler.core.render.status import Situation, Waiting, status_text
+from reconciler.core.rules import Request
+from reconciler.edge.lock import holder
+from reconciler.errors import UsageError
+
+
+def status(args: Namespace) -> int:
+    """One page on how things stand."""
+    return anyio.run(_status, args)
+
+
+async def _status(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        found = await here.prospect(Request(now=0), last_good=True)
+        ledger = here.ledger
+        quarantined = tuple(
+            Waiting(binding.ref, binding.quarantined_until, binding.target)
+            for _, binding in sorted(ledger.bindings.items())
+            if binding.quarantined_until is not None
+        )
+        paused = tuple(
+            Waiting(pause.subject, pause.until, reason=pause.reason)
+            for _, pause in sorted(ledger.pauses.items())
+            if pause.until > here.now()
+        )
+        situation = Situation(
+            found.plan,
+            applied=ledger.applied.revision if ledger.applied else None,
+            head=found.head,
+            loop=_acting(here),
+            problem=found.problem,
+            quarantined=quarantined,
+            paused=paused,
+            in_flight=tuple(step for _, step in sorted(ledger.in_flight)),
+            sequence=ledger.sequence,
+        )
+        if args.format == "json":
+            show_json(situation)
+        else:
+            show(status_text(situation, View(now=here.now())), args)
+    return Exit.INCOMPLETE if not found.plan.complete else Exit.DONE
+
+
+def _acting(here: Looking) -> str:
+    who = holder(here.state)
+    return f"acting now: {who}" if who else "nothing acts here now"
+
+
+def get(args: Namespace) -> int:
+    """A table of one kind, or one thing."""
+    return anyio.run(_get, args)
+
+
+async def _get(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        found = await here.prospect(Request(now=0), last_good=True)
+        if args.unmanaged:
+            kind = kind_named(args.kind)
+            rows = unmanaged_rows(found, kind)
+        elif "/" in args.kind:
+            ref = existing(found.desired, args.kind)
+            kind = ref.partition("/")[0]
+            rows = [row for row in rows_of(here, found, kind) if row.ref == ref]
+        elif (kind := kind_named(args.kind)) == "Node":
+            nodes = node_rows(found)
+            show_json(nodes) if args.format == "json" else show(nodes_text(nodes), args)
+            return Exit.DONE
+        else:
+            rows = rows_of(here, found, kind)
+        show_json(rows) if args.format == "json" else show(listing_text(kind, rows), args)
+    return Exit.DONE
+
+
+def explain(args: Namespace) -> int:
+    """Why a thing is as it is."""
+    return anyio.run(_explain, args)
+
+
+async def _explain(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        found = await here.prospect(Request(now=0))
+        told = explanation(here, found, args.ref)
+        if args.format == "json":
+            show_json(told)
+        else:
+            show(explain_text(told), args)
+    return Exit.DONE
+
+
+def observe(args: Namespace) -> int:
+    """Write what the nodes hold into a file."""
+    return anyio.run(_observe, args)
+
+
+async def _observe(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        named: dict[str, str] = {}
+        keyed = here.source.keyed
+
+        def noted(name: str) -> str | None:
+            found = keyed(name) if keyed is not None else None
+            if found is not None:
+                named[name] = found
+            return found
+
+        here.source.keyed = noted
+        desired = await here.desired()
+        await here.nodes.keep(desired.nodes)
+        reports = await here.observe(desired)
+        found = observation.Observation(
+            desired.datacenter_id,
+            at=here.now(),
+            reports=tuple(reports[target] for target in sorted(reports)),
+            records=compacted(here.ledger),
+            secrets=named,
+        )
+        out = Path(args.out)
+        if not out.parent.is_dir():
+            raise UsageError(f"{out.parent} is no folder")
+        written(out, observation.encoded(found))
+    missing = [report.target for report in found.reports if not report.complete]
+    say(f"{len(found.reports) - len(missing)} of {len(found.reports)} targets were read whole; written to {out}")
+    return Exit.INCOMPLETE if missing else Exit.DONE

@@ -1,0 +1,171 @@
+"""`trueup run` and `trueup converge`: the loop as a process, and the calls it answers.
+
+Owns: signals, the socket's answers, what a running loop prints. Must not go here: the loop itself (runtime).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from secrets import SystemRandom
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from reconciler.cli import session
+from reconciler.cli.applying import result_of
+from reconciler.cli.exits import Exit, worst
+from reconciler.cli.planning import verdict
+from reconciler.cli.progress import Progress
+from reconciler.cli.session import Writing
+from reconciler.cli.steering import seconds_of
+from reconciler.cli.terminal import say, show
+from reconciler.core.ledger import Entry
+from reconciler.core.render.outcome import result_text
+from reconciler.core.render.plan import summary
+from reconciler.edge.calls import Message, NobodyAnswers, call, serve
+from reconciler.edge.watch import watch_repository
+from reconciler.errors import UsageError
+from reconciler.runtime.cycle import attempt
+from reconciler.runtime.events import Event
+from reconciler.runtime.loop import Loop, Settings
+from reconciler.runtime.observe import Asking
+from reconciler.runtime.rounds import Cadence
+
+
+def run(args: Namespace) -> int:
+    """Follow git and the nodes; with --once, one cycle."""
+    return anyio.run(_once if args.once else _run, args)
+
+
+async def _once(args: Namespace) -> int:
+    async with session.writing(args) as here:
+        progress = Progress(None, sys.stdout, live=False)
+        made = await attempt(here.ports, here.nodes, asking=Asking(emit=progress.emit))
+        if made.prospect.problem is not None:
+            say(f"The newest revision is not in force: {made.prospect.problem}")
+        plan = made.prospect.plan
+        print(summary(plan))
+        if plan.changes:
+            show(result_text(result_of(made.summary, plan)), args)
+    codes = [Exit(each.exit_code) for each in (*made.resumed, made.summary)]
+    if made.prospect.problem is not None:
+        codes.append(Exit.ERROR)
+    return worst([*codes, verdict(plan, detailed=False)])
+
+
+async def _run(args: Namespace) -> int:
+    cadence = Cadence()
+    if args.interval:
+        every = seconds_of(args.interval)
+        cadence = msgspec.structs.replace(cadence, poll=every, node=every)
+    async with session.writing(args) as here:
+        progress = Progress(None, sys.stdout, live=False)
+        send, hints = anyio.create_memory_object_stream[str](1)
+        loop = Loop(
+            here.ports,
+            Settings(cadence=cadence),
+            random=SystemRandom().random,
+            watching=lambda: hints,
+            emit=progress.emit,
+        )
+        say(f"Following {here.repository.identity} for {here.source.loader.desired.datacenter}. Ctrl-C stops.")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_stop_on_signal, loop)
+            group.start_soon(watch_repository, here.repository.git_folder, _hinting(send))
+            group.start_soon(serve, here.state, Answers(loop, here, group).answer)
+            await loop.run()
+            group.cancel_scope.cancel()
+    say("Stopped.")
+    return Exit.DONE
+
+
+def _hinting(send: MemoryObjectSendStream[str]) -> Callable[[str], None]:
+    """One hint that waits is as good as many."""
+
+    def tell(reason: str) -> None:
+        with suppress(anyio.WouldBlock):
+            send.send_nowait(reason)
+
+    return tell
+
+
+async def _stop_on_signal(loop: Loop) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            say("Stopping: the steps in hand come to their end first.")
+            loop.stop("stopping")
+
+
+class Answers:
+    """What a running loop answers at its socket: `{"do": status | converge | note | apply}`."""
+
+    def __init__(self, loop: Loop, here: Writing, group: TaskGroup) -> None:
+        self._loop = loop
+        self._here = here
+        self._group = group
+
+    async def answer(self, request: Message) -> AsyncIterator[Message]:
+        what = request.get("do")
+        if what == "status":
+            yield {"status": msgspec.to_builtins(self._loop.status)}
+        elif what == "converge":
+            self._loop.converge(str(request.get("reason", "")))
+            yield {"heard": True}
+        elif what == "note":
+            await self._loop.note([msgspec.convert(entry, type=Entry) for entry in request.get("entries", ())])
+            yield {"noted": True}
+        elif what == "apply":
+            async for message in self._apply(str(request.get("plan", ""))):
+                yield message
+        else:
+            raise UsageError(f"the loop does not know {what!r}", hint="is it of another version of trueup?")
+
+    async def _apply(self, digest: str) -> AsyncIterator[Message]:
+        """Events as they come, then the summary. The work goes on if the caller hangs up."""
+        plan = await self._here.ports.plans.find(digest)
+        send, receive = anyio.create_memory_object_stream[Message](float("inf"))
+
+        def emit(event: Event) -> None:
+            send.send_nowait({"event": msgspec.to_builtins(event)})
+
+        async def work() -> None:
+            with send:
+                try:
+                    done = await self._loop.apply(plan, emit)
+                    send.send_nowait({"summary": msgspec.to_builtins(done)})
+                except Exception as error:
+                    send.send_nowait(_refusal(error))
+
+        self._group.start_soon(work)
+        with receive:
+            async for message in receive:
+                yield message
+
+
+def _refusal(error: Exception) -> Message:
+    message: dict[str, Any] = {"error": getattr(error, "message", type(error).__name__)}
+    return {**message, "hint": getattr(error, "hint", ""), "exit": int(getattr(error, "exit_code", 1))}
+
+
+def converge(args: Namespace) -> int:
+    """Wake a running loop."""
+    return anyio.run(_converge, args)
+
+
+async def _converge(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        try:
+            async with call(here.state, {"do": "converge", "reason": args.reason}) as answers:
+                async for _ in answers:
+                    pass
+        except NobodyAnswers as error:
+            raise UsageError("no loop runs for this datacenter here", hint="trueup run, or trueup apply") from error
+    print("The loop looks now.")
+    return Exit.DONE
