@@ -67,5 +67,21 @@ Event = NodeAsked | StepStarted | StepProgress | StepEnded | Stopping
 Emit = Callable[[Event], None]
 
 
+def harmless(emit: Emit | None) -> Emit | None:
+    """The same listener, dropped as soon as it fails: work under way never ends because somebody stopped listening."""
+    if emit is None:
+        return None
+    listeners = [emit]
+
+    def tell(event: Event) -> None:
+        for listener in listeners.copy():
+            try:
+                listener(event)
+            except Exception:
+                listeners.remove(listener)
+
+    return tell
+
+
 def started(step: Step) -> StepStarted:
     return StepStarted(step.id, step.ref, step.target, step.verb, step.summary)

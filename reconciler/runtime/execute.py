@@ -16,7 +16,7 @@ import msgspec
 
 from reconciler.core.ledger import Applied, Bound, Ledger
 from reconciler.core.plan import Change, Plan
-from reconciler.runtime.events import Emit
+from reconciler.runtime.events import Emit, harmless
 from reconciler.runtime.lanes import Lanes
 from reconciler.runtime.summary import GOOD, Summary, summarise
 from reconciler.runtime.worker import Board, Means, Pace, Worker
@@ -90,7 +90,7 @@ class Execution:
         self.changes = tuple(change for change in plan.changes if changes is None or change.id in changes)
         self._means = means
         self._pace = pace or Pace()
-        self._emit = emit
+        self._emit = harmless(emit)
         self._moves = moves
         self._board: Board | None = None
         self._stop: str | None = None

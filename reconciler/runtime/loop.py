@@ -136,7 +136,7 @@ class Loop:
     async def note(self, entries: Sequence[Entry]) -> None:
         """Journal a person's word (a pause, an accepted revision) and plan again. Raises what the journal raises."""
         await self._ports.journal.append(entries)
-        self._reasons.add(Trigger("converge", "a person's word"))
+        self._reasons.add(Trigger("note"))
 
     async def apply(self, plan: Plan, emit: Emit | None = None) -> Summary:
         """Carry out an approved plan as it stands, once its nodes are free. It goes on if the caller goes away.
@@ -150,11 +150,6 @@ class Loop:
         self._runs.promised.append(promise)
         self._reasons.add(Trigger("apply", plan.digest[:12]))
         return await promise.result()
-
-    async def note(self, entries: Sequence[Entry]) -> None:
-        """Journal what people said (a pause, an acceptance), and plan with it."""
-        await self._ports.journal.append(entries)
-        self._reasons.add(Trigger("note"))
 
     @property
     def status(self) -> Status:

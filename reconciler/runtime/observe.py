@@ -20,7 +20,7 @@ from reconciler.core.refs import Target
 from reconciler.core.standing import standing
 from reconciler.driver import NodeUnreachable
 from reconciler.ports import Journal
-from reconciler.runtime.events import Emit, NodeAsked
+from reconciler.runtime.events import Emit, NodeAsked, harmless
 from reconciler.runtime.nodes import Nodes
 
 
@@ -119,6 +119,7 @@ async def observe(
     """Ask these nodes; a report for every target of theirs, in order of the targets. `datacenter`: its id.
     Journals coverage. Raises only what the journal raises."""
     asking = asking or Asking()
+    emit = harmless(asking.emit)
     waiting = deque(wanted)
     every, found = len(waiting), {}
 
@@ -129,8 +130,8 @@ async def observe(
             reports = await observe_node(node, nodes, began=began, known=known, deadline=asking.deadline)
             found.update(reports)
             asked.append(node.name)
-            if asking.emit is not None:
-                asking.emit(_asked(node, reports, len(asked), every, anyio.current_time() - start))
+            if emit is not None:
+                emit(_asked(node, reports, len(asked), every, anyio.current_time() - start))
 
     asked: list[str] = []
     async with anyio.create_task_group() as group:

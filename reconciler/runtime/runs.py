@@ -19,7 +19,7 @@ from reconciler.core.refs import Ref, Target, kind_of
 from reconciler.core.world import PER_TARGET
 from reconciler.errors import TrueupError, TryLater
 from reconciler.runtime.dispatch import nodes_of
-from reconciler.runtime.events import Emit, Event, StepEnded, StepStarted
+from reconciler.runtime.events import Emit, Event, StepEnded, StepStarted, harmless
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.summary import Summary
 from reconciler.runtime.worker import Means, Pace
@@ -30,7 +30,7 @@ class Promise:
 
     def __init__(self, plan: Plan, emit: Emit | None = None) -> None:
         self.plan = plan
-        self.emit = emit
+        self.emit = harmless(emit)
         self.nodes = nodes_of(plan.changes)
         self._done = anyio.Event()
         self._result: Summary | TrueupError | None = None
@@ -81,7 +81,7 @@ class Runs:
         """What a change is under way or waiting for (see `subject`)."""
         self.promised: list[Promise] = []
         self._pace = pace
-        self._heard = heard
+        self._heard = harmless(heard)
         self._freed = freed
         self._ended = ended
         self._under_way: list[Execution] = []

@@ -13,7 +13,7 @@ from typing import Literal
 import anyio
 import msgspec
 
-Why = Literal["start", "poll", "watch", "timer", "converge", "apply", "retry", "ended"]
+Why = Literal["start", "poll", "watch", "timer", "converge", "apply", "note", "retry", "ended"]
 Random = Callable[[], float]
 
 

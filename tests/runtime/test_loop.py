@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from reconciler.core.desired import Policy
-from reconciler.core.ledger import Applied, Intent
+from reconciler.core.ledger import Applied, Intent, Paused
 from reconciler.core.rules import Request
 from reconciler.errors import Diagnostic, FenceLost, JournalUnwritable, SourceUnreadable, SpecErrors, TryLater
 from reconciler.runtime.cycle import attempt, prospect
@@ -276,6 +276,32 @@ async def test_a_plan_that_was_handed_over_waits_for_its_nodes(lab: Lab) -> None
         assert [type(event).__name__ for event in heard if "node" not in type(event).__name__.lower()]
         assert summary.counts in ({"unchanged": 1}, {"deferred": 1})
     assert lab.told(StepEnded)[0].step.endswith("1-update")
+
+
+async def test_work_goes_on_when_the_one_who_listened_is_gone(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.commit(on("a", "n1", memory=2 * GiB), policy=Policy(follow="approve"))
+    approved = await prospect(lab.ports, lab.nodes, request=Request(now=0))
+
+    def gone(event: object) -> None:
+        raise BrokenPipeError
+
+    async with lab.looping() as loop:
+        assert (await loop.apply(approved.plan, gone)).whole
+    assert lab.field("Machine/acme/a", "memory") == 2 * GiB
+
+
+async def test_what_people_note_counts_in_the_next_plan(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        until_then = lab.clock.now() + 3600
+        await loop.note([Paused("Machine/acme/a", until_then, "looking at it")])
+        lab.fleet.drift("n1", "Machine/acme/a", "/memory", 5)
+        loop.converge()
+        await until(lambda: loop.status.cycle is not None and loop.status.cycle.holds == 1)
+        await until(lambda: lab.field("Machine/acme/a", "memory") == GiB, within=4000)
+        assert lab.clock.now() >= until_then
 
 
 async def test_a_plan_handed_to_a_stopped_loop_is_refused(lab: Lab) -> None:
