@@ -139,15 +139,22 @@ class Loader:
 
         Read again from the text. Raises SourceUnreadable as the tree does.
         """
+        declared = self.declared(ref)
+        if declared is None or self._tree is None:
+            return None
+        attempt = Attempt(self._records, self._tree, self._capabilities)
+        locator = Locator(_contents(attempt))
+        return locator.provenance(declared.file, declared.index, (*declared.prefix, *path))
+
+    def declared(self, ref: Ref) -> Declared | None:
+        """The document behind a ref, a member of a group too; read again from the text, so also for machines."""
         owner = self._records.owners.get(ref)
         if owner is None or self._tree is None:
             return None
-        attempt = Attempt(self._records, self._tree, self._capabilities)
-        reading = Reader(attempt).declare_again(owner)
+        reading = Reader(Attempt(self._records, self._tree, self._capabilities)).declare_again(owner)
         for declared in reading.declared:
             if declared.ref == ref or ref in (self._records.groups.get(declared.ref) or ()):
-                locator = Locator(_contents(attempt))
-                return locator.provenance(owner.file, declared.index, (*declared.prefix, *path))
+                return declared
         return None
 
 
