@@ -31,7 +31,7 @@ def compacted(ledger: Ledger) -> tuple[Record, ...]:
     dated += [(ledger.last_at, entry) for entry in _entries(ledger)]
     last = len(dated)
     # The last record keeps the journal's own place: what began before it was observed before our last write.
-    sequences = [*range(1, last), max(ledger.sequence, last)]
+    sequences = [*range(1, last), max(ledger.sequence, last)] if dated else []
     return tuple(Record(number, at, entry) for number, (at, entry) in zip(sequences, dated, strict=True))
 
 

@@ -282,8 +282,9 @@ class Ledger:
             self._quarantined(entry, record.at)
         elif isinstance(entry, Result):
             self.written[entry.target] = record.sequence
-            if self.in_flight.pop((entry.plan, entry.step), None) is not None:
-                self.flying[entry.target] -= 1
+            intent = self.in_flight.pop((entry.plan, entry.step), None)
+            if intent is not None:
+                self.flying[intent.target] -= 1
             run = self.runs.get(entry.plan)
             if run is not None:
                 run.outcomes[entry.step] = entry.status

@@ -48,11 +48,6 @@ class Clone:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def now() -> float:
     """A fixed moment, 2026-01-02 UTC, for what takes the time as an argument."""
     return 1_767_312_000.0
