@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PERIOD = 100_000
 """Microseconds over which a cpu cap is counted."""
@@ -60,6 +60,25 @@ def unified_lines(caps: Mapping[str, int]) -> dict[str, str]:
     if "threads" in caps:
         lines["pids.max"] = str(caps["threads"])
     return lines
+
+
+class Caps(NamedTuple):
+    """`values`: caps that are set. `unknown`: why one could not be read, which is not the same as none."""
+
+    values: dict[str, int]
+    unknown: dict[str, str]
+
+    def text(self, cap: str, path: str) -> str:
+        """Empty where it cannot be read."""
+        text = _read(path)
+        if not text:
+            self.unknown[cap] = f"{path} cannot be read"
+        return text or ""
+
+    def read(self, cap: str, path: str) -> int | None:
+        """None where there is no cap, or it is unknown."""
+        text = self.text(cap, path)
+        return None if not text or text == "max\n" else int(text)
 
 
 class Cgroups:
@@ -112,46 +131,46 @@ class Cgroups:
         texts = [_read(Path(folder) / "cgroup.procs") or "" for folder, _, _ in os.walk(root / name)]
         return [int(pid) for text in texts for pid in text.split()]
 
-    def caps(self, name: str) -> dict[str, int]:
-        """The caps in force now; those that are not set are left out."""
-        return self._legacy_caps(name) if self.legacy else self._unified_caps(name)
+    def caps(self, name: str) -> Caps:
+        """The caps in force now."""
+        caps = Caps({}, {})
+        if self.legacy:
+            self._legacy_caps(name, caps)
+        else:
+            self._unified_caps(name, caps)
+        return caps
 
-    def _legacy_caps(self, name: str) -> dict[str, int]:
+    def _legacy_caps(self, name: str, caps: Caps) -> None:
         memory, cpu, pids = (f"{self._legacy[key]}/{name}/" for key in ("memory", "cpu", "pids"))
-        caps: dict[str, int] = {}
-        limit = _number(memory + "memory.limit_in_bytes")
+        limit = caps.read("memory", memory + "memory.limit_in_bytes")
         if limit is not None and limit < _UNLIMITED:
-            caps["memory"] = limit
-            both = _number(memory + "memory.memsw.limit_in_bytes") if self.counts_swap else None
+            caps.values["memory"] = limit
+            both = caps.read("swap", memory + "memory.memsw.limit_in_bytes") if self.counts_swap else None
             if both is not None and both < _UNLIMITED:
-                caps["swap"] = both - limit
-        quota = _number(cpu + "cpu.cfs_quota_us")
+                caps.values["swap"] = both - limit
+        quota = caps.read("cpu", cpu + "cpu.cfs_quota_us")
         if quota is not None and quota > 0:
-            caps["cpu"] = quota * 1000 // (_number(cpu + "cpu.cfs_period_us") or PERIOD)
-        shares = _number(cpu + "cpu.shares")
+            caps.values["cpu"] = quota * 1000 // (caps.read("cpu", cpu + "cpu.cfs_period_us") or PERIOD)
+        shares = caps.read("cpuShares", cpu + "cpu.shares")
         if shares is not None and shares != _SHARES:
-            caps["cpuShares"] = shares
-        threads = _number(pids + "pids.max")
+            caps.values["cpuShares"] = shares
+        threads = caps.read("threads", pids + "pids.max")
         if threads is not None:
-            caps["threads"] = threads
-        return caps
+            caps.values["threads"] = threads
 
-    def _unified_caps(self, name: str) -> dict[str, int]:
+    def _unified_caps(self, name: str, caps: Caps) -> None:
         """cpuShares is what the weight stands for; the caller knows which of the several it was written from."""
-        assert self.unified is not None
         group = f"{self.unified}/{name}/"
-        caps: dict[str, int] = {}
         for key, file in (("memory", "memory.max"), ("swap", "memory.swap.max"), ("threads", "pids.max")):
-            value = _number(group + file)
+            value = caps.read(key, group + file)
             if value is not None:
-                caps[key] = value
-        quota, _, period = (_read(group + "cpu.max") or "max").partition(" ")
-        if quota.strip().isdigit():
-            caps["cpu"] = int(quota) * 1000 // int(period or PERIOD)
-        weight = _number(group + "cpu.weight")
+                caps.values[key] = value
+        quota = caps.text("cpu", group + "cpu.max").split()
+        if quota and quota[0].isdigit():
+            caps.values["cpu"] = int(quota[0]) * 1000 // int(quota[1])
+        weight = caps.read("cpuShares", group + "cpu.weight")
         if weight is not None and weight != 100:
-            caps["cpuShares"] = 2 + ((weight - 1) * 262142 + 9998) // 9999
-        return caps
+            caps.values["cpuShares"] = 2 + ((weight - 1) * 262142 + 9998) // 9999
 
     def set_caps(self, name: str, caps: Mapping[str, int | None]) -> None:
         """Change the caps named, live; None lifts one. Raises CapsRefused."""
@@ -162,8 +181,7 @@ class Cgroups:
 
     def _set_legacy(self, name: str, caps: Mapping[str, int | None]) -> None:
         if "memory" in caps or "swap" in caps:
-            now = self._legacy_caps(name)
-            self._set_memory(self._legacy["memory"] / name, {**now, **caps})
+            self._set_memory(self._legacy["memory"] / name, {**self.caps(name).values, **caps})
         cpu, pids = self._legacy["cpu"] / name, self._legacy["pids"] / name
         if "cpu" in caps:
             _write(cpu / "cpu.cfs_period_us", str(PERIOD))
@@ -181,8 +199,7 @@ class Cgroups:
         files = [(group / "memory.limit_in_bytes", limit)]
         if self.counts_swap:
             files.append((group / "memory.memsw.limit_in_bytes", both))
-        now = _number(f"{group}/memory.limit_in_bytes") or 0
-        if limit == -1 or limit > now:
+        if limit == -1 or limit > int(_read(group / "memory.limit_in_bytes") or 0):
             files.reverse()
         for file, value in files:
             _write(file, str(value))
@@ -236,14 +253,6 @@ def _read(path: Path | str) -> str | None:
         return None
     finally:
         os.close(descriptor)
-
-
-def _number(path: str) -> int | None:
-    text = _read(path)
-    try:
-        return int(text) if text is not None else None
-    except ValueError:
-        return None  # `max`
 
 
 def _write(path: Path, value: str) -> None:

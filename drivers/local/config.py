@@ -100,7 +100,7 @@ def render(place: Place, zone: str, fields: Mapping[str, Any], boot: Boot) -> st
         f"lxc.cgroup.dir.monitor = {place.cgroup}.monitor/{zone}",
         *_isolation(boot),
         *_caps(fields, boot),
-        *(f"lxc.mount.entry = {_escaped(host)} {guest.lstrip('/')} none {how} 0 0" for host, guest, how in boot.binds),
+        *(_mount(host, guest, how) for host, guest, how in boot.binds),
     ]
     for index, (name, nic) in enumerate(ordered(fields.get("nics", {}))):
         lines += _nic(place.veth(zone, index), index, name, nic, boot.attachments[name])
@@ -154,6 +154,20 @@ def _escaped(path: Path) -> str:
     return str(path).replace(" ", "\\040")
 
 
+def with_mount(text: str, host: Path, guest: str) -> str:
+    """The configuration with one more data disk, mounted at the next boot."""
+    return without_mount(text, host) + _mount(host, guest, "bind,create=dir") + "\n"
+
+
+def without_mount(text: str, host: Path) -> str:
+    begin = f"lxc.mount.entry = {_escaped(host)} "
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(begin))
+
+
+def _mount(host: Path, guest: str, how: str) -> str:
+    return f"lxc.mount.entry = {_escaped(host)} {guest.lstrip('/')} none {how} 0 0"
+
+
 class Written(msgspec.Struct, frozen=True):
     """What a configuration says: the fields that it holds, and where each interface is plugged in."""
 
@@ -162,14 +176,20 @@ class Written(msgspec.Struct, frozen=True):
     """Interface's network name to the bridge."""
     veths: Mapping[str, str]
     """Interface's network name to the name of the host's end."""
+    mounts: Mapping[str, str] = {}
+    """Path on the host to the path in the zone."""
 
 
 def parse(text: str) -> Written:
     """Raises ValueError if it is none of ours."""
     values: dict[str, str] = {}
+    mounts: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition("=")
         values[key.strip()] = value.strip()
+        if key.strip() == "lxc.mount.entry":
+            host, guest, *_ = value.split()
+            mounts[host.replace("\\040", " ")] = f"/{guest}"
     fields: dict[str, Any] = {}
     if "lxc.uts.name" in values:
         fields["hostname"] = values["lxc.uts.name"]
@@ -184,7 +204,7 @@ def parse(text: str) -> Written:
         veths[name] = values.get(f"lxc.net.{index}.veth.pair", "")
         index += 1
     fields["nics"] = nics
-    return Written(fields, links, veths)
+    return Written(fields, links, veths, mounts)
 
 
 def _read_nic(values: Mapping[str, str], index: int, note: Mapping[str, Any]) -> dict[str, Any]:

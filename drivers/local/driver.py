@@ -56,8 +56,10 @@ class LocalDriver:
         self._target = Target(name)
         self._node = Node(place, settings, interfaces)
         self._observer = Observer(self._node, self.shape)
+        machines = MachineVerbs(self._node, self._observer)
+        self._check_machine = machines.check
         self._verbs = {
-            "Machine": MachineVerbs(self._node, self._observer).table,
+            "Machine": machines.table,
             "Network": NetworkVerbs(self._node, self._observer).table,
             "Image": ImageVerbs(self._node, self._observer).table,
         }
@@ -154,20 +156,18 @@ class LocalDriver:
                 outcome = self._judged(step, context, seen)
                 if outcome is not None:
                     return outcome
-                if not _is_newer(context, seen.claim):
-                    return self._do(Deed(step, context, seen))
+                deed, verb = Deed(step, context, seen), self._verbs.get(kind_of(step.ref), {}).get(step.verb)
+                if verb is None:
+                    return Outcome("failed", f"this driver has no {step.verb} for a {kind_of(step.ref)}")
+                try:
+                    if kind_of(step.ref) == "Machine":
+                        self._check_machine(deed)
+                    if not _is_newer(context, seen.claim):
+                        verb(deed)
+                        return Outcome("applied")
+                except Refused as error:
+                    return Outcome("deferred", str(error))
             self._remember(step, context)
-
-    def _do(self, deed: Deed) -> Outcome:
-        kind = kind_of(deed.step.ref)
-        verb = self._verbs.get(kind, {}).get(deed.step.verb)
-        if verb is None:
-            return Outcome("failed", f"this driver has no {deed.step.verb} for a {kind}")
-        try:
-            verb(deed)
-        except Refused as error:
-            return Outcome("deferred", str(error))
-        return Outcome("applied")
 
     def _see(self, step: Step) -> Seen:
         return self._observer.one(step.uid, kind_of(step.ref), _disk_names(step))
@@ -265,7 +265,8 @@ class LocalDriver:
         trueup manages elsewhere is not touched. For demonstrations and tests; never part of a plan."""
         if not self._node.place.folder.exists():
             return
-        await self._rise()
+        if self._up is None:
+            await anyio.to_thread.run_sync(self._node.enter)
         await self._node.chamber.call(self._node.tear_down)
         await anyio.to_thread.run_sync(self._node.leave)
         self._up = None

@@ -100,8 +100,15 @@ class Node:
         if was:
             self.zones.stop(zone, patience=0)
         if was or self.zones.starts_on_boot(zone):
-            self.storage.mount(name)
+            written = config.parse((self.place.zone(zone) / "config").read_text())
+            for each in (name, *self.disk_volumes(written)):
+                self.storage.mount(each)
             self.zones.start(zone)
+
+    def disk_volumes(self, written: config.Written) -> list[str]:
+        """Data disks that a configuration mounts."""
+        top = f"{self.storage.path('disks/x')}".partition("disks/x")[0] + "disks/"
+        return [f"disks/{path[len(top) :].partition('/')[0]}" for path in written.mounts if path.startswith(top)]
 
     def _bridges(self, forms: list[Mapping[str, object]]) -> list[Bridge]:
         return [bridge for form in forms if (bridge := self.networks.bridge_of(form)) is not None]
@@ -117,8 +124,9 @@ class Node:
         the chamber; the folder itself and the namespace are the caller's to remove."""
         for folder in sorted(self.place.zones.iterdir()) if self.place.zones.exists() else []:
             self.zones.stop(folder.name, patience=0)
-        if hasattr(self, "storage"):
-            self.storage.tear_down()
+        if not hasattr(self, "storage"):  # not brought up: it may be that it cannot be
+            self.storage = choose(self.place, self.locks, self._settings)
+        self.storage.tear_down()
         with Netlink() as netlink:
             ours = [name for name in netlink.links() if name.startswith((self.place.bridges, self.place.veths))]
         for name in ours:

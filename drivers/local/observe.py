@@ -141,27 +141,28 @@ class Observer:
         if folder == "disks" or volume.name.endswith(".new"):
             return None if self._is_owned(volume, seeing.listing) else _stray("Volume", volume)
         kind = _KINDS[folder]
+        unknown: dict[str, str] = {}
         found = self._proved(volume, seeing.listing)
         if found is None:
-            fields = self.machine(volume, None, seeing) if folder == "zones" else {}
+            fields = self.machine(volume, None, seeing, unknown) if folder == "zones" else {}
             return _stray(kind, volume, self._shape.normalise(kind, fields))
         lifecycle: Lifecycle = "quarantined" if folder == "quarantine" else "live"
         if kind == "Machine":
-            fields = self.machine(volume, found, seeing)
+            fields = self.machine(volume, found, seeing, unknown)
         else:
             form = plain(volume.form.encode()) if volume.form else {}
             form.pop("name", None)
             fields = form if kind == "Image" else seeing.network(form)
         held = self._shape.normalise(kind, fields)
         name = volume.name.partition("/")[2]
-        body = [kind, name, volume.guid, held, msgspec.to_builtins(found), lifecycle]
-        return Object(kind, name, volume.guid, held, digest(body), found, lifecycle)
+        body = [kind, name, volume.guid, held, msgspec.to_builtins(found), lifecycle, unknown]
+        return Object(kind, name, volume.guid, held, digest(body), found, lifecycle, unknown)
 
     def _is_owned(self, volume: Volume, listing: Listing) -> bool:
         return volume.name.endswith(".new") or self._proved(volume, listing) is not None
 
-    def machine(self, volume: Volume, found: Marks | None, seeing: _Seeing) -> dict[str, Any]:
-        """A zone's fields: from its configuration, and while it runs from what is in force."""
+    def machine(self, volume: Volume, found: Marks | None, seeing: _Seeing, unknown: dict[str, str]) -> dict[str, Any]:
+        """A zone's fields: from its configuration, and while it runs from what is in force. `unknown` is filled."""
         zone = volume.name.partition("/")[2]
         running = volume.name.startswith("zones/") and self._node.zones.running(zone)
         written, told = self.written(zone)
@@ -169,20 +170,36 @@ class Observer:
         if running and written is not None:
             for cap in cgroups.CAPS:
                 fields.pop(cap, None)
-            fields.update(self._live_caps(zone, written.fields))
+            fields.update(self._live_caps(zone, written.fields, unknown))
             fields["nics"] = seeing.nics(written)
         if fields.get("hostname") == zone:
             del fields["hostname"]  # nobody wrote one
         fields["state"] = "running" if running else "stopped"
-        fields["image"] = self._image(volume.origin)
+        image = self._image(volume.origin)
+        if image:
+            fields["image"] = image
+        else:
+            unknown["/image"] = "it is no clone of an image of this node"
         if volume.disk is not None:
             fields["disk"] = volume.disk
-        if found is not None and (disks := seeing.disks.get(found.uid)):
+        if found is not None and (disks := self._disks(found.uid, written, seeing)):
             fields["disks"] = disks
         return fields
 
-    def _live_caps(self, zone: str, written: Mapping[str, Any]) -> dict[str, int]:
-        caps = self._node.cgroups.caps(self._node.zones.group(zone))
+    def _disks(self, uid: str, written: config.Written | None, seeing: _Seeing) -> dict[str, Any]:
+        """Data disks of a machine; once it has a configuration, where that mounts them."""
+        found: dict[str, Any] = {}
+        for name, disk in seeing.disks.get(uid, {}).items():
+            found[name] = dict(disk)
+            if written is not None:
+                path = written.mounts.get(str(self._node.storage.path(f"disks/{uid}.{name}")))
+                if path != disk.get("path", f"/data/{name}"):
+                    found[name]["path"] = path or ""
+        return found
+
+    def _live_caps(self, zone: str, written: Mapping[str, Any], unknown: dict[str, str]) -> dict[str, int]:
+        caps, unread = self._node.cgroups.caps(self._node.zones.group(zone))
+        unknown.update({f"/{cap}": why for cap, why in unread.items()})
         shares = written.get("cpuShares")
         if not self._node.cgroups.legacy and shares is not None and "cpuShares" in caps:
             weight = cgroups.shares_to_weight(caps["cpuShares"])
@@ -193,11 +210,12 @@ class Observer:
         return caps
 
     def _image(self, origin: str | None) -> str:
+        """Digest of the image it is a clone of; empty where it is none of ours, or was promoted."""
         if origin is None:
             return ""
         if origin not in self._images:
-            form = self._node.storage.read([origin]).volumes[origin].form
-            self._images[origin] = plain(form.encode()).get("digest", "") if form else ""
+            found = self._node.storage.read([origin]).volumes.get(origin) if "@" not in origin else None
+            self._images[origin] = plain(found.form.encode()).get("digest", "") if found and found.form else ""
         return self._images[origin]
 
     def written(self, zone: str) -> tuple[config.Written | None, Mapping[str, Any]]:

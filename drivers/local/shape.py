@@ -67,6 +67,8 @@ class LocalShape:
 
     def normalise(self, kind: str, native: Mapping[str, Any]) -> Fields:
         fields = only(native, HELD[kind])
+        for key in [key for key, value in fields.items() if value in ({}, [])]:
+            del fields[key]  # none of a thing is the same as not a word of it
         for key in ("memory", "swap"):
             if isinstance(fields.get(key), int):
                 fields[key] -= fields[key] % PAGE

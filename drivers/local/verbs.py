@@ -85,6 +85,16 @@ class MachineVerbs:
             "adopt": self.adopt,
         }
 
+    def check(self, deed: Deed) -> None:
+        """What else has to hold, before anything at all is written. Raises Refused."""
+        if deed.step.verb == "create" and self._observer.image_named(deed.args["fields"]["image"]) is None:
+            raise Refused(f"the image {deed.args.get('image', {}).get('name', '')} is not on this node")
+        if deed.step.verb == "purge":
+            found = deed.seen.object.marks if deed.seen.object else None
+            until = found.quarantined_until if found else None
+            if until is None or deed.context.now < until:
+                raise Refused("its time in quarantine is not over")
+
     # Marks
 
     def mark(self, deed: Deed, volume: Volume | None = None) -> None:
@@ -100,8 +110,7 @@ class MachineVerbs:
 
     def create(self, deed: Deed) -> None:
         image = self._observer.image_named(deed.args["fields"]["image"])
-        if image is None:
-            raise StorageFailed(f"the image {deed.args.get('image', {}).get('name', '')} is not on this node")
+        assert image is not None, "checked"
         name = f"zones/{deed.step.uid}"
         mark = marks.born(deed.marks, deed.seen.identity, name)
         self._node.zones.forget(deed.step.uid)  # what a purged namesake may have left
@@ -125,13 +134,25 @@ class MachineVerbs:
         else:
             found = listing.volumes[volume]
             storage.set(found, form=form, mark=marks.bound(deed.marks, found.guid), disk=disk.get("size"))
+        path = disk.get("path") or f"/data/{name}"
+        self._rewrite(deed.zone, lambda text: config.with_mount(text, storage.path(volume), path))
         self.mark(deed)
+
+    def _rewrite(self, zone: str, change: Callable[[str], str]) -> None:
+        """Change a configuration that is there, whole or not at all."""
+        file = self._node.place.zone(zone) / "config"
+        if file.exists():
+            aside = file.with_name("config.new")
+            aside.write_text(change(file.read_text()))
+            aside.rename(file)
 
     def destroy_disk(self, deed: Deed) -> None:
         """For good, and only while nothing of the machine can use it."""
         if self._node.zones.running(deed.zone):
             raise Refused("the machine runs, and has the disk mounted")
-        self._node.storage.destroy(f"disks/{deed.step.uid}.{deed.args['name']}")
+        storage, volume = self._node.storage, f"disks/{deed.step.uid}.{deed.args['name']}"
+        self._rewrite(deed.zone, lambda text: config.without_mount(text, storage.path(volume)))
+        storage.destroy(volume)
         self.mark(deed)
 
     def _own(self, path: Path, zone: str) -> None:
@@ -179,9 +200,8 @@ class MachineVerbs:
             swap=node.cgroups.counts_swap,
         )
         text = config.render(node.place, zone, fields, boot)
-        aside = folder / "config.new"
-        aside.write_text(text)
-        aside.rename(folder / "config")
+        (folder / "config").touch()
+        self._rewrite(zone, lambda _: text)
         after = config.parse(text)
         if before is None or ports(before) != ports(after):
             with node.locks.network():
@@ -206,14 +226,19 @@ class MachineVerbs:
             found.append((self._node.storage.path(f"disks/{uid}.{name}"), path, "bind,create=dir"))
         return found
 
+    def _disk_volumes(self, zone: str) -> list[str]:
+        """Those that its configuration mounts."""
+        written, _ = self._observer.written(zone)
+        return self._node.disk_volumes(written) if written else []
+
     # Running
 
     def start(self, deed: Deed) -> None:
         """Never from a root that is not mounted: it would write into the folder above."""
         zone, storage = deed.zone, self._node.storage
         storage.mount(deed.volume.name)
-        for disk in _held_disks(deed):
-            storage.mount(f"disks/{deed.step.uid}.{disk}")
+        for disk in self._disk_volumes(zone):
+            storage.mount(disk)
         self._node.zones.start(zone)
         self._node.zones.on_boot(zone, starts=True)
         self.mark(deed)
@@ -276,8 +301,8 @@ class MachineVerbs:
         label = _label(kept.generation)
         storage.snapshot(volume.name, label)
         if not deed.args.get("keepDisks"):
-            for disk in _held_disks(deed):
-                storage.snapshot(f"disks/{deed.step.uid}.{disk}", label)
+            for disk in self._disk_volumes(zone):
+                storage.snapshot(disk, label)
         storage.rename(volume.name, f"quarantine/{zone}")
         self._node.zones.on_boot(zone, starts=False)
 
@@ -296,11 +321,7 @@ class MachineVerbs:
             storage.drop_snapshot(volume.name, _label(found.generation))
 
     def purge(self, deed: Deed) -> None:
-        """For good, and never before its time. Raises Refused."""
-        found = deed.seen.object.marks if deed.seen.object else None
-        until = found.quarantined_until if found else None
-        if until is None or deed.context.now < until:
-            raise Refused("its time in quarantine is not over")
+        """For good; that its time is over was checked."""
         for name in list(self._node.storage.read().volumes):
             if name.startswith(f"disks/{deed.step.uid}."):
                 self._node.storage.destroy(name)

@@ -33,14 +33,14 @@ class FuseZfs(Zfs):
 
     def bring_up(self) -> bool:
         """Raises StorageFailed. A daemon that hangs is killed: its file systems are dead anyway."""
-        fresh = not self._answers()
+        fresh = not self._answers() or self._lost()
         if fresh:
             for pid in self._daemons():
                 _kill(pid, signal.SIGKILL)
             for mount in _fuse_mounts():
                 run(["umount", "-l", mount])
             self._start()
-        super().bring_up()
+        fresh = super().bring_up() or fresh
         if fresh:
             self.must("mount", "-a", mounting=True)
         return fresh
@@ -51,11 +51,19 @@ class FuseZfs(Zfs):
         except Hung:
             return False
 
+    def _lost(self) -> bool:
+        """Whether it answers, but has lost its pool under it: only a new one finds it again."""
+        known = run(["zpool", "list", "-H", "-o", "name", self.pool], timeout=10).code == 0
+        return known and self.zfs("list", "-H", "-o", "name", self.pool).code != 0
+
     def _start(self) -> None:
+        """A killed daemon keeps its lock until its last thread is gone, and another one ends at once while it does:
+        so again, until one stays."""
         # -x: extended attributes, which file capabilities need; -p: or it would write over the host's own pid file
         log = self._place.folder / "zfs-fuse.log"
-        spawn(["zfs-fuse", "-n", "--no-kstat-mount", "-x", "-p", "/run/zfs/pid"], log=log)
-        for _ in range(int(_START / 0.05)):
+        for attempt in range(int(_START / 0.05)):
+            if attempt % 5 == 0 and not any(self._daemons()):
+                spawn(["zfs-fuse", "-n", "--no-kstat-mount", "-x", "-p", "/run/zfs/pid"], log=log)
             if self._answers():
                 return
             time.sleep(0.05)
@@ -68,7 +76,9 @@ class FuseZfs(Zfs):
             if not entry.name.isdigit():
                 continue
             try:
-                if (entry / "comm").read_text() == "zfs-fuse\n" and os.stat(entry / "ns/mnt").st_ino == here:
+                if (entry / "comm").read_text() != "zfs-fuse\n" or _state(int(entry.name)) == "Z":
+                    continue
+                if os.stat(entry / "ns/mnt").st_ino == here:
                     yield int(entry.name)
             except OSError:
                 continue  # ended meanwhile

@@ -94,18 +94,23 @@ class Zfs:
         if names is None:
             done = self.zfs("get", "-Hpr", "-o", "name,property,value,source", f"{_PROPERTIES},{_NODE}", self.pool)
             if done.code != 0:
-                raise StorageFailed(done.text)
+                raise self._unreadable(done)
         else:
             targets = [self.pool, *map(self._name, names)]
             done = self.zfs("get", "-Hp", "-o", "name,property,value,source", f"{_PROPERTIES},{_NODE}", *targets)
             strange = [line for line in done.err.splitlines() if line and "does not exist" not in line]
             if strange or f"'{self.pool}'" in done.err:
-                raise StorageFailed(done.text)
+                raise self._unreadable(done)
         rows: dict[str, dict[str, tuple[str, str]]] = {}
         for line in done.out.splitlines():
             name, key, value, source = line.split("\t")
             rows.setdefault(name, {})[key] = (value, source)
         return self._listing(rows)
+
+    def _unreadable(self, done: Done) -> StorageFailed:
+        """A pool that is gone is to be brought up again; anything else is told as it is."""
+        gone = f"'{self.pool}'" in done.err and "does not exist" in done.err
+        return StorageDead(f"the pool {self.pool} is not there") if gone else StorageFailed(done.text)
 
     def _listing(self, rows: Mapping[str, Mapping[str, tuple[str, str]]]) -> Listing:
         prefix, final = f"{self.base}/", f"@{FINAL}"
@@ -246,8 +251,11 @@ class Zfs:
 
     def bring_up(self) -> bool:
         """Import the pool, or make it on a file of ours; then our folders in it."""
-        if run(["zpool", "list", "-H", "-o", "name", self.pool]).code != 0 and not self._import():
+        fresh = run(["zpool", "list", "-H", "-o", "name", self.pool]).code != 0
+        if fresh and not self._import():
             self._make()
+        if self.zfs("list", "-H", "-o", "name", self.pool).code != 0:
+            raise StorageFailed(f"the pool {self.pool} is there but not usable: {run(['zpool', 'status', '-x']).text}")
         if self.zfs("list", "-H", "-o", "name", self.base).code != 0:
             self.must("create", "-o", f"mountpoint={self._place.pool}", "-o", "canmount=noauto", self.base)
         if not self._owned or self._noauto:
@@ -256,7 +264,7 @@ class Zfs:
             name = self._name(folder)
             if self.zfs("list", "-H", "-o", "name", name).code != 0:
                 self.must("create", "-o", "canmount=off", name)
-        return True
+        return fresh
 
     @property
     def _file(self) -> Path:
@@ -264,19 +272,25 @@ class Zfs:
 
     def _import(self) -> bool:
         where = ["-d", str(self._file.parent)] if self._owned else []
-        if self._owned and not self._file.exists():
+        if self._owned and (not self._file.exists() or self._file.stat().st_blocks == 0):
             return False
         with self._locks.mounting() as descriptor:
             done = run(["zpool", "import", *where, "-N", self.pool], timeout=60, keep=[descriptor])
             if "invalid option" in done.err:
                 done = run(["zpool", "import", *where, self.pool], timeout=60, keep=[descriptor])
-        if done.code != 0 and self._owned and self._file.stat().st_blocks > 0:
+        if done.code != 0 and self._owned:
             raise StorageFailed(f"the pool in {self._file} cannot be imported: {done.text}")
         return done.code == 0
 
     def _make(self) -> None:
         if not self._owned:
             raise StorageFailed(f"there is no pool {self.pool} on this host; make it, or leave out storage.pool")
+        made = self._place.folder / "pool.made"
+        if made.exists():
+            # an empty pool in its place would look like a node on which nothing was ever made
+            raise StorageFailed(
+                f"the pool's file {self._file} is missing or empty; bring it back, or tear the node down"
+            )
         if not self._file.exists():
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("xb") as file:
@@ -288,6 +302,7 @@ class Zfs:
             done = run(["zpool", "create", *options, self.pool, str(self._file)], timeout=60, keep=[descriptor])
         if done.code != 0:
             raise StorageFailed(f"pool {self.pool}: {done.text}")
+        made.touch()
 
     def facts(self) -> Mapping[str, Any]:
         return {"storage": self.backend, "pool": self.pool, "base": self.base}

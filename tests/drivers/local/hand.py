@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
+import anyio
 import msgspec
 
 from drivers.local import DRIVER, LocalDriver
@@ -36,7 +38,11 @@ class Hand:
         self.place = Place((state / "local" / "host").absolute())
         storage = {"backend": backend, "size": size}
         self.node = NodeWant(
-            "host", "local", "", nics={"front": "none", "back": "bridge"}, body=msgspec.json.encode({"storage": storage})
+            "host",
+            "local",
+            "",
+            nics={"front": "none", "back": "bridge"},
+            body=msgspec.json.encode({"storage": storage}),
         )
         self.pool = f"trueup_{self.place.tag}"
 
@@ -61,9 +67,10 @@ class Hand:
         here = os.stat(self.place.pin).st_ino
         for entry in Path("/proc").iterdir():
             try:
-                if entry.name.isdigit() and (entry / "comm").read_text() == "zfs-fuse\n":
-                    if os.stat(entry / "ns/mnt").st_ino == here:
-                        return int(entry.name)
+                if not entry.name.isdigit() or (entry / "comm").read_text() != "zfs-fuse\n":
+                    continue
+                if os.stat(entry / "ns/mnt").st_ino == here:
+                    return int(entry.name)
             except OSError:
                 continue
         raise AssertionError("no zfs-fuse lives in the node's namespace")
@@ -206,23 +213,66 @@ class LocalHarness(Harness):
                 self.hand.run("zfs", *verb, self.hand.dataset(thing), check=False)
                 if verb == ["unmount"] or not self.hand.run("zfs", "list", self.hand.dataset(thing), check=False):
                     break
-                time.sleep(0.05)
+                await anyio.sleep(0.05)
         shutil.rmtree(self.hand.place.zone(thing.native_name))
 
     async def hand_copy(self, thing: Object) -> str:
-        """A clone with the very mark, set locally."""
-        mark = self.hand.run("zfs", "get", "-H", "-o", "value", "trueup:mark", self.hand.dataset(thing)).strip()
+        """Sent and received, and then the very mark set on it."""
+        source = self.hand.dataset(thing)
+        mark = self.hand.run("zfs", "get", "-H", "-o", "value", "trueup:mark", source).strip()
         name = f"copy-{thing.native_name}"
-        self.hand.run("zfs", "snapshot", f"{self.hand.dataset(thing)}@copy")
-        self.hand.run(
-            "zfs", "clone", "-o", f"trueup:mark={mark}", f"{self.hand.dataset(thing)}@copy", f"{self.hand.pool}/zones/{name}"
-        )
-        self.hand.run("zfs", "promote", f"{self.hand.pool}/zones/{name}")
+        self.hand.run("zfs", "snapshot", f"{source}@copy")
+        self.hand.run("sh", "-c", f"zfs send {source}@copy | zfs receive -u {self.hand.pool}/zones/{name}")
+        self.hand.run("zfs", "destroy", f"{source}@copy")
+        self.hand.run("zfs", "set", f"trueup:mark={mark}", f"{self.hand.pool}/zones/{name}")
         return name
 
     async def hand_unmanaged(self, name: str) -> str:
         self.hand.run("zfs", "create", f"{self.hand.pool}/zones/{name}")
         return name
+
+    @asynccontextmanager
+    async def unreadable(self, thing: Object, path: str) -> AsyncIterator[None]:
+        assert path == "/memory"
+        key = "memory.limit_in_bytes" if LEGACY else "memory.max"
+        file = str(self.hand.cgroup(thing.native_name, "memory", key))
+        self.hand.run("mount", "--bind", "/dev/null", file)
+        yield
+        self.hand.run("umount", file)
+
+    @asynccontextmanager
+    async def another_node(self) -> AsyncIterator[None]:
+        """Another pool of the same name, in the same daemon's place."""
+        place, pool = self.hand.place, self.hand.pool
+        file, away, other = place.pool_file, place.pool_file.with_suffix(".away"), place.folder / "other.img"
+        cache = place.folder / "var/zpool.cache"
+        file.rename(away)
+        self._restart(cache)
+        with other.open("wb") as image:
+            image.truncate(512 * MI)
+        self.hand.run("zpool", "create", "-m", str(place.pool), pool, str(other))
+        yield
+        self.hand.run("zpool", "destroy", pool)
+        other.unlink()
+        away.rename(file)
+        self._restart(cache)
+        self.hand.kill_daemon()
+
+    def _restart(self, cache: Path) -> None:
+        """A daemon that knows of no pool."""
+        self.hand.kill_daemon()
+        cache.unlink(missing_ok=True)
+        mounts = [
+            line.split()[1] for line in self.hand.run("cat", "/proc/self/mounts").splitlines() if " fuse.zfs " in line
+        ]
+        for mount in sorted(mounts, reverse=True):
+            self.hand.run("umount", "-l", mount)
+        start = "setsid zfs-fuse -n --no-kstat-mount -x -p /run/zfs/pid >/dev/null 2>&1 </dev/null & sleep 0.2"
+        for _ in range(50):
+            self.hand.run("sh", "-c", start)
+            if self.hand.run("sh", "-c", "zpool list >/dev/null 2>&1 && echo up", check=False):
+                return
+        raise AssertionError("zfs-fuse does not start")
 
     @asynccontextmanager
     async def unclaimed(self) -> AsyncIterator[None]:
@@ -244,14 +294,11 @@ class LocalHarness(Harness):
     async def never_ready(self, thing: Object) -> AsyncIterator[None]:
         yield  # nothing listens on the port that the kit asks
 
-
     @asynccontextmanager
     async def failing(self, verb: str) -> AsyncIterator[None]:
         """What the verb needs is taken away: LXC's way to its own programs, or the zfs command."""
-        taken = {"start": "/usr/bin/lxc-start", "create": "/usr/sbin/zfs", "configure": None}.get(verb)
+        taken = {"start": "/usr/bin/lxc-start"}.get(verb)
         if taken is None:
-            from unittest import SkipTest
-
             raise SkipTest(f"nothing that {verb} needs can be taken away alone")
         # only in the node's namespace, so nobody else on the host misses it
         self.hand.run("mount", "--bind", "/bin/false", taken)
