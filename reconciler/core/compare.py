@@ -40,6 +40,8 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
     wanted = shape.native(resource, context)
     applied = rest_digest(resource.ref, wanted, protected=resource.protected)
     behind = _marks_behind(resource, found, applied)
+    if last is None and found.marks is not None and found.marks.applied == applied:
+        last = wanted  # the ledger was lost, but the object itself says that just this was applied
     if found.fields == wanted and not found.unknown:
         return Comparison(wanted, applied, (), marks=behind)
     silent = resource.behaviour.ignore + (("/state",) if resource.behaviour.any_state else ())

@@ -366,7 +366,7 @@ class _Making:
             changes=changes,
             holds=tuple(sorted(self.holds, key=lambda hold: (hold.ref, hold.target or "", hold.rule, hold.sentence))),
             digest=plan_digest(desired.datacenter_id, revision.tree, changes),
-            generation=world.ledger.generation + 1,
+            generation=world.generation + 1,
             removed=tuple(sorted(self.request.lineage.removed)),
             returned=tuple(sorted(ref for ref in world.ledger.witnessed if ref in desired.resources)),
             entries=tuple(self.entries),

@@ -202,7 +202,7 @@ def marks_of(work: Work, world: World) -> Marks:
         ref=work.ref,
         datacenter=world.desired.datacenter_id,
         incarnation=work.incarnation,
-        generation=world.ledger.generation + 1,
+        generation=world.generation + 1,
         fence=0,
         revision=f"tree:{revision.tree}",
         applied=work.applied if work.resource is not None else (old.applied if old else ""),

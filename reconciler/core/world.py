@@ -53,6 +53,8 @@ class World:
         self.troubled: dict[Target, str] = {}
         """Declared targets that could not be read whole, and why."""
         self.unclaimed: set[Target] = set()
+        self._nodes_generation: int | None = 0
+        """Highest generation in a claim; None: to be looked up again."""
         self.foreign: dict[Target, int] = {}
         """How many objects on each target are not ours."""
         self.things: dict[Ref, dict[tuple[Target, str], Object]] = {}
@@ -105,6 +107,7 @@ class World:
         self.dirty.update(self.waiting)
         if old is not None and old.digest == report.digest and was == now:
             return
+        self._nodes_generation = None
         self.foreign[report.target] = self._foreign(report)
         before = self._trusted(old, was)
         after = self._trusted(report, now)
@@ -139,6 +142,14 @@ class World:
         """Mark what time alone has changed: quarantines that ended, pauses that ran out."""
         while self._timers and self._timers[0][0] <= now:
             self.dirty.add(heappop(self._timers)[1])
+
+    @property
+    def generation(self) -> int:
+        """The highest known: ours, or one that a node remembers of a ledger that was lost."""
+        if self._nodes_generation is None:
+            claims = (report.claim for report in self.reports.values())
+            self._nodes_generation = max((claim.generation for claim in claims if claim is not None), default=0)
+        return max(self.ledger.generation, self._nodes_generation)
 
     # -- what is asked ---------------------------------------------------------------------------------------------
 
