@@ -19,14 +19,16 @@ from reconciler.cli import session
 from reconciler.cli.exits import Exit, worst
 from reconciler.cli.planning import healing, verdict
 from reconciler.cli.progress import JsonLines, Progress
-from reconciler.cli.session import Writing
+from reconciler.cli.session import Looking, Writing
 from reconciler.cli.terminal import colourful, confirmed, say, show
 from reconciler.core.plan import Plan
 from reconciler.core.render.outcome import Result, Unfinished, nothing_text, result_text
 from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
+from reconciler.edge.calls import NobodyAnswers, call
 from reconciler.edge.plans import read_plan
-from reconciler.errors import UsageError
+from reconciler.errors import LockHeld, TryLater, UsageError
+from reconciler.runtime.events import Event
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.summary import Summary
 
@@ -42,6 +44,17 @@ def apply(args: Namespace) -> int:
 
 
 async def _apply(args: Namespace) -> int:
+    try:
+        return await _apply_alone(args)
+    except LockHeld as error:
+        async with session.looking(args) as here:
+            if args.plan is not None:
+                return await _through_loop(here, await _kept(here, args.plan), args, held=error)
+            found = await here.prospect(Request(now=0), revision=args.revision, only=args.only)
+            return await _through_loop(here, found.plan, args, held=error)
+
+
+async def _apply_alone(args: Namespace) -> int:
     async with session.writing(args) as here:
         await here.resume(_teller(args, None).emit)
         if args.plan is not None:
@@ -50,7 +63,35 @@ async def _apply(args: Namespace) -> int:
         return await _ask_and_carry_out(here, found.plan, args)
 
 
-async def _kept(here: Writing, name: str) -> Plan:
+async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: LockHeld) -> int:
+    """A loop that runs here holds the lock: it is given the plan, and tells how it goes. Raises LockHeld where it is
+    not a loop that holds it."""
+    here.applicable(plan)
+    if args.format != "json":
+        show(plan_text(plan, here.view(plan, expand=getattr(args, "expand", False))), args)
+    if not plan.changes:
+        return verdict(plan, detailed=False)
+    await here.ports.plans.save(plan)
+    asked = getattr(args, "plan", None) is None
+    if asked and not confirmed("Apply this plan? The loop that runs here does it.", yes=args.yes):
+        say("Nothing was done.")
+        return Exit.ERROR
+    teller = _teller(args, plan)
+    summary = None
+    try:
+        async with call(here.state, {"do": "apply", "plan": plan.digest}) as answers:
+            async for message in answers:
+                if "event" in message:
+                    teller.emit(msgspec.convert(message["event"], type=Event))
+                elif "summary" in message:
+                    summary = msgspec.convert(message["summary"], type=Summary)
+    except NobodyAnswers:
+        raise held from None
+    teller.close()
+    return _finished(summary, plan, args)
+
+
+async def _kept(here: Looking, name: str) -> Plan:
     """A plan by the file it is in, or by its digest in the store. Raises PlanMissing."""
     if not os.path.exists(name):  # noqa: ASYNC240 - one look at a local path
         return await here.ports.plans.find(name)
@@ -79,6 +120,13 @@ async def _carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool 
     execution = await here.execution(plan, teller.emit, moves=moves)
     summary = await _interruptible(execution)
     teller.close()
+    return _finished(summary, plan, args)
+
+
+def _finished(summary: Summary | None, plan: Plan, args: Namespace) -> int:
+    """The page after it, and the exit code."""
+    if summary is None:
+        raise TryLater("the loop did not say how it ended", hint="trueup status tells how far it came")
     if args.format == "json":
         print(msgspec.json.encode(summary).decode())
     elif plan.changes:
@@ -142,8 +190,16 @@ def heal(args: Namespace) -> int:
 
 
 async def _heal(args: Namespace) -> int:
-    async with session.writing(args) as here:
-        await here.resume(_teller(args, None).emit)
-        refs = here.refs(args.refs)
-        found = await here.prospect(healing(refs, everything=args.all), only=[str(ref) for ref in refs])
-        return await _ask_and_carry_out(here, found.plan, args, moves=False)
+    try:
+        async with session.writing(args) as here:
+            await here.resume(_teller(args, None).emit)
+            return await _ask_and_carry_out(here, await _healing_plan(here, args), args, moves=False)
+    except LockHeld as error:
+        async with session.looking(args) as seen:
+            return await _through_loop(seen, await _healing_plan(seen, args), args, held=error)
+
+
+async def _healing_plan(here: Looking, args: Namespace) -> Plan:
+    refs = here.refs(args.refs)
+    found = await here.prospect(healing(refs, everything=args.all), only=[str(ref) for ref in refs])
+    return found.plan

@@ -13,6 +13,7 @@ from reconciler.cli.sources import package_of, place
 from reconciler.core.desired import Resource
 from reconciler.core.placement import rejections
 from reconciler.core.refs import Ref, kind_of, short
+from reconciler.core.render import quantities
 from reconciler.core.render.explain import Explanation, Origin
 from reconciler.core.render.quantities import moment
 from reconciler.core.siting import Siting
@@ -26,7 +27,8 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
     ref = full_ref(name)
     known = found.world.seen(ref) or found.world.ledger.bound(ref)
     if not known:
-        ref = existing(found.desired, name)
+        declared = [one.ref for one in here.source.loader.entries(kind_of(ref))]
+        ref = existing(found.desired, name, declared)
     resource = found.desired.resources.get(ref)
     seen = found.world.seen(ref)
     target = seen[0][0] if seen else None
@@ -53,6 +55,8 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
 
 def _exists(found: Prospect, ref: Ref) -> str:
     """Where and how it is there, in a sentence."""
+    if kind_of(ref) not in ("Node", "Machine", "Network", "Image"):
+        return "it is nothing of its own on a node: others take from it"
     if kind_of(ref) == "Node":
         states = found.world.standings
         problems = [f"{t}: {states[t].problem}" for t in sorted(states) if t == short(ref) and states[t].problem]
@@ -113,11 +117,16 @@ def _leaves(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def _form(found: Prospect, ref: Ref) -> Mapping[str, object] | None:
+    """What its target should hold; None where it has no target yet."""
     change = next((change for change in found.plan.changes if change.ref == ref and change.after), None)
     if change is not None:
         return change.after
-    seen = found.world.seen(ref)
-    return seen[0][1].fields if seen else None
+    resource, world = found.desired.resources[ref], found.world
+    bound = [binding for binding in world.ledger.bound(ref) if binding.target in world.targets]
+    if not bound or kind_of(ref) not in world.shape_of(bound[0].target).capability.kinds:
+        return None
+    context = world.context(resource, bound[0].target, bound[0].addresses)
+    return world.shape_of(bound[0].target).native(resource, context)
 
 
 def _origin(here: Looking, ref: Ref, path: str, value: object, package: Ref | None) -> Origin:
@@ -128,6 +137,9 @@ def _origin(here: Looking, ref: Ref, path: str, value: object, package: Ref | No
             where = place(here.source, ref, ("nics", index, parts[2])) if index is not None else ""
             return Origin(value, "written" if where else "allocated", where)
         return Origin(value, "of its network" if parts[2] in _OF_THE_NODE else "", "")
+    if path == "/image":
+        name = getattr(getattr(here.source.loader.declared(ref), "spec", None), "image", value)
+        return Origin(f"{name} ({quantities.value(path, value)})", "written", place(here.source, ref, ("image",)))
     where = place(here.source, ref, (parts[0],))
     if where and package is not None and where == place(here.source, package, (parts[0],)):
         return Origin(value, package, where)

@@ -5,7 +5,7 @@ Owns: from words on the command line to refs. Must not go here: looking things u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from reconciler.core.desired import Desired
@@ -41,13 +41,14 @@ def full_ref(name: str) -> Ref:
     raise UsageError(f"{name!r} is no ref", hint="write tenant/name for a machine, or Kind/name: Node/edge1")
 
 
-def existing(desired: Desired, name: str) -> Ref:
-    """The ref of something that is in git. Raises UsageError with what is near."""
+def existing(desired: Desired, name: str, declared: Iterable[str] = ()) -> Ref:
+    """The ref of something that is in git; `declared`: refs of what is no Resource (packages, tenants). Raises
+    UsageError with what is near."""
     ref = full_ref(name)
-    nodes = {f"Node/{node}" for node in desired.nodes}
-    if ref in desired.resources or ref in nodes:
+    others = {*(f"Node/{node}" for node in desired.nodes), *declared}
+    if ref in desired.resources or ref in others:
         return ref
-    near = get_close_matches(ref, [*desired.resources, *nodes], n=1, cutoff=0.7)
+    near = get_close_matches(ref, [*desired.resources, *others], n=1, cutoff=0.7)
     raise UsageError(
         f"git has no {ref}", hint=f"did you mean {short(near[0])}?" if near else f"trueup get {kind_of(ref).lower()}"
     )

@@ -174,6 +174,19 @@ class Looking:
             except StateUnusable as error:
                 say(f"Note: {error.message}; the plan can be applied from a file only (--out)")
 
+    def applicable(self, plan: Plan) -> None:
+        """Raises UsageError for what may be planned and not applied (invariant I13)."""
+        if plan.commit is not None:
+            return
+        learning = [node for node in self.source.loader.desired.nodes.values() if _learning(node)]
+        touched = {change.target.partition("/")[0] for change in plan.changes}
+        if touched and touched <= {node.name for node in learning}:
+            return
+        raise UsageError(
+            "this is not committed: it can be planned, not applied",
+            hint="git commit it, then apply; a Node with `learning: true` takes it as it is",
+        )
+
     def dirty(self) -> bool:
         """Whether the working tree holds what is not committed."""
         if self.repository.top is None:
@@ -219,19 +232,6 @@ class Writing(Looking):
         if plan.commit is not None:
             execution = await self.execution(plan, lambda _: None, moves=moves)
             await execution.run()
-
-    def applicable(self, plan: Plan) -> None:
-        """Raises UsageError for what may be planned and not applied (invariant I13)."""
-        if plan.commit is not None:
-            return
-        learning = [node for node in self.source.loader.desired.nodes.values() if _learning(node)]
-        touched = {change.target.partition("/")[0] for change in plan.changes}
-        if touched and touched <= {node.name for node in learning}:
-            return
-        raise UsageError(
-            "this is not committed: it can be planned, not applied",
-            hint="git commit it, then apply; a Node with `learning: true` takes it as it is",
-        )
 
 
 def _learning(node: NodeWant) -> bool:

@@ -40,7 +40,9 @@ def cores(thousandths: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Rounded as people say it: `0.3 s`, `35 s`, `2 min`, `1 h 10 min`, `7 d`."""
+    """Rounded as people say it: `under 0.1 s`, `0.3 s`, `35 s`, `2 min`, `1 h 10 min`, `7 d`."""
+    if seconds < 0.1:
+        return "under 0.1 s"
     if seconds < 10:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     if seconds < 90:

@@ -198,6 +198,7 @@ class _Machine(Lowering):
                 constraints=self._constraints(ref, image, package, place=place, brand=brand, common=common),
                 protected=spec.deletion_protection,
                 behaviour=self._renames(ref, behaviour),
+                tags={key: str(value) for key, value in self.declared.tags.items()},
             )
         )
 
