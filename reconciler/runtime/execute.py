@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 import anyio
 import msgspec
 
-from reconciler.core.ledger import Applied, Bound, Ledger
+from reconciler.core.ledger import Applied, Bound, Ledger, Result
 from reconciler.core.plan import Change, Plan
 from reconciler.runtime.events import Emit, harmless
 from reconciler.runtime.lanes import Lanes
@@ -121,6 +121,8 @@ class Execution:
             raise board.error
         board.lanes.close(board.stopped or "what it waits for waits for it: the plan's order is circular here")
         board.tell_passed()
+        if board.stopped is None:
+            await self._close_left(board)
         return msgspec.structs.replace(
             summarise(self.plan, self.changes, board.lanes.outcomes),
             before=len(board.lanes.skipped),
@@ -152,6 +154,18 @@ class Execution:
         board.workers = [Worker(board) for _ in range(min(self._pace.workers, len(lanes)))]
         board.tell_passed()
         return board
+
+    async def _close_left(self, board: Board) -> None:
+        """Intents of an earlier run that this one could not take up again: nobody knows what became of them, and the
+        next observation tells. Left open they would keep the node unknown for ever."""
+        flying, plan = self._means.journal.ledger.in_flight, self.plan.digest
+        left = [step for change in self.changes for step in change.steps if (plan, step.id) in flying]
+        closing = []
+        for step in left:
+            reason = f"cut short, and not taken up again: {board.lanes.outcomes[step.id].reason}"
+            closing.append(Result(plan, step.id, step.target, step.ref, "unconfirmed", reason))
+        if closing:
+            await self._means.journal.append(closing)
 
     async def _watch(self, board: Board) -> None:
         """Ends pauses and overdue steps; notices cancellation, and then stops in order."""
