@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 import msgspec
@@ -21,8 +21,7 @@ from reconciler.core.values import canonical, digest, plain
 from reconciler.driver import Capability
 from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
 from reconciler.edge.git.mirror import Mirror
-from reconciler.edge.load.loader import Loader
-from reconciler.edge.load.tree import Tree
+from reconciler.edge.load.loader import Delta, Loader
 from reconciler.errors import SpecErrors, UsageError
 
 KeyedDigest = Callable[[str], str | None]
@@ -57,6 +56,10 @@ class GitSource:
         self._head: str | None = None
         """The commit beneath a dirty tree."""
         self._working: WorkingTree | None = None
+        self._known: str | None = None
+        """Id of the tree in force, where it is one of the repository's."""
+        self._secretive: set[Ref] = set()
+        """Refs of resources that name a secret."""
 
     def close(self) -> None:
         """Drop what only a dirty tree has."""
@@ -95,12 +98,28 @@ class GitSource:
         if revision is None and self._mirror is not None:
             self._mirror.fetch().close()
         with self._opened(revision) as (tree, where):
-            desired = self.loader.load(tree, where).desired
+            delta = self._taken(tree, where)
         self._require_version()
-        return self._with_digests(desired)
+        return self._with_digests(delta)
+
+    def _taken(self, tree: CommitTree, where: Revision) -> Delta:
+        """The tree taken into force, at the cost of what differs from the last good one. Raises as loading does."""
+        if self._known is None or self._dirty_tree(tree):
+            delta = self.loader.load(tree, where)
+        else:
+            delta = self.loader.update(tree, self._changes(tree, self._known), where)
+        # a dirty tree's objects are not in the repository, so nothing there can be compared with it
+        self._known = None if self._dirty_tree(tree) else tree.id
+        return delta
+
+    def _changes(self, tree: CommitTree, before: str) -> dict[str, str | None]:
+        return tree.changes(self.repository.difference, before)
+
+    def _dirty_tree(self, tree: CommitTree) -> bool:
+        return self._working is not None and tree is self._working.tree
 
     @contextmanager
-    def _opened(self, revision: str | None) -> Iterator[tuple[Tree, Revision]]:
+    def _opened(self, revision: str | None) -> Iterator[tuple[CommitTree, Revision]]:
         if self.dirty and revision is None:
             self.close()
             self._working = working = snapshot(self.repository, self.root)
@@ -108,11 +127,10 @@ class GitSource:
             yield working.tree, working.revision
             return
         where = self.repository.revision(revision, root=self.root)
-        tree = CommitTree(self.repository.folder, where.tree)
-        try:
-            yield tree, where
-        finally:
-            tree.close()
+        yield self._tree(where.tree), where
+
+    def _tree(self, tree: str) -> CommitTree:
+        return CommitTree(self.repository.folder, tree, objects=self.repository.objects)
 
     def _require_version(self) -> None:
         """`requires` of the Datacenter: another version of trueup refuses (it might read a field otherwise)."""
@@ -132,14 +150,17 @@ class GitSource:
                 hint="install a version that it allows, or change `requires` in its document",
             )
 
-    def _with_digests(self, desired: Desired) -> Desired:
+    def _with_digests(self, delta: Delta) -> Desired:
         """Secrets' keyed digests into the bodies that name them: how a changed value is noticed."""
+        desired = delta.desired
+        self._secretive.difference_update(delta.changed, delta.removed)
+        self._secretive.update(ref for ref in delta.changed if b'"secret":' in desired.resources[ref].body)
         # Copies: the loader alters its mappings in place, and who compares two revisions needs both.
         resources, nodes = dict(desired.resources), dict(desired.nodes)
         if self.keyed is not None:
-            for ref, resource in resources.items():
-                if b'"secret":' in resource.body:
-                    resources[ref] = _keyed(resource, self.keyed)
+            # each time anew: a value changes without a commit
+            for ref in self._secretive:
+                resources[ref] = _keyed(resources[ref], self.keyed)
         return msgspec.structs.replace(desired, resources=resources, nodes=nodes)
 
     def _lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
@@ -156,18 +177,36 @@ class GitSource:
             return Lineage(broken=f"what was applied last cannot be read any more ({error.diagnostics[0]})")
 
     def _removed(self, before: str, after: str) -> frozenset[Ref]:
-        """Refs whose documents are in one tree and not in the other. Raises SpecErrors of the older one."""
+        """Refs whose documents are in one tree and not in the other. Raises SpecErrors of either."""
         if before == after:
             return frozenset()
-        wanted = self.loader.desired
-        old = Loader(self._capabilities)
-        tree = CommitTree(self.repository.folder, before)
-        try:
-            found = old.load(tree).desired
-        finally:
-            tree.close()
-        gone = found.resources.keys() - wanted.resources.keys()
-        return frozenset(gone)
+        was, now = self._beside(before), self._beside(after)
+        return frozenset(ref for ref in was.new | now.gone if was.has(ref) and not now.has(ref))
+
+    def _beside(self, tree: str) -> Beside:
+        """A tree's refs, told by how they differ from those in force: at the cost of that difference."""
+        in_force = self.loader.desired
+        here = in_force.resources
+        if tree == in_force.revision.tree:
+            return Beside(here, frozenset(), frozenset())
+        other = self._tree(tree)
+        if self._known is None:
+            # what is in force is a dirty tree, which nothing in the repository can be compared with
+            there = Loader(self._capabilities).load(other).desired.resources
+            return Beside(here, frozenset(there.keys() - here.keys()), frozenset(here.keys() - there.keys()))
+        delta = self.loader.glance(other, self._changes(other, self._known))
+        return Beside(here, frozenset(ref for ref in delta.changed if ref not in here), delta.removed)
+
+
+class Beside(NamedTuple):
+    """The refs of a tree: those in force, with `new` ones and without those `gone`."""
+
+    in_force: Mapping[Ref, Resource]
+    new: frozenset[Ref]
+    gone: frozenset[Ref]
+
+    def has(self, ref: Ref) -> bool:
+        return ref in self.new or (ref in self.in_force and ref not in self.gone)
 
 
 def _keyed(resource: Resource, keyed: KeyedDigest) -> Resource:

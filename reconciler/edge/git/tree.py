@@ -26,14 +26,19 @@ class CommitTree:
     followed or skipped they would make documents appear or vanish.
     """
 
-    def __init__(self, folder: Path, tree: str, *, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, tree: str, *, extra: Mapping[str, str] | None = None, objects: Objects | None = None
+    ) -> None:
+        """`extra`: environment of its git processes. `objects`: read through these, which stay open after `close`."""
         self.folder = folder
         self.id = tree
         self._extra = dict(extra or {})
-        self._objects = Objects(folder, self._extra)
+        self._objects = objects or Objects(folder, self._extra)
+        self._borrowed = objects is not None
 
     def close(self) -> None:
-        self._objects.close()
+        if not self._borrowed:
+            self._objects.close()
 
     def reopened(self) -> CommitTree:
         return CommitTree(self.folder, self.id, extra=self._extra)

@@ -73,6 +73,18 @@ class Loader:
         Raises SpecErrors with every mistake; then the last good tree stays in force, and the next `changes` are still
         counted from that one.
         """
+        attempt = self._judged(tree, changes)
+        delta = self._delta(attempt)
+        attempt.commit()
+        self._tree, self._revision = tree, revision
+        return msgspec.structs.replace(delta, desired=self.desired)
+
+    def glance(self, tree: Tree, changes: Changes) -> Delta:
+        """What `update` would change, with nothing taken into force (and no `desired`). Raises as it does."""
+        return self._delta(self._judged(tree, changes))
+
+    def _judged(self, tree: Tree, changes: Changes) -> Attempt:
+        """The changes laid over the last good tree, found to be without mistakes."""
         attempt = Attempt(self._records, tree, self._capabilities)
         reader = Reader(attempt)
         reader.read_changes(changes)
@@ -81,10 +93,7 @@ class Loader:
         Judge(attempt, reader).judge()
         if attempt.findings:
             raise SpecErrors(diagnostics(attempt.findings, Locator(_contents(attempt))))
-        delta = self._delta(attempt)
-        attempt.commit()
-        self._tree, self._revision = tree, revision
-        return msgspec.structs.replace(delta, desired=self.desired)
+        return attempt
 
     def _listing(self) -> dict[str, str]:
         found = {path: record.blob for path, record in self._records.files.items()}

@@ -1,0 +1,250 @@
+"""The source: what a revision wants, at the cost of what changed, and what a range of commits removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.core.desired import Desired, Lineage
+from reconciler.core.ledger import Applied
+from reconciler.core.refs import Ref
+from reconciler.driver import Capability
+from reconciler.edge.git import Mirror, Repository
+from reconciler.edge.source import GitSource
+from reconciler.errors import RevisionMissing, SpecErrors
+
+pytestmark = pytest.mark.anyio
+
+Clone = Any
+CAPABILITIES = {"local": Capability(frozenset({"Machine"}), frozenset({"rootfs"}), frozenset({"zone"}))}
+
+SITE = {
+    "datacenter.yaml": """\
+apiVersion: trueup/v1
+kind: Datacenter
+metadata: {name: dc}
+spec: {id: 3f0c1e52-7d5a-4c57-9d0e-6f1b6a1d2c01}
+""",
+    "site.yaml": """\
+apiVersion: trueup/v1
+kind: Nodes
+items:
+  edge1: {driver: local, nics: {lan: eno1}}
+---
+apiVersion: trueup/v1
+kind: Networks
+items:
+  app: {nicTag: lan, subnet: 10.0.1.0/24, range: 10.0.1.100-10.0.1.199}
+---
+apiVersion: trueup/v1
+kind: Packages
+items:
+  s: {memory: 1Gi, cpu: 1, disk: 10Gi}
+---
+apiVersion: trueup/v1
+kind: Images
+items:
+  deb: {type: rootfs, source: {debian: bookworm}}
+---
+apiVersion: trueup/v1
+kind: Tenant
+metadata: {name: acme}
+spec: {}
+""",
+}
+
+
+def machine(name: str, **spec: str) -> str:
+    more = "".join(f", {key}: {value}" for key, value in spec.items())
+    return f"""\
+apiVersion: trueup/v1
+kind: Machine
+metadata: {{name: {name}, tenant: acme}}
+spec: {{image: deb, package: s, nics: [app]{more}}}
+"""
+
+
+def ref(name: str) -> Ref:
+    return Ref(f"Machine/acme/{name}")
+
+
+@pytest.fixture
+def site(clone: Clone) -> Clone:
+    clone.commit({**SITE, "web-1.yaml": machine("web-1"), "web-2.yaml": machine("web-2")})
+    return clone
+
+
+@pytest.fixture
+def open_source(request: pytest.FixtureRequest) -> Callable[..., GitSource]:
+    def opened(clone: Clone, **options: Any) -> GitSource:
+        repository = Repository.open(clone.path)
+        source = GitSource(repository, CAPABILITIES, **options)
+        request.addfinalizer(repository.close)
+        request.addfinalizer(source.close)
+        return source
+
+    return opened
+
+
+def applied(desired: Desired) -> Applied:
+    revision = desired.revision
+    assert revision.commit
+    assert revision.branch
+    return Applied("p", 1, 1, revision.commit, revision.tree, revision.branch, revision.root, revision.repository)
+
+
+async def test_a_revision_is_loaded_as_it_was_committed(site: Clone, open_source: Callable[..., GitSource]) -> None:
+    site.write({"web-1.yaml": "rubbish"})
+    desired = await open_source(site).load()
+    assert {ref("web-1"), ref("web-2")} <= set(desired.resources)
+    assert desired.revision.commit == site.git("rev-parse", "HEAD")
+    assert desired.revision.tree == site.git("rev-parse", "HEAD^{tree}")
+
+
+async def test_loading_on_is_loading_anew(site: Clone, open_source: Callable[..., GitSource]) -> None:
+    source = open_source(site)
+    await source.load()
+    edits: list[dict[str, str | None]] = [
+        {"web-3.yaml": machine("web-3")},
+        {"web-1.yaml": None},
+        {"site.yaml": SITE["site.yaml"].replace("memory: 1Gi", "memory: 2Gi")},
+        {"sub/_defaults.yaml": "Machine: {spec: {search: [x.example]}}\n", "sub/web-4.yaml": machine("web-4")},
+        {"sub/_defaults.yaml": None, "web-1.yaml": machine("web-1")},
+    ]
+    for edit in edits:
+        site.commit(edit)
+        here = await source.load()
+        anew = await open_source(site).load()
+        assert here == anew
+
+
+async def test_earlier_snapshots_are_not_altered_by_later_loads(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    source = open_source(site)
+    first = await source.load()
+    site.commit({"web-1.yaml": None})
+    second = await source.load()
+    assert ref("web-1") in first.resources
+    assert ref("web-1") not in second.resources
+
+
+async def test_a_revision_with_mistakes_leaves_the_last_good_one_to_build_on(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    source = open_source(site)
+    await source.load()
+    site.commit({"web-1.yaml": machine("web-1", nonsense="5"), "web-3.yaml": machine("web-3")})
+    with pytest.raises(SpecErrors, match="nonsense"):
+        await source.load()
+    site.commit({"web-1.yaml": machine("web-1")})
+    assert await source.load() == await open_source(site).load()
+
+
+async def test_going_back_and_forth_between_revisions_is_loading_each_anew(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    source = open_source(site)
+    old = site.git("rev-parse", "HEAD")
+    site.commit({"web-2.yaml": None, "web-9.yaml": machine("web-9")})
+    for name in (None, old, None, old):
+        assert await source.load(name) == await open_source(site).load(name)
+
+
+async def test_what_a_range_removed_is_told_whatever_is_in_force(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    source = open_source(site)
+    before = await source.load()
+    site.commit({"web-1.yaml": None, "web-3.yaml": machine("web-3")})
+    middle = await source.load()
+    site.commit({"web-2.yaml": None, "web-1.yaml": machine("web-1")})
+    after = await source.load()
+    none: frozenset[str] = frozenset()
+    assert await source.lineage(after, applied(before), none) == Lineage(removed=frozenset({ref("web-2")}))
+    assert await source.lineage(middle, applied(before), none) == Lineage(removed=frozenset({ref("web-1")}))
+    assert await source.lineage(after, applied(middle), none) == Lineage(removed=frozenset({ref("web-2")}))
+    assert await source.lineage(after, applied(after), none) == Lineage()
+    assert (await source.lineage(before, applied(after), none)).older
+    assert await open_source(site).load() == after
+    fresh = open_source(site)
+    await fresh.load()
+    assert await fresh.lineage(after, applied(before), none) == Lineage(removed=frozenset({ref("web-2")}))
+
+
+async def test_a_replica_that_is_no_longer_wanted_counts_as_removed(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    site.commit({"api.yaml": machine("api", replicas="3")})
+    source = open_source(site)
+    before = await source.load()
+    site.commit({"api.yaml": machine("api", replicas="[1, 3]")})
+    after = await source.load()
+    found = await source.lineage(after, applied(before), frozenset())
+    assert found == Lineage(removed=frozenset({ref("api-2")}))
+
+
+async def test_what_was_applied_and_holds_mistakes_by_now_breaks_the_lineage(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    site.commit({"odd.yaml": machine("odd", nonsense="5")})
+    tree, commit = site.git("rev-parse", "HEAD^{tree}"), site.git("rev-parse", "HEAD")
+    site.commit({"odd.yaml": None, "web-1.yaml": None})
+    source = open_source(site)
+    desired = await source.load()
+    revision = desired.revision
+    before = Applied("p", 1, 1, commit, tree, "main", "", revision.repository)
+    found = await source.lineage(desired, before, frozenset())
+    assert found.removed == frozenset()
+    assert "cannot be read any more" in (found.broken or "")
+
+
+async def test_a_dirty_tree_is_planned_with_its_lineage(site: Clone, open_source: Callable[..., GitSource]) -> None:
+    source = open_source(site)
+    before = await source.load()
+    site.write({"web-1.yaml": None, "web-3.yaml": machine("web-3")})
+    source.dirty = True
+    desired = await source.load()
+    assert desired.revision.commit is None
+    assert ref("web-3") in desired.resources
+    found = await source.lineage(desired, applied(before), frozenset())
+    assert found == Lineage(removed=frozenset({ref("web-1")}))
+    source.dirty = False
+    assert await source.load() == before
+
+
+async def test_a_root_beneath_the_top_is_its_own_site(site: Clone, open_source: Callable[..., GitSource]) -> None:
+    site.commit({f"sites/a/{name}": text for name, text in SITE.items()})
+    desired = await open_source(site, root="sites/a").load()
+    assert desired.revision.root == "sites/a"
+    assert ref("web-1") not in desired.resources
+
+
+async def test_a_mirror_is_fetched_for_its_head_and_not_for_a_named_revision(site: Clone, tmp_path: Path) -> None:
+    mirror = Mirror(str(site.path), tmp_path / "mirrors")
+    with mirror.fetch() as repository:
+        source = GitSource(repository, CAPABILITIES, mirror=mirror)
+        first = await source.load()
+        later = site.commit({"web-1.yaml": None})
+        with pytest.raises(RevisionMissing):
+            await source.load(later)
+        assert (await source.load()).revision.commit == later
+        assert ref("web-1") in first.resources
+
+
+async def test_a_secret_that_changed_is_noticed_without_a_commit(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    values = {"pw": "one"}
+    site.commit({"web-3.yaml": machine("web-3", metadata="{password: {secret: pw}}")})
+    source = open_source(site, keyed=values.get)
+    first = await source.load()
+    again = await source.load()
+    assert first.resources[ref("web-3")] == again.resources[ref("web-3")]
+    values["pw"] = "two"
+    second = await source.load()
+    assert first.resources[ref("web-3")].digest != second.resources[ref("web-3")].digest
+    assert first.resources[ref("web-1")] == second.resources[ref("web-1")]
