@@ -54,9 +54,7 @@ async def _plan(args: Namespace) -> int:
             sys.stdout.buffer.write(to_json(made) + b"\n")
         else:
             show(plan_text(made, here.view(made, expand=args.expand)), args)
-        if made.commit is None:
-            say("This is not committed: it can be planned, not applied.")
-        elif not args.dirty and here.dirty():
+        if made.commit is not None and not args.dirty and here.dirty():
             say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
     return verdict(made, detailed=args.detailed_exitcode)
 

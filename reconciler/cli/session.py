@@ -194,7 +194,7 @@ class Looking:
         from reconciler.edge.git.command import run
 
         with suppress(TryLater, Mend):
-            return bool(run(self.repository.top, ("status", "--porcelain", "--untracked-files=normal", "--", ".")))
+            return bool(run(self.repository.top, ("status", "--porcelain", "--", "*.yaml", "*.yml")))
         return False
 
     def view(self, plan: Plan, *, expand: bool) -> View:

@@ -191,6 +191,10 @@ def _comment(found: Difference) -> str:
     return "; ".join(word for word in words if word)
 
 
+_SILENT = (False, 0)
+"""Values of new things that say no more than their absence would: `nat false`, `swap 0`."""
+
+
 def _made(change: Change, *, folded: bool) -> list[str]:
     """What a new thing will be: plain fields on one line, each map on its own."""
     fields = dict(change.after or {})
@@ -201,7 +205,7 @@ def _made(change: Change, *, folded: bool) -> list[str]:
     plain = [
         _leaf(f"/{key}", leaf, change)
         for key, leaf in fields.items()
-        if not isinstance(leaf, Mapping) and leaf is not False
+        if not isinstance(leaf, Mapping) and leaf not in _SILENT
     ]
     lines = wrapped(plain, f"{INDENT}+ ", more=f"{INDENT}  ")
     for key, inner in sorted(fields.items()):

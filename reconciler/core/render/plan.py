@@ -199,4 +199,5 @@ def _last(plan: Plan) -> list[str]:
     if not plan.changes:
         return []
     proof = "Next plan proved empty" + (" but for what is held. " if plan.holds else ". ") if plan.proved else ""
-    return [f"{proof}Apply exactly this: trueup apply {plan.digest[:8]}"]
+    how = f"Apply exactly this: trueup apply {plan.digest[:8]}" if plan.commit else "Commit it to apply it."
+    return [f"{proof}{how}"]
