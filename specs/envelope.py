@@ -34,6 +34,18 @@ def SpecError(summary: str, fix: str) -> PydanticCustomError:
     return PydanticCustomError("spec", "{summary}", {"summary": summary, "fix": fix})
 
 
+FORMS = {
+    r"^sha256:[0-9a-f]{64}$": "write sha256: and 64 hex digits",
+    r"^https?://": "write http://… or https://…",
+    r"^[a-z]+$": "write a suite: bookworm",
+    r"^[a-z][a-z0-9-]*$": "a-z, 0-9 and dash, beginning with a letter",
+    r"^[a-zA-Z0-9_]{1,31}$": "letters, digits and underscore, at most 31",
+    r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$": "a uuid in lower case, as trueup init writes",
+    r"^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)?$": "write a node, or node/member",
+    r"^/": "begin with a slash",
+}
+"""What the patterns of fields mean, in words."""
+
 _NAME = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 _NAME_RE, _LABEL_RE = re.compile(_NAME), re.compile(_LABEL)
@@ -72,7 +84,7 @@ Reference = Annotated[
     AfterValidator(_reference),
     WithJsonSchema({"type": "string", "pattern": r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$"}),
 ]
-"""The name of something in the same tenant or in the datacenter; `tenant/name` or `datacenter/name` where both exist."""
+"""The name of something of the same tenant or of the datacenter; `tenant/name` or `datacenter/name` where both exist."""
 
 
 class Secret(Model):
@@ -81,21 +93,20 @@ class Secret(Model):
     secret: Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def text_due(value: Any) -> tuple[str, str]:
+    """What is wrong with a value where text is due, and what to write instead."""
+    if isinstance(value, (dict, list)) or value is None:
+        shown = "nothing" if value is None else "a map" if isinstance(value, dict) else "a list"
+        return f"text is due here, not {shown}", ""
+    spelled = str(value).lower() if isinstance(value, bool) else str(value)
+    kind = {bool: "a truth value", int: "a number", float: "a number"}.get(type(value), "a date")
+    return f"text is due here, and {spelled} is read as {kind}", f'put it in quotes: "{spelled}"'
+
+
 def _text(value: Any) -> Any:
     if isinstance(value, (str, dict)):
         return value
-    raise SpecError(
-        f"text is due here, and {value!r} is read as {_read_as(value)}", f'put it in quotes: "{_written(value)}"'
-    )
-
-
-def _read_as(value: Any) -> str:
-    names = {bool: "true or false", int: "a number", float: "a number", type(None): "nothing", list: "a list"}
-    return names.get(type(value), "a date")
-
-
-def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    raise SpecError(*text_due(value))
 
 
 Text = Annotated[str | Secret, BeforeValidator(_text, json_schema_input_type=str | Secret)]

@@ -55,8 +55,6 @@ class Attempt:
         self.users = Users(records.users)
         self.units: dict[Document, Unit] = {}
         self.retired: dict[Document, None] = {}
-        self.contenders: dict[Ref, list[Declared]] = {}
-        """Names that several documents want, with all who want them."""
         self.findings: list[Finding] = []
         self.broken: list[str] = []
         """Texts that could not be read: what they declare is unknown, not missing."""
@@ -92,27 +90,25 @@ class Attempt:
             self._count(ref, made, -1)
 
     def enter(self, declared: Declared, one: Document) -> None:
-        """The document declares this. Whether another does as well is judged later."""
-        members = member_refs(declared) if declared.kind == "Machine" else ()
-        for ref in dict.fromkeys((declared.ref, *members)):
-            owner = self.owners.get(ref)
-            if owner is not None:
-                self._contend(ref, owner, declared)
-                continue
-            self.owners[ref] = one
+        """The document declares this. Whether another does as well is judged later (judging.py)."""
+        for ref in names_of(declared):
+            if self.owners.get(ref) is None:
+                self.owners[ref] = one
         if declared.kind == "Machine":
-            if members != (declared.ref,):
-                self.groups[declared.ref] = members
+            if declared.spec.replicas is not None and self.groups.get(declared.ref) is None:
+                self.groups[declared.ref] = member_refs(declared)
         elif self.entries.get(declared.ref) is None:
             self.entries[declared.ref] = declared
             self._register(declared, 1)
             self._total(declared.tenant).things += 1
 
-    def _contend(self, ref: Ref, owner: Document, declared: Declared) -> None:
-        unit = self.units.get(owner)
-        first = [one for one in unit.reading.declared if ref == one.ref or ref in _members(one)] if unit else []
-        known = self.contenders.setdefault(ref, first)
-        known.append(declared)
+    def prefer(self, declared: Declared) -> None:
+        """Of several that declare this, go on with this one: one tree gives the same mistakes always."""
+        if declared.kind == "Machine":
+            if declared.spec.replicas is not None:
+                self.groups[declared.ref] = member_refs(declared)
+        else:
+            self.entries[declared.ref] = declared
 
     def _register(self, declared: Declared, sign: int) -> None:
         """Small indexes that are asked for on every attempt."""
@@ -167,5 +163,8 @@ class Attempt:
         self.users.commit()
 
 
-def _members(declared: Declared) -> tuple[Ref, ...]:
-    return member_refs(declared) if declared.kind == "Machine" else ()
+def names_of(declared: Declared) -> tuple[Ref, ...]:
+    """The names that it takes: its own, and those of a group's machines."""
+    if declared.kind != "Machine":
+        return (declared.ref,)
+    return tuple(dict.fromkeys((declared.ref, *member_refs(declared))))

@@ -14,6 +14,7 @@ import msgspec
 from reconciler.core.refs import Ref, make_ref, tenant_of
 from reconciler.driver import Capability
 from reconciler.edge.load.document import Declared
+from reconciler.edge.load.wording import nearest
 from specs.datacenter import Datacenter
 from specs.image import Image
 from specs.network import Network
@@ -28,6 +29,8 @@ class Lookup(Protocol):
     """A read-only map: a dict, or a dict with changes laid over it."""
 
     def get(self, key: Ref, /) -> Declared | None: ...
+
+    def items(self) -> Iterable[tuple[Ref, Declared]]: ...
 
 
 class Members(Protocol):
@@ -92,6 +95,8 @@ class Catalog:
         found = [ref for ref in candidates if self.known(ref)]
         if len(found) == 1:
             return found[0]
+        if len(found) > 1 and len({tenant_of(ref) for ref in found}) == 1:
+            return Problem("", quiet=True)  # a network and a pool of one name: told where they are declared
         if len(found) > 1:
             return Problem(f"{written!r} is both {' and '.join(found)}", f"write {tenant}/{name} or {OPERATOR}/{name}")
         return self._missing(kinds, tenant, written, candidates)
@@ -102,7 +107,14 @@ class Catalog:
             return Problem("", quiet=True)
         whose = f" of {tenant} or of the datacenter" if tenant and "/" not in written else ""
         words = " or ".join(kinds)
-        return Problem(f"there is no {words} {written!r}{whose}", f"add it, or name another {words}")
+        near = self._nearest(kinds, name)
+        return Problem(
+            f"there is no {words} {written!r}{whose}", f"did you mean {near}?" if near else "add it, or name another"
+        )
+
+    def _nearest(self, kinds: tuple[str, ...], name: str) -> str | None:
+        """A name that the writer may have meant."""
+        return nearest(name, sorted({one.name for _, one in self.entries.items() if one.kind in kinds} - {name}))
 
     def _in_broken(self, name: str) -> bool:
         """Whether a text that could not be read may well be where it is declared."""

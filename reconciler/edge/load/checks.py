@@ -9,11 +9,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+import msgspec
+
 from reconciler.core.refs import Ref, make_ref, short
 from reconciler.edge.load.catalog import KNOWN_DRIVERS, Catalog, within
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding, Path
-from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network
+from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network, renamed_ref
 from reconciler.edge.load.machine import size
 from reconciler.edge.load.records import Total
 from specs.network import Network
@@ -131,7 +133,7 @@ def check_overlaps(networks: Iterable[Declared]) -> list[Finding]:
                 low = high
             else:
                 first, second = sorted((low[4], high[4]), key=place)
-                summary = f"{second.spec.subnet} overlaps {first.spec.subnet} of {short(first.ref)}, on the same nic tag {tag}"
+                summary = f"{second.spec.subnet} overlaps {first.spec.subnet} of {short(first.ref)} on nic tag {tag}"
                 vlans = f" and vlan {vlan}" if vlan else ""
                 findings.append(second.finding(("subnet",), summary + vlans, "give one of them another subnet or vlan"))
     return findings
@@ -188,21 +190,22 @@ def check_limits(tenant: Declared, total: Total) -> list[Finding]:
     """What a tenant's machines take together, against its limits."""
     limits = tenant.spec.limits
     findings = []
-    for what, limit, taken in (
-        ("machines", limits.machines, total.machines),
-        ("memory", limits.memory, total.memory),
-        ("cpu", limits.cpu, total.cpu),
-        ("disk", limits.disk, total.disk),
+    for what, limit, taken, words in (
+        ("machines", limits.machines, total.machines, "{} machines"),
+        ("memory", limits.memory, total.memory, "{} of memory"),
+        ("cpu", limits.cpu, total.cpu, "{} cores"),
+        ("disk", limits.disk, total.disk, "{} of disk"),
     ):
         if limit is not None and taken > limit:
-            shown = (f"{taken}", f"{limit}") if what == "machines" else (size(taken), size(limit))
-            if what == "cpu":
-                shown = (f"{taken / 1000:g} cores", f"{limit / 1000:g}")
-            summary = f"{tenant.name} takes {shown[0]} of {what}, its limit is {shown[1]}".replace(
-                " of machines", " machines"
-            )
+            summary = f"{tenant.name} takes {words.format(_shown(what, taken))}, its limit is {_shown(what, limit)}"
             findings.append(tenant.finding(("limits", what), summary, "raise the limit, or remove machines"))
     return findings
+
+
+def _shown(what: str, amount: int) -> str:
+    if what == "machines":
+        return str(amount)
+    return f"{amount / 1000:g}" if what == "cpu" else size(amount)
 
 
 def check_tenant(declared: Declared, catalog: Catalog) -> list[Finding]:
@@ -218,3 +221,17 @@ def check_tenant(declared: Declared, catalog: Catalog) -> list[Finding]:
             declared.file, declared.index, path, summary, "add it (kind: Tenant), or correct the name", ref=declared.ref
         )
     ]
+
+
+def check_rename(declared: Declared, catalog: Catalog, out: Lowered) -> None:
+    """What a thing was called before must be gone, and can have become one thing only."""
+    before = renamed_ref(declared)
+    if before is None:
+        return
+    out.uses.add(before)
+    summary, fix = f"{short(before)} is renamed already", "it can become one thing only"
+    finding = Finding(declared.file, declared.index, ("metadata", "renamedFrom"), summary, fix, ref=declared.ref)
+    out.claims.append((f"renamed {before}", finding))
+    if catalog.known(before):
+        summary, fix = f"{short(before)} was renamed to this and is still here", "remove one of the two"
+        out.findings.append(msgspec.structs.replace(finding, summary=summary, fix=fix))

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.core.refs import Ref, make_ref
 from reconciler.driver import Capability
-from reconciler.edge.load.attempt import Attempt, Changes
+from reconciler.edge.load.attempt import Attempt, Changes, names_of
 from reconciler.edge.load.document import Declared
-from reconciler.edge.load.machine import member_refs
 from reconciler.edge.load.records import Document
 
 
@@ -41,10 +40,7 @@ def _seen(attempt: Attempt) -> set[Document]:
 def _touched(attempt: Attempt, new: Mapping[Ref, Declared]) -> set[Ref]:
     """Names that the changed documents took or take."""
     touched = {ref for one in attempt.retired for ref in one.refs}
-    for declared in new.values():
-        touched.add(declared.ref)
-        if declared.kind == "Machine":
-            touched.update(member_refs(declared))
+    touched.update(ref for declared in new.values() for ref in names_of(declared))
     return touched
 
 

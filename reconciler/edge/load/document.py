@@ -217,7 +217,7 @@ class _Document:
                 prefix,
                 metadata.tags,
                 metadata.renamed_from,
-            )  # fmt: skip
+            )
         )
 
     def _validation(

@@ -14,7 +14,7 @@ Path = tuple[str | int, ...]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`path` leads through the document as written (`("items", "web", "nics", 0)`). With a `line` the place is known."""
+    """`path` leads through the document as written: `("items", "web", "nics", 0)`. With a `line` the place is known."""
 
     file: str
     index: int

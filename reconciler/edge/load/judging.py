@@ -10,12 +10,12 @@ import msgspec
 
 from reconciler.core.refs import Ref, kind_of, make_ref, short
 from reconciler.edge.load import checks, document, stream
-from reconciler.edge.load.attempt import Attempt, Unit
+from reconciler.edge.load.attempt import Attempt, Unit, names_of
 from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding
-from reconciler.edge.load.lower import Lowered, renamed_ref
-from reconciler.edge.load.machine import lower_machine, member_refs
+from reconciler.edge.load.lower import Lowered
+from reconciler.edge.load.machine import lower_machine
 from reconciler.edge.load.reading import Reader, value_of
 from reconciler.edge.load.records import Document
 
@@ -31,9 +31,13 @@ class Judge:
             broken=attempt.broken,
             capabilities=attempt.capabilities,
         )
+        self.contested = self._contested()
         self.catalog.drivers = [name for name, count in attempt.drivers.items() if count]
 
     def judge(self) -> None:
+        for ref, ordered in self.contested.items():
+            if ordered[0].ref == ref:
+                self.attempt.prefer(ordered[0])
         self._datacenter()
         for unit in self.attempt.units.values():
             for declared in unit.reading.declared:
@@ -49,9 +53,9 @@ class Judge:
         if found:
             self.catalog.datacenter = found[0].spec
         for extra in found[1:]:
-            first = f"{found[0].name} is in {found[0].file}"
+            summary = f"there is a second Datacenter; {found[0].name} is in {found[0].file}"
             self.attempt.findings.append(
-                extra.finding((), f"there is a second Datacenter; {first}", "a tree has exactly one")
+                Finding(extra.file, extra.index, ("kind",), summary, "a tree has exactly one", ref=extra.ref)
             )
         if (
             not found
@@ -73,27 +77,18 @@ class Judge:
     def _one(self, unit: Unit, declared: Declared) -> None:
         made = self._lowered(declared)
         self.attempt.findings += checks.check_tenant(declared, self.catalog)
-        before = renamed_ref(declared)
-        if before is not None:
-            made.uses.add(before)
-            summary = f"{short(before)} was renamed to this and is still here"
-            if self.catalog.known(before):
-                path = ("metadata", "renamedFrom")
-                self.attempt.findings.append(
-                    Finding(declared.file, declared.index, path, summary, "remove one of the two", ref=declared.ref)
-                )
-            claim = Finding(declared.file, declared.index, ("metadata", "renamedFrom"), f"{short(before)} is renamed already",
-                            "it can become one thing only", ref=declared.ref)  # fmt: skip
-            made.claims.append((f"renamed {before}", claim))
+        self.attempt.findings += made.findings
         unit.lowered.resources += made.resources
         unit.lowered.uses |= made.uses
         unit.lowered.claims += made.claims
-        self.attempt.findings += made.findings
 
     def _lowered(self, declared: Declared) -> Lowered:
         if declared.kind == "Machine":
-            return lower_machine(declared, self.catalog, self._file)
-        return checks.lower_thing(declared, self.catalog)
+            made = lower_machine(declared, self.catalog, self._file)
+        else:
+            made = checks.lower_thing(declared, self.catalog)
+        checks.check_rename(declared, self.catalog, made)
+        return made
 
     def _file(self, _: str, path: str) -> str | None:
         blob = self.attempt.others.get(path)
@@ -137,12 +132,7 @@ class Judge:
     def _settle(self) -> None:
         """Writes what each document takes into its record."""
         for one, unit in self.attempt.units.items():
-            refs: dict[Ref, None] = {}
-            for declared in unit.reading.declared:
-                refs[declared.ref] = None
-                if declared.kind == "Machine":
-                    refs.update(dict.fromkeys(member_refs(declared)))
-            one.refs = tuple(refs)
+            one.refs = tuple(dict.fromkeys(ref for made in unit.reading.declared for ref in names_of(made)))
             one.uses = _shared(tuple(sorted(unit.lowered.uses)))
             one.claims = tuple(key for key, _ in unit.lowered.claims)
             self.attempt.users.add(one)
@@ -153,11 +143,7 @@ class Judge:
     # -- what two documents want -------------------------------------------------------------------------------------
 
     def _names(self) -> None:
-        for ref, wanting in self.attempt.contenders.items():
-            owner = self.attempt.records.owners.get(ref)
-            if owner is not None and owner not in self.attempt.retired:
-                wanting = [*self._again(owner, ref), *wanting]
-            ordered = sorted(wanting, key=checks.place)
+        for ref, ordered in self.contested.items():
             for other in ordered[1:]:
                 self.attempt.findings.append(_name_taken(ref, ordered[0], other))
         for declared in self._changed("Network", "NetworkPool"):
@@ -167,12 +153,21 @@ class Judge:
                 summary = f"{short(second.ref)} is also a {first.kind} ({first.file}), and both are named alike in nics"
                 self.attempt.findings.append(second.finding((), summary, "rename one of them"))
 
-    def _again(self, owner: Document, ref: Ref) -> list[Declared]:
-        """What an unchanged document declares, read again for a message's sake."""
-        reading = self.reader.declare_again(owner)
-        return [
-            one for one in reading.declared if one.ref == ref or (one.kind == "Machine" and ref in member_refs(one))
-        ]
+    def _contested(self) -> dict[Ref, list[Declared]]:
+        """Names that several documents take, each with those who do, the first in the tree first."""
+        wanting: dict[Ref, list[Declared]] = {}
+        for unit in self.attempt.units.values():
+            for declared in unit.reading.declared:
+                for ref in names_of(declared):
+                    wanting.setdefault(ref, []).append(declared)
+        contested = {}
+        for ref, found in wanting.items():
+            owner = self.attempt.records.owners.get(ref)
+            if owner is not None and owner not in self.attempt.retired:
+                found = [*(one for one in self.reader.declare_again(owner).declared if ref in names_of(one)), *found]
+            if len(found) > 1:
+                contested[ref] = sorted(found, key=checks.place)
+        return contested
 
     def _claims(self) -> None:
         wanted: dict[str, list[Finding]] = {}

@@ -13,7 +13,7 @@ from reconciler.edge.load import roundtrip
 from reconciler.edge.load.stream import SEPARATOR, Chunk, has_content
 
 
-class Unreadable(Exception):  # noqa: N818 - reads as what it says
+class Unreadable(Exception):
     """The text is no YAML; the message begins with line and column."""
 
 

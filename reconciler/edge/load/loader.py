@@ -188,12 +188,12 @@ def crowded(paths: Iterable[str], limit: int = CROWDED) -> tuple[Warning_, ...]:
     for path in paths:
         folder = posixpath.dirname(path)
         counts[folder] = counts.get(folder, 0) + 1
+    fix = "split it into folders of some hundred files"
     return tuple(
-        Warning_(folder or ".", f"the folder has {count} files, more than {limit}: each commit rewrites its whole listing",
-                 "split it into folders of some hundred files")
+        Warning_(folder or ".", f"the folder has {count} files, more than {limit}: every commit rewrites its list", fix)
         for folder, count in sorted(counts.items())
         if count > limit
-    )  # fmt: skip
+    )
 
 
 def load(tree: Tree, capabilities: Mapping[str, Capability] | None = None, revision: Revision = _NOWHERE) -> Desired:

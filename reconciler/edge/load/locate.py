@@ -120,7 +120,7 @@ def _look(read: Read, path: Path, at: str) -> Place | None:
 def _field_of(path: Path) -> str:
     if path[:1] == ("items",):
         path = path[2:]
-    return ".".join(str(part) for part in path if part != "spec") or "name"
+    return ".".join(str(part) for part in path if part != "spec") or "spec"
 
 
 def diagnostics(findings: Iterable[Finding], locator: Locator) -> tuple[Diagnostic, ...]:

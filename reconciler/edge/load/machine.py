@@ -220,8 +220,8 @@ class _Machine(Lowering):
             self.wrong(("image",), f"{short(ref)} is not for {self.declared.tenant}", "add the tenant to the image")
         least = image.requirements.min_memory
         if least is not None and package.memory < least:
-            self.wrong(("package",), f"{short(ref)} needs {size(least)} of memory, the package has {size(package.memory)}",
-                       "take a larger package")  # fmt: skip
+            summary = f"{short(ref)} needs {size(least)} of memory, the package has {size(package.memory)}"
+            self.wrong(("package",), summary, "take a larger package")
 
     def _demand(self, package: Package) -> Demand:
         root = self.spec.disks.get("root")
@@ -245,8 +245,8 @@ class _Machine(Lowering):
                 self.wrong(("node",), f"there is no node {place!r}", "name a node, or a member as node/member")
             return
         if not catalog.takes(node.driver, image.type, brand):
-            self.wrong(("image",), f"driver {node.driver} of {name} cannot make a {brand} of an image of type {image.type}",
-                       "take another image or node")  # fmt: skip
+            summary = f"driver {node.driver} of {name} cannot make a {brand} of an image of type {image.type}"
+            self.wrong(("image",), summary, "take another image or node")
         for ref in nics.networks:
             tag = catalog.network(ref).nic_tag
             if tag not in node.nics and not self._otherwise(nics, ref, node.nics):

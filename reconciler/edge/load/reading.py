@@ -6,7 +6,6 @@ Owns: which texts are read in an attempt. Must not go here: what depends on them
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any
 
 from reconciler.edge.load import defaults, document, events, roundtrip, stream
@@ -43,6 +42,7 @@ class Reader:
         self.attempt = attempt
         self._resolved: dict[tuple[str, str], defaults.KindDefaults] = {}
         self._stamps: dict[str, bytes] = {}
+        self._fresh: list[Unit] = []
 
     def read_changes(self, changes: Changes) -> None:
         """Every changed file, and, where defaults changed, every file beneath them."""
@@ -60,21 +60,30 @@ class Reader:
                 _put(attempt.others, path, blob)
         self._read_files(wanted)
 
-    def reread(self, documents: Iterable[Document]) -> None:
+    def reread(self, documents: set[Document]) -> None:
         """Unchanged documents again, because something that they use changed."""
         by_file: dict[str, set[Document]] = {}
         for one in documents:
             by_file.setdefault(one.file, set()).add(one)
         files = [(path, found) for path in sorted(by_file) if (found := self.attempt.files.get(path)) is not None]
         contents = self.attempt.tree.read([found.blob for _, found in files])
+        for one in documents:
+            self.attempt.retire(one)
         for (path, found), data in zip(files, contents, strict=True):
             chunks, _ = stream.cut(path, data)
             fresh = list(found.documents)
             for index, one in enumerate(fresh):
                 if one in by_file[path]:
-                    self.attempt.retire(one)
                     fresh[index] = self._read_document(path, index, chunks[index], one.digest)
             self.attempt.files[path] = FileRecord(found.blob, tuple(fresh))
+        self._enter()
+
+    def _enter(self) -> None:
+        """Only now that all that goes is gone: a name may have moved from one file to another."""
+        for unit in self._fresh:
+            for declared in unit.reading.declared:
+                self.attempt.enter(declared, unit.document)
+        self._fresh.clear()
 
     def declare_again(self, one: Document) -> Reading:
         """What an unchanged document declares, for a message's sake."""
@@ -140,6 +149,7 @@ class Reader:
                 self._drop_file(path)
         for (path, blob), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
             self._read_file(path, blob, data)
+        self._enter()
 
     def _drop_file(self, path: str) -> None:
         old = self.attempt.records.files.get(path)
@@ -181,9 +191,8 @@ class Reader:
             reading = Reading()
         else:
             reading = document.declare(path, index, value, self._defaults_for(path))
-        attempt.units[made] = Unit(made, index, reading)
-        for declared in reading.declared:
-            attempt.enter(declared, made)
+        unit = attempt.units[made] = Unit(made, index, reading)
+        self._fresh.append(unit)
         if not reading.unenveloped:
             attempt.findings += reading.findings
         attempt.poisoned |= reading.poisoned

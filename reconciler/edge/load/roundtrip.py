@@ -1,7 +1,8 @@
 """The slow tier: ruamel's round-trip parser, with the place of every value, and every message.
 
 Owns: what is wrong with a text as YAML, in words with line and column; where each field stands.
-Must not go here: rules of our documents. It costs milliseconds a document: only for the unusual, the wrong, and on demand.
+Must not go here: rules of our documents. It costs milliseconds a document: only for the unusual
+and the wrong, and on demand.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class _Builder:
             self.report(wrong.summary, wrong.fix, wrong.mark)
         except MarkedYAMLError as wrong:
             mark = wrong.problem_mark or wrong.context_mark
-            self.report(_sentence(wrong), "", mark)
+            self.report(_sentence(wrong, self.chunk.line), "", mark)
         except (YAMLError, ValueError, RecursionError, AssertionError, IndexError) as wrong:
             line, column = self._stream_place(wrong)
             summary = f"not YAML: {_first_line(wrong)}"
@@ -134,7 +135,8 @@ class _Builder:
 
     def _scalar(self, event: Any, path: Path) -> Any:
         if not event.implicit[0]:
-            return event.value
+            # the round trip's scanner marks where folded lines met
+            return event.value.replace("\a", "") if event.style == ">" else event.value
         try:
             return construct(event.value)
         except Exception:
@@ -179,9 +181,12 @@ def read(file: str, index: int, chunk: Chunk) -> Read:
     return _Builder(file, index, chunk).build()
 
 
-def _sentence(wrong: Any) -> str:
-    parts = [str(part) for part in (wrong.context, wrong.problem) if part]
-    return "not YAML: " + ", ".join(part.strip() for part in parts)
+def _sentence(wrong: Any, first_line: int) -> str:
+    parts = [str(part).strip() for part in (wrong.context, wrong.problem) if part]
+    began, ended = wrong.context_mark, wrong.problem_mark
+    if began is not None and ended is not None and began.line != ended.line:
+        parts[0] += f" that began in line {first_line + began.line}"
+    return "not YAML: " + ", ".join(parts)
 
 
 def _first_line(wrong: Exception) -> str:

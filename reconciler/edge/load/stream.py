@@ -5,6 +5,7 @@ Owns: decoding, and where one document ends and the next begins. Must not go her
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import msgspec
@@ -54,7 +55,7 @@ def _chunks(text: str) -> list[Chunk]:
         return [Chunk(text, 1)] if has_content(text) else []
     bounds = [0, *starts, len(text)] if starts[0] else [*starts, len(text)]
     chunks, line = [], 1
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         part = text[start:end]
         if has_content(part):
             chunks.append(Chunk(part, line))

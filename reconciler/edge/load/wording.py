@@ -14,7 +14,7 @@ import msgspec
 from pydantic import ValidationError
 
 from reconciler.edge.load.findings import Path
-from specs.envelope import Model
+from specs.envelope import FORMS, Model, text_due
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -44,6 +44,9 @@ def explain(wrong: ValidationError, model: type[Model], values: Any) -> list[Exp
     for error in wrong.errors(include_url=False):
         path = _written_path(error["loc"], values, error["type"])
         grouped.setdefault(path, []).append(error)
+    for path in [path for path, errors in grouped.items() if all(error["type"] in _WANTS for error in errors)]:
+        if any(len(other) > len(path) and other[: len(path)] == path for other in grouped):
+            del grouped[path]  # another member of the union came further, and says more
     return [_one(path, errors, model) for path, errors in grouped.items()]
 
 
@@ -79,18 +82,23 @@ def _one(path: Path, errors: list[Any], model: type[Model]) -> Explained:
     if own is not None:
         return Explained(path, error["ctx"]["summary"], error["ctx"]["fix"])
     if len(errors) > 1:
-        wants = " or ".join(dict.fromkeys(_WANTS.get(found["type"], "something else") for found in errors))
+        wants = " or ".join(dict.fromkeys(_want(found) for found in errors))
         return Explained(path, f"{_show(error['input'])} does not fit here", f"write {wants}")
     if error["type"] == "extra_forbidden":
         return _unknown_field(path, model)
     if error["type"] == "missing":
-        return Explained(
-            path, f"{path[-1]} is missing", f"add {path[-1]}: … here or in the folder's _defaults.yaml", "key"
-        )
+        where = " here or in the folder's _defaults.yaml" if len(path) == 1 else ""
+        return Explained(path, f"{path[-1]} is missing", f"add {path[-1]}: …{where}", "key")
     if error["type"] in _SENTENCES:
         summary, fix = _SENTENCES[error["type"]](error)
         return Explained(path, summary, fix)
     return Explained(path, f"{_show(error['input'])} does not fit here: {error['msg'].lower()}", "")
+
+
+def _want(error: Any) -> str:
+    if error["type"] in _LIMITED:
+        return f"a number of {_LIMITED[error['type']]} {next(iter(error['ctx'].values()))}"
+    return _WANTS.get(error["type"], "something else")
 
 
 def _unknown_field(path: Path, model: type[Model]) -> Explained:
@@ -141,12 +149,7 @@ def _show(value: Any) -> str:
 
 
 def _text(error: Any) -> tuple[str, str]:
-    value = error["input"]
-    if isinstance(value, (dict, list)) or value is None:
-        return f"text is due here, not {_show(value)}", ""
-    spelled = str(value).lower() if isinstance(value, bool) else str(value)
-    kind = {bool: "a truth value", int: "a number", float: "a number"}.get(type(value), "a date")
-    return f"text is due here, and {spelled} is read as {kind}", f'put it in quotes: "{spelled}"'
+    return text_due(error["input"])
 
 
 def _choice(error: Any) -> tuple[str, str]:
@@ -154,7 +157,7 @@ def _choice(error: Any) -> tuple[str, str]:
     near = nearest(str(error["input"]), re.split(r", | or ", expected))
     return f"{_show(error['input'])} is not a choice here", (
         f"did you mean {near}? " if near else ""
-    ) + f"One of {expected}"
+    ) + f"one of {expected}"
 
 
 def _number(error: Any) -> tuple[str, str]:
@@ -165,6 +168,7 @@ def _bound(words: str, key: str) -> Callable[[Any], tuple[str, str]]:
     return lambda error: (f"{_show(error['input'])} is too {words}", f"{_LIMIT_WORDS[key]} {error['ctx'][key]}")
 
 
+_LIMITED = {"greater_than_equal": "at least", "less_than_equal": "at most"}
 _LIMIT_WORDS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
 
 _WANTS = {
@@ -178,13 +182,18 @@ _WANTS = {
     "float_type": "a number",
 }
 
+_TRUTHS = {"yes": "write true", "on": "write true", "no": "write false", "off": "write false"}
+
 _SENTENCES: dict[str, Callable[[Any], tuple[str, str]]] = {
     "string_type": _text,
     "literal_error": _choice,
     "int_type": _number,
     "int_from_float": _number,
     "float_type": lambda error: (f"a number is due here, not {_show(error['input'])}", ""),
-    "bool_type": lambda error: (f"true or false is due here, not {_show(error['input'])}", ""),
+    "bool_type": lambda error: (
+        f"true or false is due here, not {_show(error['input'])}",
+        _TRUTHS.get(str(error["input"]), ""),
+    ),
     "list_type": lambda error: (f"a list is due here, not {_show(error['input'])}", "[…]"),
     "dict_type": lambda error: (f"a map is due here, not {_show(error['input'])}", "{…}"),
     "model_type": lambda error: (f"a map is due here, not {_show(error['input'])}", "{…}"),
@@ -196,8 +205,10 @@ _SENTENCES: dict[str, Callable[[Any], tuple[str, str]]] = {
     "too_short": lambda error: ("it is empty", f"at least {error['ctx']['min_length']}"),
     "string_too_short": lambda error: ("it is empty", "write something"),
     "string_too_long": lambda error: ("it is too long", f"at most {error['ctx']['max_length']} characters"),
-    "string_pattern_mismatch": lambda error: (f"{_show(error['input'])} is not written as this field wants it",
-                                              f"it has the form {error['ctx']['pattern']}"),
+    "string_pattern_mismatch": lambda error: (
+        f"{_show(error['input'])} is not written as this field wants it",
+        FORMS.get(error["ctx"]["pattern"], f"it has the form {error['ctx']['pattern']}"),
+    ),
     "invalid_key": lambda error: (f"the key {error['loc'][-1]} is not text", "put it in quotes"),
     "finite_number": lambda error: (f"{_show(error['input'])} is no number to work with", ""),
 }  # fmt: skip
