@@ -20,7 +20,12 @@ from typing import Any
 import msgspec
 
 KINDS: dict[str, dict[str, Any]] = {
-    "incus": {"daemon": "/usr/libexec/incus/incusd", "client": "incus", "var": "INCUS", "init": ("incus", "admin", "init")},
+    "incus": {
+        "daemon": "/usr/libexec/incus/incusd",
+        "client": "incus",
+        "var": "INCUS",
+        "init": ("incus", "admin", "init"),
+    },
     "lxd": {"daemon": "lxd", "client": "lxc", "var": "LXD", "init": ("lxd", "init")},
 }
 TOOLS = ("ip", "nft", "dnsmasq", "btrfs", "busybox", "unshare", "nsenter")
@@ -94,9 +99,7 @@ class Daemons:
         _ip("netns", "add", self.member())
         _ip("-n", self.member(), "link", "set", "lo", "up")
         self.start(1)
-        self._init(
-            1, {"storage_pools": [self._pool("3GiB")], "networks": [], "profiles": [_profile()]}
-        )
+        self._init(1, {"storage_pools": [self._pool("3GiB")], "networks": [], "profiles": [_profile()]})
 
     def cluster(self, members: int) -> None:
         bridge = f"{self.tag}br"

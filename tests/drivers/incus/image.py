@@ -58,7 +58,9 @@ def build(path: Path, release: str = "1", *, plain: bool = False) -> str:
             _folder(tar, prefix + folder)
         busybox = Path("/bin/busybox").read_bytes()
         _file(tar, prefix + "bin/busybox", busybox, 0o755)
-        for name in subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split():
+        for name in subprocess.run(
+            ["/bin/busybox", "--list"], check=True, capture_output=True, text=True
+        ).stdout.split():
             if name != "busybox":
                 _link(tar, f"{prefix}bin/{name}", "/bin/busybox")
         _file(tar, prefix + "etc/passwd", "root:x:0:0::/root:/bin/sh\n")

@@ -1,0 +1,166 @@
+"""The REST API of Incus and LXD over a unix socket or HTTPS, as the driver needs it.
+
+Owns: the envelope, errors in words, ETags, and waiting for operations to their real end.
+Must not go here: what an object means, retries of a whole step, connecting (transport).
+
+Traps kept out here: `params={}` would delete a query string, so paths never carry one; an operation URL forwarded by a
+cluster member carries a query of its own, which `/wait` must not be glued to; a finished operation vanishes within
+seconds; an HTTP code says little (LXD gives 400 where Incus gives 500), so only 404 and 412 are told apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import httpx
+import msgspec
+
+WAIT = 30
+"""Seconds that one `/wait` may hold a connection; asked again until the operation has ended."""
+_DONE = 200
+
+
+class ApiError(Exception):
+    """The server said no. The text is its own, on one line; `code` the HTTP status, or the operation's."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(" ".join(text.split()) or f"the server answered {code} without a word")
+        self.code = code
+
+
+class NotFound(ApiError):
+    """404: no such object."""
+
+
+class Stale(ApiError):
+    """412: it was changed since it was read."""
+
+
+class Lost(Exception):
+    """The answer did not come: the call may or may not have been carried out. One sentence for people."""
+
+
+class Refused(Exception):
+    """No connection: the call was certainly not carried out. One sentence for people."""
+
+
+class Envelope(msgspec.Struct):
+    """What every answer is wrapped in."""
+
+    type: str = ""
+    status_code: int = 0
+    operation: str = ""
+    error_code: int = 0
+    error: str = ""
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Operation(msgspec.Struct):
+    """What became of a long call."""
+
+    id: str = ""
+    status: str = ""
+    status_code: int = 0
+    err: str = ""
+    description: str = ""
+    resources: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+_operation = msgspec.json.Decoder(Operation)
+
+
+class Api:
+    """One server. `client` has a base URL and no query of its own; `name` is how people know the node."""
+
+    def __init__(self, client: httpx.AsyncClient, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    async def get(self, path: str, **query: str) -> Any:
+        """The metadata, as plain values. Raises NotFound, ApiError, Lost, Refused (as every method here)."""
+        return msgspec.json.decode((await self._call("GET", path, query=query)).metadata)
+
+    async def raw(self, path: str, **query: str) -> msgspec.Raw:
+        """The metadata undecoded, for a reader that knows its type."""
+        return (await self._call("GET", path, query=query)).metadata
+
+    async def read(self, path: str, **query: str) -> tuple[Any, str]:
+        """The metadata with its ETag, to be used within this step and then forgotten."""
+        answer = await self._send("GET", path, query=query)
+        return msgspec.json.decode(_unwrap(answer).metadata), answer.headers.get("etag", "")
+
+    async def change(self, method: str, path: str, data: Any = None, *, etag: str = "", **query: str) -> Operation:
+        """PATCH, PUT, POST or DELETE, waited for to its end."""
+        headers = {"If-Match": etag} if etag else {}
+        body = None if data is None else msgspec.json.encode(data)
+        return await self._finish(await self._call(method, path, query=query, headers=headers, content=body))
+
+    async def upload(
+        self, path: str, content: Callable[[], AsyncIterator[bytes]], headers: Mapping[str, str], **query: str
+    ) -> Operation:
+        """POST of a large body, waited for."""
+        answer = await self._send("POST", path, query=query, headers=headers, content=content())
+        return await self._finish(_unwrap(answer))
+
+    async def post_files(self, path: str, files: Mapping[str, Any], **query: str) -> Operation:
+        """POST of a multipart form, waited for."""
+        return await self._finish(_unwrap(await self._send("POST", path, query=query, files=files)))
+
+    async def text(self, path: str, **query: str) -> str:
+        """A file of the server's, which has no envelope."""
+        answer = await self._send("GET", path, query=query)
+        if answer.status_code >= 400:
+            _unwrap(answer)
+        return answer.text
+
+    async def wait(self, operation: str) -> Operation:
+        """Until an operation has ended. Its URL may carry a query, as one forwarded from another member does."""
+        path, _, said = operation.partition("?")
+        query = {key: value for key, _, value in (part.partition("=") for part in said.split("&")) if key}
+        while True:
+            try:
+                answer = await self._call("GET", f"{path}/wait", query={**query, "timeout": str(WAIT)})
+            except NotFound as error:
+                raise Lost("the operation is no longer known, so what became of it is not either") from error
+            done = _operation.decode(answer.metadata)
+            if done.status_code < _DONE:
+                continue
+            if done.status_code > _DONE:
+                raise ApiError(done.err or done.status, done.status_code)
+            return done
+
+    async def _finish(self, answer: Envelope) -> Operation:
+        return await self.wait(answer.operation) if answer.type == "async" else Operation(status_code=_DONE)
+
+    async def _call(self, method: str, path: str, **more: Any) -> Envelope:
+        return _unwrap(await self._send(method, path, **more))
+
+    async def _send(self, method: str, path: str, *, query: Mapping[str, str], **more: Any) -> httpx.Response:
+        start = time.monotonic()
+        try:
+            return await self.client.request(method, path, params=dict(query) or None, **more)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Refused(f"{self.name} cannot be reached: {error or type(error).__name__}") from error
+        except httpx.TimeoutException as error:
+            seconds = time.monotonic() - start
+            raise Lost(f"{self.name} did not answer within {seconds:.0f} s") from error
+        except httpx.TransportError as error:
+            raise Lost(f"the connection to {self.name} broke: {error or type(error).__name__}") from error
+
+
+def _unwrap(answer: httpx.Response) -> Envelope:
+    try:
+        envelope = _envelope.decode(answer.content)
+    except msgspec.DecodeError as error:
+        raise ApiError(
+            f"this is no answer of an Incus or LXD server ({answer.status_code})", answer.status_code
+        ) from error
+    if envelope.type != "error" and answer.status_code < 400:
+        return envelope
+    code = envelope.error_code or answer.status_code
+    kind = {404: NotFound, 412: Stale}.get(code, ApiError)
+    raise kind(envelope.error, code)

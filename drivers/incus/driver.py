@@ -1,0 +1,261 @@
+"""The open node of an Incus or LXD server: observe, apply, close.
+
+Owns: the driver contract, and the proofs before an act: claim, fence, generation, precondition, effect.
+Must not go here: verbs (machines, networks, images, volumes), what a listing means (listing, reading).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio
+import msgspec
+
+from drivers.incus import images, machines, networks, volumes
+from drivers.incus.act import Act, Denied
+from drivers.incus.api import Api, ApiError, Lost, Refused, Stale
+from drivers.incus.listing import (
+    Inventory,
+    image_object,
+    inventory,
+    machine_object,
+    network_object,
+    reports,
+)
+from drivers.incus.marks import MARKS, NodeClaim
+from drivers.incus.node import Node, Twins
+from drivers.incus.reading import is_volume
+from drivers.incus.ready import ready
+from drivers.incus.records import Server, View
+from drivers.incus.shape import IncusShape
+from drivers.incus.writing import Unwritable
+from reconciler.core.desired import NodeWant
+from reconciler.core.observed import Capacity, Marks, Report, Unchanged
+from reconciler.core.plan import Step
+from reconciler.core.refs import Target, kind_of
+from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext
+
+TRIES = 3
+"""How often a step is looked at again because somebody changed the object in between."""
+
+Verb = Callable[[Act], Awaitable[None]]
+VERBS: Mapping[str, Mapping[str, Verb]] = {
+    "Machine": {
+        "create": machines.create, "disk": volumes.disk, "destroy-disk": volumes.destroy_disk,
+        "configure": machines.configure, "start": machines.start, "stop": machines.stop, "update": machines.update,
+        "snapshot": machines.snapshot, "quarantine": machines.quarantine, "restore": machines.restore,
+        "purge": machines.purge, "mark": machines.mark, "ready": ready, "adopt": machines.adopt,
+        "forget": machines.forget,
+    },
+    "Network": {
+        "create": networks.create, "update": networks.update, "mark": networks.mark, "adopt": networks.adopt,
+        "forget": networks.forget, "destroy": networks.destroy,
+    },
+    "Image": {
+        "import": images.bring, "mark": images.mark, "adopt": images.adopt, "forget": images.forget,
+        "destroy": images.destroy,
+    },
+}  # fmt: skip
+
+
+class IncusDriver:
+    """One host, or one cluster with its members as targets."""
+
+    def __init__(self, want: NodeWant, options: Mapping[str, Any], shape: IncusShape) -> None:
+        self.shape: Shape = shape
+        self.node = Node(want, options)
+        self._capacities: dict[Target, Capacity] = {}
+
+    async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
+        found = await inventory(self.node)
+        for target in self.node.targets():
+            if target not in self._capacities:
+                await self._measure(target, found)
+        return await reports(self.node, found, self._capacities, began=began, since=since or {})
+
+    async def _measure(self, target: Target, found: Inventory) -> None:
+        """Once per opening: what a host has in all does not change while it runs. A target that cannot say is asked
+        again the next time."""
+        member = self.node.member(target)
+        if member is not None and not any(
+            each.server_name == member and each.status == "Online" for each in found.members
+        ):
+            return
+        api = await self.node.api()
+        try:
+            said = await api.get("/1.0/resources", **self.node.placed(target))
+            pool = await api.get(f"/1.0/storage-pools/{await self.node.pool()}/resources", **self.node.placed(target))
+        except (ApiError, Lost, Refused):
+            return
+        self._capacities[target] = Capacity(
+            memory=(said.get("memory") or {}).get("total"),
+            cpu=1000 * ((said.get("cpu") or {}).get("total") or 0) or None,
+            disk=(pool.get("space") or {}).get("total"),
+        )
+
+    async def apply(self, step: Step, context: StepContext) -> Outcome:
+        try:
+            with anyio.fail_after(context.deadline):
+                async with self.node.locked(step.uid if kind_of(step.ref) != "Node" else step.target):
+                    return await self._apply(step, context)
+        except TimeoutError:
+            return Outcome("unconfirmed", f"no answer within {context.deadline:g} s")
+        except Lost as lost:
+            return Outcome("unconfirmed", str(lost))
+        except (NodeUnreachable, Refused, ApiError, Denied, Unwritable) as error:
+            return Outcome("failed", str(error))
+
+    async def _apply(self, step: Step, context: StepContext) -> Outcome:
+        try:
+            marks = msgspec.convert(step.args.get("marks"), Marks)
+        except msgspec.ValidationError as error:
+            return Outcome("failed", f"the step has no marks to write: {error}")
+        if step.target not in self.node.targets():
+            return Outcome("failed", f"there is no target {step.target} here")
+        api = await self.node.api()
+        server = await self.node.server()
+        if kind_of(step.ref) == "Node":
+            return await self._claim(server, step, marks, context)
+        member = self.node.member(step.target)
+        claim = await self.node.claim(server, member)
+        problem = _stale(step.target, claim, self.node.identity(server, member), marks, context)
+        if problem or claim is None:
+            return Outcome("deferred", problem or "")
+        verb = VERBS.get(kind_of(step.ref), {}).get(step.verb)
+        if verb is None:
+            return Outcome("failed", f"an {server.environment.server} server knows no verb {step.verb}")
+        for attempt in range(TRIES):
+            act = Act(self.node, api, server, step, context, marks, View())
+            try:
+                outcome = await self._prove(act, claim)
+                if outcome is not None:
+                    return outcome
+                await self._raise(member, claim, context)
+                claim = msgspec.structs.replace(claim, fence=context.fence, generation=context.generation)
+                return await self._carry_out(act, verb)
+            except Twins as error:
+                return Outcome("deferred", str(error))
+            except Stale:
+                context.progress(f"{step.ref} was changed meanwhile: looking again ({attempt + 1})")
+        return Outcome("deferred", "it is being changed by somebody else all the time")
+
+    async def _carry_out(self, act: Act, verb: Verb) -> Outcome:
+        try:
+            await verb(act)
+        except Stale:
+            raise
+        except ApiError as error:
+            # "Already running", "already exists": somebody did it, or a call of ours that was cut short.
+            act.node.names = None
+            await self._look(act)
+            if act.step.effect.mismatch(act.object) is None:
+                return Outcome("unchanged")
+            return Outcome("failed", str(error))
+        return Outcome("applied")
+
+    async def _prove(self, act: Act, claim: NodeClaim) -> Outcome | None:
+        """None if the step may act; else what to answer."""
+        await self._look(act, fence=claim.fence)
+        marks = act.object.marks if act.object else None
+        if marks is not None and marks.generation > act.context.generation:
+            newer = marks.generation
+            return Outcome("deferred", f"generation {newer} has written it already, this is {act.context.generation}")
+        if act.step.effect.mismatch(act.object) is None:
+            return Outcome("unchanged")
+        mismatch = act.step.precondition.mismatch(act.object)
+        return Outcome("deferred", mismatch) if mismatch else None
+
+    async def _look(self, act: Act, *, fence: int | None = None) -> None:
+        """The object of the step, read now."""
+        member = self.node.member(act.step.target)
+        seal = str((act.server.config or {}).get("user.trueup.seal") or "")
+        act.view = View(await self.node.networks(), {}, seal, None, f".{member}" if member else "")
+        act.object = None
+        if act.kind == "Machine":
+            await self._look_machine(act, act.context.fence if fence is None else fence)
+        elif act.kind == "Network":
+            for network in act.view.networks.values():
+                thing = network_object(network, act.view)
+                if thing.marks is not None and thing.marks.uid == act.step.uid:
+                    act.network, act.object = network, thing
+        else:
+            for image in await self.node.images():
+                thing = image_object(image, act.view)
+                if thing.marks is not None and thing.marks.uid == act.step.uid:
+                    act.image, act.object = image, thing
+
+    async def _look_machine(self, act: Act, fence: int) -> None:
+        found = await self.node.bearer(act.step.uid, act.view, fence=fence)
+        name = found.instance.name if found else str(act.step.args.get("fields", {}).get("hostname", ""))
+        if name and name not in self.node.touched:
+            await self.node.settle(name)
+            self.node.names = None if found is None else self.node.names
+            found = await self.node.bearer(act.step.uid, act.view, fence=fence)
+        act.found = found
+        if found is None:
+            return
+        pools = {device["pool"] for device in found.instance.expanded_devices.values() if is_volume(device)}
+        seen = {(pool, volume.name): volume for pool in sorted(pools) for volume in await self.node.volumes(pool)}
+        act.view = msgspec.structs.replace(act.view, volumes=seen)
+        act.object = machine_object(found.instance, act.view)
+
+    async def _raise(self, member: str | None, claim: NodeClaim, context: StepContext) -> None:
+        """Leave our fence and generation on the node before acting, so that whoever comes late finds them there."""
+        if claim.fence >= context.fence and claim.generation >= context.generation:
+            return
+        async with self.node.locked(f"claim {member}"):
+            now = await self.node.claim(await self.node.server(), member) or claim
+            if now.fence > context.fence or now.generation > context.generation:
+                raise Denied("a newer controller has written here meanwhile")
+            fresh = msgspec.structs.replace(now, fence=context.fence, generation=context.generation)
+            await self.node.write_claim(member, fresh)
+
+    async def _claim(self, server: Server, step: Step, marks: Marks, context: StepContext) -> Outcome:
+        """Claim a node or let it go. The claim is no object: it is its own precondition and effect."""
+        member = self.node.member(step.target)
+        claim = await self.node.claim(server, member)
+        identity = self.node.identity(server, member)
+        if claim is not None and claim.datacenter != marks.datacenter:
+            return Outcome("deferred", f"{step.target} is claimed by the datacenter {claim.datacenter}")
+        if claim is not None and context.fence < claim.fence:
+            return Outcome("deferred", _newer(claim, context))
+        if step.verb in ("release", "forget"):
+            if claim is None:
+                return Outcome("unchanged")
+            await self.node.write_claim(member, None)
+            return Outcome("applied")
+        if step.verb != "claim":
+            return Outcome("failed", f"an {server.environment.server} server knows no verb {step.verb} for itself")
+        if step.args.get("identity") != identity:
+            return Outcome("deferred", f"{step.target} is {identity}, not {step.args.get('identity')}")
+        if claim is not None and claim.identity == identity:
+            return Outcome("unchanged")
+        await self.node.seal(server)
+        await self.node.write_claim(member, NodeClaim(marks.datacenter, identity, context.fence, context.generation))
+        return Outcome("applied")
+
+    async def close(self) -> None:
+        await self.node.close()
+
+
+def _newer(claim: NodeClaim, context: StepContext) -> str:
+    return f"a newer controller has written here: fence {claim.fence}, ours is {context.fence}"
+
+
+def _stale(target: str, claim: NodeClaim | None, identity: str, marks: Marks, context: StepContext) -> str | None:
+    """Why nothing of ours may act on this target, if so: wrong node, or a newer controller has been here."""
+    if claim is None:
+        return f"{target} bears no claim: it may be another node, or a new one"
+    if claim.datacenter != marks.datacenter:
+        return f"{target} is claimed by the datacenter {claim.datacenter}"
+    if claim.identity != identity:
+        return f"{target} is not the node that was claimed: it is {identity}, the claim names {claim.identity}"
+    if context.fence < claim.fence:
+        return _newer(claim, context)
+    if context.generation < claim.generation:
+        return f"generation {claim.generation} has written here, this is {context.generation}"
+    return None
+
+
+__all__ = ["MARKS", "Api", "IncusDriver"]

@@ -1,0 +1,187 @@
+"""What each verb does to an image: bring it from a file, mark it, remove it.
+
+Owns: one function a verb. Must not go here: machines made from it.
+
+A tarball with its own metadata is sent as it is, and the server's fingerprint is its digest. A bare root filesystem (or
+disk) is sent with metadata made here, always the same for the same content; its digest is kept as a property.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import anyio
+
+from drivers.incus import marks as marking
+from drivers.incus.act import Act, Denied
+from drivers.incus.records import Image
+
+CHUNK = 2**20
+_UNIFIED = ("metadata.yaml", "rootfs", "templates")
+_METADATA = """\
+architecture: %s
+creation_date: 0
+properties: {os: %s}
+templates:
+  /etc/hostname: {when: [create, copy, rename], create_only: false, template: hostname.tpl, properties: {}}
+"""
+
+
+def _here(act: Act) -> Image:
+    if act.image is None:
+        raise Denied(f"there is no image with the uid {act.step.uid}")
+    return act.image
+
+
+async def bring(act: Act) -> None:
+    """The verb `import`."""
+    fields = act.arg("fields")
+    digest = str(fields["digest"])
+    there = await _there(act, digest)
+    if there is not None:
+        await _put(act, there, {**(there.properties or {}), **_properties(act, there.fingerprint, fields)})
+        return
+    path = act.context.files.get(digest)
+    if path is None:
+        raise Denied(f"the content {digest} was not handed over")
+    whole = fields.get("type") != "disk" and await anyio.to_thread.run_sync(is_unified, path)
+    if whole:
+        await _send_whole(act, path, digest, fields)
+    else:
+        await _send_split(act, path, fields)
+
+
+async def _there(act: Act, digest: str) -> Image | None:
+    """Content that the server has already, brought by whomever."""
+    for image in await act.node.images():
+        if (image.properties or {}).get(marking.DIGEST) == digest or f"sha256:{image.fingerprint}" == digest:
+            return image
+    return None
+
+
+def _properties(act: Act, fingerprint: str, fields: Any) -> dict[str, str]:
+    return {
+        marking.DIGEST: str(fields["digest"]),
+        marking.IMAGE_TYPE: str(fields["type"]),
+        "trueup.os": str(fields["os"]),
+        marking.IMAGE_MARKS + act.suffix: marking.write(act.written(), fingerprint, act.view.seal),
+    }
+
+
+def _header(act: Act) -> str:
+    return "X-Incus-properties" if act.server.environment.server == "incus" else "X-LXD-properties"
+
+
+async def _send_whole(act: Act, path: str, digest: str, fields: Any) -> None:
+    fingerprint = digest.removeprefix("sha256:")
+
+    async def content() -> AsyncIterator[bytes]:
+        async with await anyio.open_file(path, "rb") as file:
+            while data := await file.read(CHUNK):
+                yield data
+
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str((await anyio.Path(path).stat()).st_size),
+        _header(act): urlencode(_properties(act, fingerprint, fields)),
+    }
+    done = await act.api.upload("/1.0/images", content, headers, project=act.project)
+    made = (done.metadata or {}).get("fingerprint")
+    if made != fingerprint:
+        await act.api.change("DELETE", f"/1.0/images/{made}", project=act.project)
+        raise Denied(f"the content of {path} is {made}, not {fingerprint}")
+
+
+async def _send_split(act: Act, path: str, fields: Any) -> None:
+    """Its fingerprint is over both parts and known only afterwards, so its marks are written then."""
+    part = "rootfs.img" if fields.get("type") == "disk" else "rootfs"
+    metadata = made_metadata(str(fields["os"]))
+    file = await anyio.to_thread.run_sync(Path(path).open, "rb")
+    with file:
+        files = {"metadata": ("metadata.tar", metadata, "application/octet-stream"),
+                 part: (Path(path).name, file, "application/octet-stream")}  # fmt: skip
+        done = await act.api.post_files("/1.0/images", files, project=act.project)
+    fingerprint = str((done.metadata or {}).get("fingerprint"))
+    image, etag = await act.api.read(f"/1.0/images/{fingerprint}", project=act.project)
+    properties = {**(image.get("properties") or {}), **_properties(act, fingerprint, fields)}
+    await _write(act, fingerprint, image, properties, etag)
+
+
+def is_unified(path: str) -> bool:
+    """Whether a tarball brings its own metadata; the first name that tells decides."""
+    try:
+        with tarfile.open(path, "r|*") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./").split("/")[0]
+                if name in _UNIFIED:
+                    return True
+                if name not in ("", "."):
+                    return False
+    except (tarfile.TarError, OSError):
+        return True
+    return False
+
+
+def made_metadata(os: str, architecture: str = "x86_64") -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, text in (
+            ("metadata.yaml", _METADATA % (architecture, os)),
+            ("templates/hostname.tpl", "{{ container.name }}\n"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return raw.getvalue()
+
+
+async def _put(act: Act, image: Image, properties: dict[str, str]) -> None:
+    said, etag = await act.api.read(f"/1.0/images/{image.fingerprint}", project=act.project)
+    await _write(act, image.fingerprint, said, properties, etag)
+
+
+async def _write(act: Act, fingerprint: str, said: Any, properties: dict[str, str], etag: str) -> None:
+    keep = {key: said[key] for key in ("auto_update", "public", "expires_at", "profiles") if key in said}
+    body = {**keep, "properties": properties}
+    await act.api.change("PUT", f"/1.0/images/{fingerprint}", body, etag=etag, project=act.project)
+
+
+async def mark(act: Act) -> None:
+    image = _here(act)
+    text = marking.write(act.written(), image.fingerprint, act.view.seal)
+    await _put(act, image, {**(image.properties or {}), marking.IMAGE_MARKS + act.suffix: text})
+
+
+async def adopt(act: Act) -> None:
+    name = act.arg("native")
+    for image in await act.node.images():
+        if image.fingerprint == name == act.arg("nativeId"):
+            act.image = image
+            await mark(act)
+            return
+    raise Denied(f"there is no image {name}")
+
+
+async def forget(act: Act) -> None:
+    image = _here(act)
+    gone = marking.IMAGE_MARKS + act.suffix
+    await _put(act, image, {key: value for key, value in (image.properties or {}).items() if key != gone})
+
+
+async def destroy(act: Act) -> None:
+    """When no machine was made from it; the server itself would let it go."""
+    act.unprotected()
+    image = _here(act)
+    for instance in await act.node.instances():
+        if instance.config.get("volatile.base_image") == image.fingerprint:
+            raise Denied(f"{image.fingerprint[:12]} is in use by {instance.name}")
+    others = [key for key in image.properties or {} if key.startswith(marking.IMAGE_MARKS + ".")]
+    if act.suffix and any(key != marking.IMAGE_MARKS + act.suffix for key in others):
+        await forget(act)
+        return
+    await act.api.change("DELETE", f"/1.0/images/{image.fingerprint}", project=act.project)

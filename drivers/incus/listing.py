@@ -1,0 +1,248 @@
+"""What a node says of itself and of all that is on it: one listing, a report for each target.
+
+Owns: observation. Must not go here: what a field means (reading), acting.
+
+A member that is not online, and an instance that the server itself calls `Error`, is unknown: never absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+import anyio
+import msgspec
+
+from drivers.incus import marks as marking
+from drivers.incus import reading
+from drivers.incus.api import ApiError, Lost, Refused
+from drivers.incus.node import Node, Twins
+from drivers.incus.records import Image, Instance, Member, Network, Pool, Server, View, Volume
+from reconciler.core.observed import Capacity, Claim, Object, Report, Unchanged
+from reconciler.core.refs import Target
+from reconciler.core.values import digest
+from reconciler.driver import NodeUnreachable
+
+Ask = Callable[[], Awaitable[Any]]
+
+
+class Inventory(msgspec.Struct):
+    """All that one listing brought. `problems`: what could not be listed, in words."""
+
+    server: Server = msgspec.field(default_factory=Server)
+    instances: list[Instance] = []
+    networks: dict[str, Network] = {}
+    images: list[Image] = []
+    pools: list[Pool] = []
+    volumes: dict[tuple[str, str], Volume] = {}
+    members: list[Member] = []
+    attached: dict[str, dict[str, frozenset[str]]] = {}
+    """By member ("" for a host of its own) and bridge."""
+    problems: list[str] = []
+
+
+async def inventory(node: Node) -> Inventory:
+    """Raises NodeUnreachable if the server cannot be asked at all."""
+    found = Inventory()
+    try:
+        found.server = await node.server()
+    except (ApiError, Lost) as error:
+        raise NodeUnreachable(f"{node.name}: {error}") from error
+
+    async def into(name: str, ask: Ask) -> None:
+        try:
+            setattr(found, name, await ask())
+        except (ApiError, Lost, Refused) as error:
+            found.problems.append(f"its {name} could not be listed: {error}")
+
+    if found.server.environment.server_clustered:
+        # First, and alone: while a member is lately gone, every other list waits for it.
+        await into("members", node.members)
+    async with anyio.create_task_group() as group:
+        for name in ("instances", "networks", "images", "pools"):
+            group.start_soon(into, name, getattr(node, name))
+    await _details(node, found, into)
+    return found
+
+
+async def _details(node: Node, found: Inventory, into: Callable[[str, Ask], Coroutine[Any, Any, None]]) -> None:
+    """What only some instances call for: their volumes, and whether their interfaces are really there."""
+    pools = {
+        device["pool"] for each in found.instances for device in each.devices.values() if reading.is_volume(device)
+    }
+
+    async def volumes() -> dict[tuple[str, str], Volume]:
+        return {(pool, volume.name): volume for pool in sorted(pools) for volume in await node.volumes(pool)}
+
+    async with anyio.create_task_group() as group:
+        if pools:
+            group.start_soon(into, "volumes", volumes)
+        for member, bridges in _bridges(node, found).items():
+            found.attached[member] = {}
+            for bridge in bridges:
+                group.start_soon(_attached, node, found, member, bridge)
+
+
+def _bridges(node: Node, found: Inventory) -> dict[str, set[str]]:
+    """Bridges with a running container on them, by member."""
+    online = {member.server_name for member in found.members if member.status == "Online"}
+    used: dict[str, set[str]] = {}
+    for instance in found.instances:
+        if instance.status not in reading.RUNNING or instance.type != "container":
+            continue
+        member = instance.location if found.members else ""
+        if found.members and member not in online:
+            continue
+        names = [device["network"] for device in instance.expanded_devices.values() if device.get("network")]
+        used.setdefault(member, set()).update(name for name in names if name in found.networks)
+    return used
+
+
+async def _attached(node: Node, found: Inventory, member: str, bridge: str) -> None:
+    """That this could not be read says nothing of the interfaces: they are then taken to be there."""
+    query = {"target": member} if member else {}
+    try:
+        state = await (await node.api()).get(f"/1.0/networks/{bridge}/state", project=node.project, **query)
+    except (ApiError, Lost, Refused):
+        return
+    upper = (state.get("bridge") or {}).get("upper_devices")
+    if upper is not None:
+        found.attached[member][bridge] = frozenset(upper)
+
+
+def sealed(thing: Object) -> Object:
+    """The object with the digest of everything else that it says, but for who did it."""
+    bare = msgspec.structs.replace(thing, digest="", culprit=None)
+    return msgspec.structs.replace(thing, digest=digest(msgspec.to_builtins(bare)))
+
+
+def machine_object(instance: Instance, view: View) -> Object:
+    read = reading.machine(instance, view)
+    marks = marking.bound(instance.config, instance.native_id, view.seal)
+    resting = marks is not None and marks.quarantined_until is not None
+    native = instance.native_id or f"instance:{instance.project}/{instance.name}"
+    thing = Object(
+        "Machine", instance.name, native, read.fields, "", marks, "quarantined" if resting else "live", read.unknown
+    )
+    return sealed(thing)
+
+
+def network_object(network: Network, view: View) -> Object:
+    native = reading.network_identity(network)
+    marks = marking.bound(network.config, native, view.seal, view.suffix)
+    return sealed(Object("Network", network.name, native, reading.network(network, view), "", marks))
+
+
+def image_object(image: Image, view: View) -> Object:
+    said = image.properties or {}
+    marks = marking.read(said.get(marking.IMAGE_MARKS + view.suffix), image.fingerprint, view.seal)
+    return sealed(Object("Image", image.fingerprint, image.fingerprint, reading.image(image), "", marks))
+
+
+def view_of(found: Inventory, member: str | None) -> View:
+    return View(
+        found.networks,
+        found.volumes,
+        found.server.said(marking.SEAL),
+        found.attached.get(member or "") if member or not found.members else None,
+        f".{member}" if member else "",
+    )
+
+
+def objects_of(found: Inventory, member: str | None) -> tuple[Object, ...]:
+    """All on one target. What members share is theirs whose marks it bears, and everybody's while it bears none."""
+    view = view_of(found, member)
+    things = [machine_object(each, view) for each in found.instances if member is None or each.location == member]
+    for network in found.networks.values():
+        thing = network_object(network, view)
+        if thing.marks is not None or member is None or not _shared(network.config, marking.MARKS):
+            things.append(thing)
+    for image in found.images:
+        thing = image_object(image, view)
+        if thing.marks is not None or member is None or not _shared(image.properties or {}, marking.IMAGE_MARKS):
+            things.append(thing)
+    return tuple(sorted(things, key=lambda thing: (thing.kind, thing.native_name)))
+
+
+def _shared(config: Mapping[str, str], key: str) -> bool:
+    """Another member's marks are on it: to this one it is not there yet."""
+    return any(name.startswith(key + ".") for name in config)
+
+
+async def reports(
+    node: Node, found: Inventory, capacities: Mapping[Target, Capacity], *, began: int, since: Mapping[Target, str]
+) -> tuple[Report | Unchanged, ...]:
+    answers: list[Report | Unchanged] = []
+    for target in node.targets():
+        report = _report(node, found, target, capacities.get(target, Capacity()), began)
+        if report.complete and since.get(target) == report.digest:
+            answers.append(Unchanged(target, began, report.digest))
+        else:
+            answers.append(report)
+    return tuple(answers)
+
+
+def _report(node: Node, found: Inventory, target: Target, capacity: Capacity, began: int) -> Report:
+    member = node.member(target)
+    silent = _absent_member(found, member)
+    if silent:
+        return _sealed_report(Report(target, began, False, None, None, Capacity(), (), "", problem=silent))
+    problems = [*found.problems, *_pool_problems(found)]
+    report = Report(
+        target,
+        began,
+        not problems,
+        node.identity(found.server, member),
+        _claim(found, member),
+        capacity,
+        objects_of(found, member),
+        "",
+        problem="; ".join(problems) or None,
+        facts=_facts(found),
+    )
+    return _sealed_report(report)
+
+
+def _sealed_report(report: Report) -> Report:
+    said = [report.identity, msgspec.to_builtins(report.claim), msgspec.to_builtins(report.capacity), report.problem]
+    whole = digest([said, [thing.digest for thing in report.objects]])
+    return msgspec.structs.replace(report, digest=whole)
+
+
+def _absent_member(found: Inventory, member: str | None) -> str | None:
+    if member is None:
+        if found.members:
+            return "it is a cluster: list its members in the node's document"
+        return None
+    said = next((each for each in found.members if each.server_name == member), None)
+    if said is None:
+        return f"the cluster has no member {member}" if found.members else "it is no cluster, and has no members"
+    if said.status not in ("Online", "Evacuated"):
+        return f"member {member} is {said.status}: {said.message}"
+    return None
+
+
+def _pool_problems(found: Inventory) -> list[str]:
+    return [f"the storage pool {pool.name} is {pool.status}" for pool in found.pools if pool.status == "Unavailable"]
+
+
+def _claim(found: Inventory, member: str | None) -> Claim | None:
+    if member is None:
+        text = found.server.said(marking.CLAIM)
+    else:
+        config = next((each.config for each in found.members if each.server_name == member), None)
+        text = (config or {}).get(marking.CLAIM, "")
+    claim = marking.read_claim(text)
+    return claim.claim() if claim else None
+
+
+def _facts(found: Inventory) -> dict[str, Any]:
+    said = found.server.environment
+    return {
+        "server": f"{said.server} {said.server_version}",
+        "kernel": said.kernel_version,
+        "backend": ", ".join(sorted({pool.driver for pool in found.pools})),
+    }
+
+
+__all__ = ["Inventory", "Twins", "image_object", "inventory", "machine_object", "network_object", "reports", "view_of"]

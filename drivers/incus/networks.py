@@ -1,0 +1,119 @@
+"""What each verb does to a network: a managed bridge.
+
+Owns: one function a verb. Must not go here: a machine's interfaces (machines).
+
+In a cluster a network is one object for all members, and a realisation for each of them that bears its marks: the
+first creates it, the last one's destroy removes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drivers.incus import marks as marking
+from drivers.incus.act import Act, Denied
+from drivers.incus.reading import network_identity
+from drivers.incus.records import Network
+from drivers.incus.writing import NETWORK_KEYS, network_config, network_name
+from reconciler.core.refs import name_of
+from reconciler.core.values import find, replaced
+
+
+def _here(act: Act) -> Network:
+    if act.network is None:
+        raise Denied(f"there is no network with the uid {act.step.uid}")
+    return act.network
+
+
+def _marked(act: Act, network: Network) -> dict[str, str]:
+    text = marking.write(act.written(), network_identity(network), act.view.seal)
+    return {marking.MARKS + act.suffix: text}
+
+
+async def create(act: Act) -> None:
+    fields = act.arg("fields")
+    name = network_name(name_of(act.step.ref), act.step.ref)
+    there = act.view.networks.get(name)
+    if there is not None:
+        await _join(act, there, fields)
+        return
+    blank = Network(name=name, project=_project(act))
+    config = {**network_config(fields), **_marked(act, blank)}
+    if act.node.want.members:
+        for member in await act.node.members():
+            body: dict[str, Any] = {"name": name, "type": "bridge", "config": {}}
+            query = {"project": act.project, "target": member.server_name}
+            await act.api.change("POST", "/1.0/networks", body, **query)
+    await act.api.change(
+        "POST", "/1.0/networks", {"name": name, "type": "bridge", "config": config}, project=act.project
+    )
+
+
+def _project(act: Act) -> str:
+    """Networks of a project without networks of its own belong to the default one."""
+    return next((network.project for network in act.view.networks.values()), "default")
+
+
+async def _join(act: Act, there: Network, fields: Any) -> None:
+    """Another member's realisation made it: ours is to bear our marks too."""
+    others = [key for key in there.config if key.startswith(marking.MARKS + ".")]
+    if not act.suffix or not others:
+        raise Denied(f"there is already a network named {there.name}")
+    held = {key: there.config.get(key) for key in NETWORK_KEYS}
+    wanted = network_config(fields)
+    if {key: value for key, value in held.items() if value is not None} != wanted:
+        raise Denied(f"the network {there.name} is already there, and is another")
+    await _put(act, there, {**there.config, **_marked(act, there)})
+
+
+async def _put(act: Act, network: Network, config: dict[str, str]) -> None:
+    path = f"/1.0/networks/{network.name}"
+    _, etag = await act.api.read(path, project=act.project)
+    body = {"config": config, "description": network.description}
+    await act.api.change("PUT", path, body, etag=act.network_etag or etag, project=act.project)
+
+
+async def update(act: Act) -> None:
+    network = _here(act)
+    fields: Any = act.fields
+    for path, value in act.arg("set").items():
+        if path.startswith("/subnet") and find(fields, path) != value:
+            raise Denied("a network keeps its subnet: make another one")
+        fields = replaced(fields, path, value)
+    config = {key: value for key, value in network.config.items() if key not in NETWORK_KEYS}
+    await _put(act, network, {**config, **network_config(fields), **_marked(act, network)})
+
+
+async def mark(act: Act) -> None:
+    network = _here(act)
+    await _put(act, network, {**network.config, **_marked(act, network)})
+
+
+async def destroy(act: Act) -> None:
+    """When nothing uses it."""
+    act.unprotected()
+    network = _here(act)
+    users = [path for path in network.used_by or () if "/instances/" in path]
+    if users:
+        raise Denied(f"{network.name} is in use by {users[0].rpartition('/')[2].partition('?')[0]}")
+    others = [
+        key for key in network.config if key.startswith(marking.MARKS + ".") and key != marking.MARKS + act.suffix
+    ]
+    if act.suffix and others:
+        await forget(act)
+        return
+    await act.api.change("DELETE", f"/1.0/networks/{network.name}", project=act.project)
+
+
+async def forget(act: Act) -> None:
+    network = _here(act)
+    config = {key: value for key, value in network.config.items() if key != marking.MARKS + act.suffix}
+    await _put(act, network, config)
+
+
+async def adopt(act: Act) -> None:
+    name = act.arg("native")
+    network = act.view.networks.get(name)
+    if network is None or network_identity(network) != act.arg("nativeId"):
+        raise Denied(f"there is no network {name} with the identity {act.arg('nativeId')}")
+    await _put(act, network, {**network.config, **_marked(act, network)})

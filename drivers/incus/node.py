@@ -1,0 +1,273 @@
+"""One node as the driver holds it: the connection, the claim, and what is known of its names.
+
+Owns: connecting once, reading and raising the claim, the lock that steps of one object take, finding an object by uid.
+Must not go here: verbs (machines, networks, images, volumes), reports (listing).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import msgspec
+
+from drivers.incus import marks as marking
+from drivers.incus import transport
+from drivers.incus.api import Api, ApiError, Lost, NotFound, Refused
+from drivers.incus.marks import NodeClaim
+from drivers.incus.records import Image, Instance, Member, Network, Pool, Server, View, Volume
+from reconciler.core.desired import NodeWant
+from reconciler.core.refs import Target, name_of
+from reconciler.core.values import digest, plain
+from reconciler.driver import NodeUnreachable
+
+_SLOTS = 256
+_server = msgspec.json.Decoder(Server)
+_instance = msgspec.json.Decoder(Instance)
+_instances = msgspec.json.Decoder(list[Instance])
+_networks = msgspec.json.Decoder(list[Network])
+_images = msgspec.json.Decoder(list[Image])
+_volumes = msgspec.json.Decoder(list[Volume])
+_pools = msgspec.json.Decoder(list[Pool])
+_members = msgspec.json.Decoder(list[Member])
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An instance as read just now, with the tag that a write of this very step must bear."""
+
+    instance: Instance
+    etag: str
+
+
+class Node:
+    """Open for as long as the driver is. Nothing is asked before the first call."""
+
+    def __init__(self, want: NodeWant, options: Mapping[str, Any]) -> None:
+        self.want = want
+        self.name = want.name
+        self._document: dict[str, Any] = plain(want.body)
+        self._options = options
+        self._api: Api | None = None
+        self._opening = anyio.Lock()
+        said = self._document.get("options") or {}
+        self.project = str(said.get("project", "default"))
+        self._pool = str((self._document.get("storage") or {}).get("pool") or "")
+        self.names: dict[str, str] | None = None
+        """Where each uid of a machine was seen last; None: not listed whole since we may write."""
+        self.fence_of_names = -1
+        self.touched: set[str] = set()
+
+    # -- connecting
+
+    async def api(self) -> Api:
+        """Raises NodeUnreachable."""
+        async with self._opening:
+            if self._api is None:
+                try:
+                    identity = transport.identity_of(self._document, self._options)
+                    client = await transport.connect(self.want.address, identity)
+                except transport.Misaddressed as error:
+                    raise NodeUnreachable(f"{self.name}: {error}") from error
+                self._api = Api(client, self.name)
+            return self._api
+
+    async def close(self) -> None:
+        if self._api is not None:
+            await self._api.client.aclose()
+            self._api = None
+
+    # -- the server
+
+    async def server(self) -> Server:
+        """Raises NodeUnreachable, Lost, ApiError."""
+        api = await self.api()
+        try:
+            server = _server.decode(await api.raw("/1.0"))
+        except Refused as error:
+            raise NodeUnreachable(str(error)) from error
+        if server.auth != "trusted":
+            raise NodeUnreachable(
+                f"{self.name} does not trust our client certificate: add it there, or mend identity.certificate"
+            )
+        if "instances" not in server.api_extensions:
+            version = server.environment.server_version or "of no known version"
+            raise NodeUnreachable(f"{self.name} runs {server.environment.server} {version}, which is too old")
+        return server
+
+    def member(self, target: Target) -> str | None:
+        """The cluster's member behind a target; None on a host of its own."""
+        return name_of(target) if "/" in target else None
+
+    def targets(self) -> tuple[Target, ...]:
+        if not self.want.members:
+            return (Target(self.name),)
+        return tuple(Target(f"{self.name}/{member}") for member in self.want.members)
+
+    def placed(self, target: Target) -> dict[str, str]:
+        """The query that sends a call to the target's member."""
+        member = self.member(target)
+        return {"target": member} if member else {}
+
+    def identity(self, server: Server, member: str | None) -> str:
+        """The server made its certificate for itself alone; members of a cluster share one, and have names."""
+        own = server.environment.certificate_fingerprint[:32]
+        return f"{own}/{member}" if member else own
+
+    async def claim(self, server: Server, member: str | None) -> NodeClaim | None:
+        if member is None:
+            return marking.read_claim(server.said(marking.CLAIM))
+        said = await (await self.api()).get(f"/1.0/cluster/members/{member}")
+        return marking.read_claim((said.get("config") or {}).get(marking.CLAIM))
+
+    async def write_claim(self, member: str | None, claim: NodeClaim | None) -> None:
+        """The caller has looked at what is there, under the node's lock."""
+        api = await self.api()
+        path = "/1.0" if member is None else f"/1.0/cluster/members/{member}"
+        text = marking.write_claim(claim) if claim else ""
+        if member is None:
+            await api.change("PATCH", path, {"config": {marking.CLAIM: text}})
+            return
+        said, etag = await api.read(path)
+        config = {**(said.get("config") or {}), marking.CLAIM: text}
+        if not text:
+            del config[marking.CLAIM]
+        body = {key: said.get(key) for key in ("roles", "failure_domain", "description", "groups") if key in said}
+        await api.change("PUT", path, {**body, "config": config}, etag=etag)
+
+    async def seal(self, server: Server) -> str:
+        """The key that marks are sealed with; made when the node is first claimed, and kept when it is let go."""
+        key = server.said(marking.SEAL)
+        if not key:
+            key = secrets.token_hex(16)
+            await (await self.api()).change("PATCH", "/1.0", {"config": {marking.SEAL: key}})
+        return key
+
+    # -- listings
+
+    async def instances(self) -> list[Instance]:
+        api = await self.api()
+        return _instances.decode(await api.raw("/1.0/instances", recursion="1", project=self.project))
+
+    async def networks(self) -> dict[str, Network]:
+        api = await self.api()
+        found = _networks.decode(await api.raw("/1.0/networks", recursion="1", project=self.project))
+        return {network.name: network for network in found if network.managed}
+
+    async def images(self) -> list[Image]:
+        api = await self.api()
+        return _images.decode(await api.raw("/1.0/images", recursion="1", project=self.project))
+
+    async def volumes(self, pool: str) -> list[Volume]:
+        api = await self.api()
+        path = f"/1.0/storage-pools/{pool}/volumes/custom"
+        found = _volumes.decode(await api.raw(path, recursion="1", project=self.project))
+        for volume in found:
+            volume.pool = pool
+        return found
+
+    async def pools(self) -> list[Pool]:
+        return _pools.decode(await (await self.api()).raw("/1.0/storage-pools", recursion="1"))
+
+    async def members(self) -> list[Member]:
+        return _members.decode(await (await self.api()).raw("/1.0/cluster/members", recursion="1"))
+
+    async def pool(self) -> str:
+        """Where instances and volumes are made: the one that the document names, or the only one there is."""
+        if not self._pool:
+            names = [pool.name for pool in await self.pools()]
+            if len(names) != 1:
+                raise ApiError(f"storage.pool: say which of {', '.join(sorted(names)) or 'no pools'} to use")
+            self._pool = names[0]
+        return self._pool
+
+    # -- one machine
+
+    async def instance(self, name: str) -> Found | None:
+        api = await self.api()
+        try:
+            answer, etag = await api.read(f"/1.0/instances/{name}", project=self.project)
+        except NotFound:
+            return None
+        return Found(msgspec.convert(answer, Instance), etag)
+
+    async def bearer(self, uid: str, view: View, *, fence: int) -> Found | None:
+        """The instance whose marks bear the uid. Raises Twins if there are several.
+
+        A name that we remember is checked; that there is none is believed only of a listing made since no older
+        controller could write any more (the fence that we found on the node is ours).
+        """
+        if self.names is None or self.fence_of_names != fence:
+            await self._list(view.seal, fence)
+        assert self.names is not None, "it was listed a line ago"
+        name = self.names.get(uid)
+        if name is None:
+            return None
+        found = await self.instance(name)
+        if found is not None and self._bears(found.instance, uid, view.seal):
+            return found
+        await self._list(view.seal, fence)
+        name = self.names.get(uid)
+        return await self.instance(name) if name else None
+
+    def _bears(self, instance: Instance, uid: str, seal: str) -> bool:
+        marks = marking.bound(instance.config, instance.native_id, seal)
+        return marks is not None and marks.uid == uid
+
+    async def _list(self, seal: str, fence: int) -> None:
+        self.remember(await self.instances(), seal, fence)
+
+    def remember(self, instances: list[Instance], seal: str, fence: int) -> None:
+        names: dict[str, str] = {}
+        for instance in instances:
+            marks = marking.bound(instance.config, instance.native_id, seal)
+            if marks is None:
+                continue
+            if marks.uid in names:
+                raise Twins(f"{names[marks.uid]} and {instance.name} bear the uid {marks.uid}: neither is touched")
+            names[marks.uid] = instance.name
+        self.names, self.fence_of_names = names, fence
+
+    async def settle(self, name: str) -> None:
+        """Wait for what an earlier, interrupted call still does to an instance. Once per name and opening: later
+        calls of ours are waited for when they are made."""
+        if name in self.touched:
+            return
+        self.touched.add(name)
+        api = await self.api()
+        running = (await api.get("/1.0/operations", recursion="1", project=self.project) or {}).get("running") or []
+        for operation in running:
+            named = [path for paths in (operation.get("resources") or {}).values() for path in paths or ()]
+            if any(path.partition("?")[0].rpartition("/")[2] == name for path in named):
+                try:
+                    await api.wait(f"/1.0/operations/{operation['id']}")
+                except (ApiError, Lost):
+                    continue
+
+    @asynccontextmanager
+    async def locked(self, thing: str) -> AsyncIterator[None]:
+        """One step at a time on one thing, over all processes of this controller host; others are kept out by the
+        fence, by ETags and by the server's own refusal of a name that is taken."""
+        folder = os.path.join("/run" if os.geteuid() == 0 else tempfile.gettempdir(), f"trueup-{os.geteuid()}")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        slot = int(digest([self.want.address, thing])[:8], 16) % _SLOTS
+        descriptor = os.open(os.path.join(folder, f"incus-{slot}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await anyio.sleep(0.003)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class Twins(Exception):
+    """Two objects bear one uid. One sentence for people."""

@@ -1,0 +1,277 @@
+"""From what a server says of an object to normalised fields. Pure.
+
+Owns: reading, for Machine, Network and Image. What people did not write and the server added is left out; what they
+wrote and no field stands for is `extra`, so that it is seen.
+Must not go here: writing (writing), asking the server (listing).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from drivers.incus import marks as marking
+from drivers.incus import units
+from drivers.incus.keys import is_extra
+from drivers.incus.records import Image, Instance, Network, View, Volume
+from reconciler.core.refs import name_of
+from reconciler.core.values import digest
+
+RUNNING = frozenset({"Running", "Ready"})
+STOPPED = frozenset({"Stopped"})
+NO_ROUTER = "dhcp-option=option:router"
+"""In a bridge's raw.dnsmasq: guests are told of no gateway."""
+
+
+class Read(msgspec.Struct):
+    """`unknown`: field to the reason it could not be read."""
+
+    fields: dict[str, Any]
+    unknown: dict[str, str] = {}
+
+
+def machine(instance: Instance, view: View) -> Read:
+    stash = stashed(instance)
+    config = instance.expanded_config or instance.config
+    devices = dict(instance.expanded_devices or instance.devices)
+    devices.update(stash.get("devices", {}))
+    fields: dict[str, Any] = {
+        "brand": "vm" if instance.type == "virtual-machine" else "zone",
+        "hostname": stash.get("name", instance.name),
+    }
+    unknown: dict[str, str] = {}
+    if instance.status in RUNNING or instance.status in STOPPED:
+        fields["state"] = "running" if instance.status in RUNNING else "stopped"
+    else:
+        unknown["/state"] = f"it is {instance.status or 'of no known status'}"
+    image = config.get(f"image.{marking.DIGEST}") or config.get("volatile.base_image")
+    if image:
+        fields["image"] = image if ":" in image else f"sha256:{image}"
+    fields.update(_limits(config))
+    _devices(fields, devices, instance, view)
+    _content(fields, config)
+    extra = {key: value for key, value in instance.config.items() if is_extra(key)}
+    extra.update(_strange(instance.devices))
+    if extra:
+        fields["extra"] = extra
+    return Read(fields, unknown)
+
+
+def stashed(instance: Instance) -> dict[str, Any]:
+    """What quarantine put aside: {name, devices, autostart}."""
+    text = instance.config.get(marking.STASH)
+    try:
+        stash: dict[str, Any] = msgspec.json.decode(text) if text else {}
+    except msgspec.DecodeError:
+        return {}
+    return stash if isinstance(stash, dict) else {}
+
+
+def _limits(config: Mapping[str, str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if memory := config.get("limits.memory"):
+        fields["memory"] = units.size(memory)
+    if config.get("limits.memory.swap") in ("false", "0"):
+        fields["swap"] = 0
+    if processes := config.get("limits.processes"):
+        fields["threads"] = units.count(processes)
+    if processors := config.get("limits.cpu"):
+        fields["vcpus"] = units.count(processors)
+    allowance = config.get("limits.cpu.allowance")
+    if allowance:
+        quota, percent = units.quota(allowance), units.percent(allowance)
+        if percent is not None:
+            fields["cpuShares"] = _shares(percent, config.get(marking.SHARES))
+        else:
+            fields["cpu"] = quota if quota is not None else allowance
+    return fields
+
+
+def _shares(percent: int, written: str | None) -> int:
+    """Several shares make one percentage: the one that we wrote, if it still stands for it."""
+    if written and written.isdigit() and units.share_percent(int(written)) == percent:
+        return int(written)
+    return units.percent_shares(percent)
+
+
+def is_nic(device: Mapping[str, str]) -> bool:
+    return device.get("type") == "nic"
+
+
+def is_root(device: Mapping[str, str]) -> bool:
+    return device.get("type") == "disk" and device.get("path") == "/" and not device.get("source")
+
+
+def is_volume(device: Mapping[str, str]) -> bool:
+    return device.get("type") == "disk" and bool(device.get("pool")) and bool(device.get("source"))
+
+
+def _strange(devices: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Devices that no field stands for, as text: a path of the host, a unix device, a NIC on no managed network."""
+    strange = {}
+    for name, device in sorted(devices.items()):
+        if (
+            device.get("type") == "none"
+            or is_root(device)
+            or is_volume(device)
+            or (is_nic(device) and "network" in device)
+        ):
+            continue
+        strange[f"device.{name}"] = msgspec.json.encode(device, order="sorted").decode()
+    return strange
+
+
+def _devices(fields: dict[str, Any], devices: Mapping[str, dict[str, str]], instance: Instance, view: View) -> None:
+    nics: dict[str, Any] = {}
+    disks: dict[str, Any] = {}
+    count = sum(is_nic(device) for device in devices.values())
+    for name, device in sorted(devices.items()):
+        if is_root(device):
+            if device.get("size"):
+                fields["disk"] = units.size(device["size"])
+        elif is_volume(device):
+            volume = view.volumes.get((device["pool"], device["source"]))
+            disks[disk_name(name, volume)] = _disk(device, volume)
+        elif is_nic(device) and "network" in device and not lost(name, device, instance, view):
+            nics[network_name(device["network"], view)] = _nic(name, device, instance, view, alone=count == 1)
+    if nics:
+        fields["nics"] = nics
+    if disks:
+        fields["disks"] = disks
+
+
+def disk_name(device: str, volume: Volume | None) -> str:
+    return (volume.config.get(marking.DISK) if volume else None) or device
+
+
+def _disk(device: Mapping[str, str], volume: Volume | None) -> dict[str, Any]:
+    disk: dict[str, Any] = {}
+    if volume is not None and volume.config.get("size"):
+        disk["size"] = units.size(volume.config["size"])
+    if device.get("path"):
+        disk["path"] = device["path"]
+    return disk
+
+
+def network_name(native: str, view: View) -> str:
+    """What a form calls a network: the name in its ref if it is ours, else its own."""
+    network = view.networks.get(native)
+    ours = network_ref(network, view) if network else None
+    return name_of(ours) if ours else native
+
+
+def network_ref(network: Network, view: View) -> str | None:
+    """The Ref that our marks on a network bear, whichever member's they are."""
+    for key, text in sorted(network.config.items()):
+        if key == marking.MARKS or key.startswith(marking.MARKS + "."):
+            marks = marking.read(text, network_identity(network), view.seal)
+            if marks is not None:
+                return marks.ref
+    return None
+
+
+def network_identity(network: Network) -> str:
+    """Networks have no identity but their name, which cannot be copied within a server."""
+    return f"network:{network.project}/{network.name}"
+
+
+def lost(name: str, device: Mapping[str, str], instance: Instance, view: View) -> bool:
+    """A half-failed change can take an interface away from a running machine, and no answer of the API says so."""
+    if view.attached is None or instance.status not in RUNNING or instance.type != "container":
+        return False
+    there = view.attached.get(device["network"])
+    host = instance.config.get(f"volatile.{name}.host_name")
+    return there is not None and (host is None or host not in there)
+
+
+def _nic(name: str, device: Mapping[str, str], instance: Instance, view: View, *, alone: bool) -> dict[str, Any]:
+    nic: dict[str, Any] = {}
+    address = device.get("ipv4.address") or device.get("ipv6.address")
+    if address and address != "none":
+        network = view.networks.get(device["network"])
+        prefix = _prefix(network, address)
+        nic["ip"] = f"{address}/{prefix}" if prefix else address
+    mac = device.get("hwaddr") or instance.config.get(f"volatile.{name}.hwaddr")
+    if mac:
+        nic["mac"] = mac.lower()
+    nic["primary"] = device.get("name") == "eth0" or (alone and not device.get("name"))
+    return nic
+
+
+def _prefix(network: Network | None, address: str) -> int | None:
+    key = "ipv6.address" if ":" in address else "ipv4.address"
+    own = network.config.get(key, "") if network else ""
+    return ipaddress.ip_interface(own).network.prefixlen if "/" in own else None
+
+
+SSH_HEAD = "#cloud-config\nssh_authorized_keys:\n"
+
+
+def _content(fields: dict[str, Any], config: Mapping[str, str]) -> None:
+    written = _secrets(config)
+    user = config.get("cloud-init.user-data")
+    if user:
+        fields["userData"] = _opaque("userData", user, written) or f"text:{digest(user)}"
+    vendor = config.get("cloud-init.vendor-data", "")
+    if vendor.startswith(SSH_HEAD):
+        fields["sshKeys"] = [line.removeprefix("  - ") for line in vendor[len(SSH_HEAD) :].splitlines() if line]
+    elif vendor:
+        fields["sshKeys"] = [f"text:{digest(vendor)}"]
+    metadata = {
+        key.removeprefix("user."): _opaque(key, value, written) or value
+        for key, value in sorted(config.items())
+        if key.startswith("user.") and not key.startswith(marking.PREFIX)
+    }
+    if metadata:
+        fields["metadata"] = metadata
+
+
+def _secrets(config: Mapping[str, str]) -> dict[str, list[str]]:
+    """For each text that came from a secret: the leaf that stands for it, and a digest of what was written."""
+    text = config.get(marking.SECRETS)
+    try:
+        return msgspec.json.decode(text, type=dict[str, list[str]]) if text else {}
+    except msgspec.DecodeError:
+        return {}
+
+
+def _opaque(key: str, value: str, written: Mapping[str, list[str]]) -> str | None:
+    """The leaf of a secret; one that was changed by hand is never shown, only that it was."""
+    if key not in written:
+        return None
+    leaf, was = written[key]
+    return leaf if digest(value) == was else f"{leaf.rpartition(':')[0]}:changed by hand"
+
+
+def network(found: Network, view: View) -> dict[str, Any]:
+    config = found.config
+    fields: dict[str, Any] = {}
+    own = next((config[key] for key in ("ipv4.address", "ipv6.address") if "/" in config.get(key, "")), None)
+    if own:
+        interface = ipaddress.ip_interface(own)
+        fields["subnet"] = str(interface.network)
+        if NO_ROUTER not in config.get("raw.dnsmasq", ""):
+            fields["gateway"] = str(interface.ip)
+    version = "ipv6" if own and ":" in own else "ipv4"
+    fields["nat"] = config.get(f"{version}.nat") in ("true", "1")
+    if config.get("bridge.mtu"):
+        fields["mtu"] = units.count(config["bridge.mtu"])
+    if config.get("bridge.external_interfaces"):
+        fields["interface"] = config["bridge.external_interfaces"]
+    if config.get(marking.TAG):
+        fields["tag"] = config[marking.TAG]
+    if config.get(marking.VLAN):
+        fields["vlan"] = units.count(config[marking.VLAN])
+    return fields
+
+
+def image(found: Image) -> dict[str, Any]:
+    said = found.properties or {}
+    return {
+        "digest": said.get(marking.DIGEST) or f"sha256:{found.fingerprint}",
+        "type": said.get(marking.IMAGE_TYPE) or ("disk" if found.type == "virtual-machine" else "rootfs"),
+        "os": said.get("trueup.os") or said.get("os", "linux").lower(),
+    }

@@ -1,0 +1,117 @@
+"""What the servers say of their objects, as far as we read it. Pure.
+
+Owns: one record a kind of answer. Must not go here: what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+Config = dict[str, str]
+Devices = dict[str, dict[str, str]]
+
+
+class Instance(msgspec.Struct):
+    name: str
+    status: str = ""
+    type: str = "container"
+    location: str = ""
+    project: str = "default"
+    config: Config = {}
+    devices: Devices = {}
+    expanded_config: Config = {}
+    expanded_devices: Devices = {}
+    profiles: list[str] = []
+    architecture: str = ""
+    description: str = ""
+    ephemeral: bool = False
+    stateful: bool = False
+
+    @property
+    def native_id(self) -> str:
+        return self.config.get("volatile.uuid", "")
+
+
+class Network(msgspec.Struct):
+    name: str
+    type: str = ""
+    managed: bool = False
+    status: str = ""
+    description: str = ""
+    config: Config = {}
+    used_by: list[str] | None = None
+    project: str = "default"
+
+
+class Image(msgspec.Struct):
+    fingerprint: str
+    type: str = "container"
+    properties: dict[str, str] | None = None
+    size: int = 0
+    project: str = "default"
+
+
+class Volume(msgspec.Struct):
+    name: str
+    type: str = "custom"
+    content_type: str = "filesystem"
+    location: str = ""
+    config: Config = {}
+    used_by: list[str] | None = None
+    pool: str = ""
+    """Not the server's word: which pool we asked."""
+
+
+class Pool(msgspec.Struct):
+    name: str
+    driver: str = ""
+    status: str = ""
+    config: Config = {}
+
+
+class Environment(msgspec.Struct):
+    server: str = "lxd"
+    server_version: str = ""
+    server_name: str = ""
+    server_clustered: bool = False
+    certificate_fingerprint: str = ""
+    kernel_version: str = ""
+    storage: str = ""
+    project: str = ""
+
+
+class Server(msgspec.Struct):
+    """GET /1.0. `auth` is `untrusted` for a client that the server does not know."""
+
+    environment: Environment = msgspec.field(default_factory=Environment)
+    api_extensions: frozenset[str] = frozenset()
+    auth: str = ""
+    config: dict[str, Any] | None = None
+
+    def said(self, key: str) -> str:
+        value = (self.config or {}).get(key)
+        return value if isinstance(value, str) else ""
+
+
+class Member(msgspec.Struct):
+    server_name: str
+    status: str = ""
+    message: str = ""
+    url: str = ""
+    roles: list[str] | None = None
+    config: Config | None = None
+
+
+class View(msgspec.Struct, frozen=True):
+    """What one instance is read against: networks by native name, volumes by (pool, name), and the seal's key."""
+
+    networks: Mapping[str, Network] = {}
+    volumes: Mapping[tuple[str, str], Volume] = {}
+    seal: str = ""
+    attached: Mapping[str, frozenset[str]] | None = None
+    """Host-side interfaces that are really in each bridge, by its native name; None: not asked."""
+    suffix: str = ""
+    """Of the member whose marks count, on what all members share."""

@@ -1,0 +1,123 @@
+"""Connecting: from a node's document to an HTTP client.
+
+Owns: addresses, client certificates, the pinned server certificate. Must not go here: the API itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+
+SOCKETS = ("/var/lib/incus/unix.socket", "/var/lib/lxd/unix.socket", "/var/snap/lxd/common/lxd/unix.socket")
+PORT = 8443
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+"""A list blocks for 20 s when a member dies, until the cluster's threshold is over; a `/wait` holds for 30 s."""
+LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
+
+
+class Misaddressed(Exception):
+    """The document does not say how to reach the node. One sentence for people, naming the field."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """How we show who we are, and how the server does: PEM texts, and the server's fingerprint (sha256, hex)."""
+
+    certificate: str = ""
+    key: str = ""
+    pin: str = ""
+
+
+def socket_of(address: str) -> str | None:
+    """The path of the unix socket that an address names; None for one over the network. Raises Misaddressed."""
+    if address.startswith("https://"):
+        return None
+    if address in ("", "local", "unix:"):
+        found = next((path for path in SOCKETS if os.path.exists(path)), None)
+        if found is None:
+            raise Misaddressed(f"address: there is no Incus or LXD socket at {', '.join(SOCKETS)}")
+        return found
+    path = address.removeprefix("unix:")
+    path = "/" + path.lstrip("/")
+    if not address.startswith(("unix:", "/")):
+        raise Misaddressed(f"address: {address!r} is neither https://HOST:{PORT} nor unix:/PATH of a socket")
+    return path
+
+
+async def connect(address: str, identity: Identity) -> httpx.AsyncClient:
+    """A client for the address; nothing is asked yet but the certificate that the server shows. Raises
+    Misaddressed."""
+    path = socket_of(address)
+    if path is not None:
+        transport = httpx.AsyncHTTPTransport(uds=path, limits=LIMITS)
+        return httpx.AsyncClient(transport=transport, base_url="http://node", timeout=TIMEOUT)
+    url = httpx.URL(address)
+    url = url if url.port else url.copy_with(port=PORT)
+    context = await anyio.to_thread.run_sync(_context, url.host, url.port or PORT, identity)
+    transport = httpx.AsyncHTTPTransport(verify=context, limits=LIMITS)
+    return httpx.AsyncClient(transport=transport, base_url=str(url).rstrip("/"), timeout=TIMEOUT)
+
+
+def _context(host: str, port: int, identity: Identity) -> ssl.SSLContext:
+    """Trusts exactly the certificate whose fingerprint is pinned, whatever name it was made for."""
+    pin = identity.pin.lower().replace(":", "").removeprefix("sha256")
+    if not pin:
+        raise Misaddressed("identity.pin: say the fingerprint of the certificate that the server shows")
+    try:
+        shown = ssl.get_server_certificate((host, port), timeout=10)
+    except OSError as error:
+        raise Misaddressed(f"{host}:{port} cannot be reached: {error}") from error
+    found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown)).hexdigest()
+    if found != pin:
+        raise Misaddressed(f"identity.pin: the server shows the certificate {found}, not the pinned {pin}")
+    context = ssl.create_default_context(cadata=shown)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if identity.certificate:
+        _load(context, identity)
+    return context
+
+
+def _load(context: ssl.SSLContext, identity: Identity) -> None:
+    """Python takes a client's certificate from a file alone: one that only we can read, gone at once."""
+    if not identity.key:
+        raise Misaddressed("identity.key: the private key of the client certificate is missing")
+    descriptor, name = tempfile.mkstemp()
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(identity.certificate.rstrip() + "\n" + identity.key.rstrip() + "\n")
+        context.load_cert_chain(name)
+    except ssl.SSLError as error:
+        raise Misaddressed("identity.certificate and identity.key do not belong together, or are no PEM") from error
+    finally:
+        os.unlink(name)
+
+
+def identity_of(document: Mapping[str, Any], options: Mapping[str, Any]) -> Identity:
+    """From `identity` of a node's document. Its secrets come by name in `options["secrets"]`. Raises Misaddressed."""
+    said = document.get("identity") or {}
+    return Identity(
+        certificate=_text(said.get("certificate"), "certificate", options),
+        key=_text(said.get("key"), "key", options),
+        pin=str(said.get("pin") or ""),
+    )
+
+
+def _text(value: Any, field: str, options: Mapping[str, Any]) -> str:
+    if not isinstance(value, Mapping):
+        text = str(value or "")
+        file = Path(str(options.get("root", "")), text)
+        return file.read_text() if text and "\n" not in text and file.is_file() else text
+    secrets = options.get("secrets") or {}
+    name = value.get("secret")
+    if name not in secrets:
+        raise Misaddressed(f"identity.{field}: no value was handed over for the secret {name}")
+    return str(secrets[name])

@@ -1,0 +1,155 @@
+"""Data disks: custom volumes of a pool, attached to their machine.
+
+Owns: making, taking over, growing and destroying them. Must not go here: the machine's other devices (machines).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from drivers.incus import marks as marking
+from drivers.incus import units
+from drivers.incus.act import Act, Denied, write
+from drivers.incus.api import NotFound
+from drivers.incus.reading import disk_name, is_volume
+from drivers.incus.records import Volume
+
+
+def identity(pool: str, name: str) -> str:
+    """Volumes have no identity but their place and name, which a copy does not have."""
+    return f"volume:{pool}/{name}"
+
+
+def _path(volume: Volume) -> str:
+    return f"/1.0/storage-pools/{volume.pool}/volumes/custom/{volume.name}"
+
+
+def _marks_of(act: Act, volume: Volume) -> Any:
+    return marking.bound(volume.config, identity(volume.pool, volume.name), act.view.seal)
+
+
+async def owned(act: Act, uid: str) -> list[Volume]:
+    """The volumes that were made for, or handed on to, the machine with this uid."""
+    found = await act.node.volumes(await act.node.pool())
+    return [volume for volume in found if (marks := _marks_of(act, volume)) is not None and marks.uid == uid]
+
+
+async def disk(act: Act) -> None:
+    """Make a data disk and attach it, or take it over from the machine that this one replaces."""
+    name, want = str(act.arg("name")), dict(act.arg("disk"))
+    source = act.step.args.get("from")
+    volume = await _mine(act, act.step.uid, name)
+    if volume is None and source:
+        volume = await _take_over(act, str(source), name, want)
+    if volume is None:
+        volume = await _make(act, name, want)
+    elif want.get("size"):
+        await _grow(act, volume, int(want["size"]))
+    instance = act.here.instance
+    devices = dict(instance.devices)
+    device = name if name not in devices else f"disk-{name}"
+    devices[device] = {"type": "disk", "pool": volume.pool, "source": volume.name, "path": str(want.get("path"))}
+    await write(act, {**instance.config, **act.marked(instance.native_id)}, devices)
+
+
+async def _mine(act: Act, uid: str, name: str) -> Volume | None:
+    return next((volume for volume in await owned(act, uid) if volume.config.get(marking.DISK) == name), None)
+
+
+def _config(act: Act, volume: Volume, name: str, size: Any) -> dict[str, str]:
+    config = dict(volume.config)
+    config[marking.DISK] = name
+    config[marking.MARKS] = marking.write(act.written(), identity(volume.pool, volume.name), act.view.seal)
+    if size:
+        config["size"] = units.write_size(int(size))
+    return config
+
+
+async def _make(act: Act, name: str, want: Mapping[str, Any]) -> Volume:
+    pool = await act.node.pool()
+    volume = Volume(name=f"{act.step.uid.replace('-', '')[:12]}-{name}", pool=pool)
+    volume.config = _config(act, volume, name, want.get("size"))
+    body = {"name": volume.name, "type": "custom", "content_type": "filesystem", "config": volume.config}
+    query = {"project": act.project, **act.node.placed(act.step.target)}
+    await act.api.change("POST", f"/1.0/storage-pools/{pool}/volumes/custom", body, **query)
+    return volume
+
+
+async def _take_over(act: Act, source: str, name: str, want: Mapping[str, Any]) -> Volume | None:
+    """First off the old machine, then ours by its marks: cut short in between, it is found by the old ones."""
+    volume = await _mine(act, source, name)
+    if volume is None:
+        return None
+    held = units.size(volume.config.get("size", "0"))
+    if isinstance(held, int) and want.get("size") and int(want["size"]) < held:
+        raise Denied(f"the disk {name} holds {held} bytes and cannot shrink to {want['size']}")
+    old = await act.node.bearer(source, act.view, fence=act.context.fence)
+    if old is not None:
+        kept = {
+            key: device
+            for key, device in old.instance.devices.items()
+            if not (is_volume(device) and device["source"] == volume.name)
+        }
+        if kept.keys() != old.instance.devices.keys():
+            instance = old.instance
+            body = {
+                "architecture": instance.architecture, "config": instance.config, "devices": kept,
+                "ephemeral": instance.ephemeral, "profiles": instance.profiles, "description": instance.description,
+            }  # fmt: skip
+            path = f"/1.0/instances/{instance.name}"
+            await act.api.change("PUT", path, body, etag=old.etag, project=act.project)
+    await _patch(act, volume, _config(act, volume, name, None))
+    return volume
+
+
+async def _patch(act: Act, volume: Volume, config: Mapping[str, str]) -> None:
+    query = {"project": act.project, **act.node.placed(act.step.target)}
+    said, etag = await act.api.read(_path(volume), **query)
+    body = {"config": dict(config), "description": said.get("description", "")}
+    await act.api.change("PUT", _path(volume), body, etag=etag, **query)
+    volume.config = dict(config)
+
+
+async def _grow(act: Act, volume: Volume, size: int) -> None:
+    held = units.size(volume.config.get("size", "0"))
+    if held == size:
+        return
+    if isinstance(held, int) and size < held:
+        raise Denied(f"the disk holds {held} bytes and cannot shrink to {size}")
+    await _patch(act, volume, {**volume.config, "size": units.write_size(size)})
+
+
+async def resize(act: Act, disks: Mapping[str, Any], attached: Mapping[str, tuple[str, str]]) -> None:
+    for name, want in disks.items():
+        volume = act.view.volumes.get(attached.get(name, ("", "")))
+        if volume is None:
+            raise Denied(f"the disk {name} comes or goes by a step of its own")
+        if want.get("size"):
+            await _grow(act, volume, int(want["size"]))
+
+
+async def destroy_disk(act: Act) -> None:
+    """For good, with what it holds."""
+    act.unprotected()
+    name = str(act.arg("name"))
+    instance = act.here.instance
+    gone = {}
+    for key, device in instance.devices.items():
+        if is_volume(device):
+            volume = act.view.volumes.get((device["pool"], device["source"]))
+            if disk_name(key, volume) == name:
+                gone[key] = volume
+    devices = {key: device for key, device in instance.devices.items() if key not in gone}
+    await write(act, {**instance.config, **act.marked(instance.native_id)}, devices)
+    for volume in gone.values():
+        if volume is not None:
+            await destroy_volume(act, volume)
+
+
+async def destroy_volume(act: Act, volume: Volume) -> None:
+    query = {"project": act.project, **act.node.placed(act.step.target)}
+    try:
+        await act.api.change("DELETE", _path(volume), **query)
+    except NotFound:
+        return

@@ -1,0 +1,189 @@
+"""What the conformance kit needs of a real Incus or LXD host, by the engine's own client.
+
+Owns: samples and the hand. Must not go here: expectations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from drivers.incus import DRIVER
+from drivers.incus import marks as marking
+from drivers.incus.units import write_quota, write_size
+from reconciler.core.desired import NodeWant, Resource
+from reconciler.core.observed import Object
+from reconciler.core.refs import Ref, Target
+from reconciler.driver import Driver
+from reconciler.testing.harness import Harness, resource
+from tests.drivers.incus.daemons import Daemons
+from tests.drivers.incus.image import build
+from tests.drivers.incus.proxy import Proxy
+
+MI = 2**20
+REFUSED = {
+    "create": r"^POST /1.0/instances\?",
+    "start": r"^PUT /1.0/instances/[^/]+/state",
+    "configure": r"^PATCH /1.0/instances/",
+    "update": r"^PATCH /1.0/instances/",
+}
+
+
+class IncusHarness(Harness):
+    interrupt_after = (0.0, 0.01, 0.06)
+
+    def __init__(self, daemons: Daemons, spare: Daemons | None = None) -> None:
+        self.daemons = daemons
+        self.spare = spare
+        self.proxy = Proxy(daemons.root / "p.socket", daemons.socket())
+        self.shape = DRIVER.shape
+        self.node = NodeWant("inc", "incus", "", f"unix:{self.proxy.path}", nics={"app": ""})
+        self.target = Target("inc")
+        self.secrets = {"token": "hush"}
+        self.digests = []
+        self.files = {}
+        for number in (0, 1):
+            path = daemons.root / f"image{number}.tar.gz"
+            self.digests.append(build(path, f"{number + 1}", plain=number == 1))
+            self.files[self.digests[number]] = str(path)
+
+    async def open(self) -> Driver:
+        return DRIVER.open(self.node, {})
+
+    def image(self, number: int = 0) -> Resource:
+        body = {"source": {"file": f"image{number}"}, "digest": self.digests[number], "type": "rootfs", "os": "linux"}
+        return resource(Ref(f"Image/image{number}"), body)
+
+    def network(self, number: int = 0) -> Resource:
+        subnet = f"10.66.{number}"
+        body = {
+            "nicTag": "app",
+            "subnet": f"{subnet}.0/24",
+            "gateway": f"{subnet}.1",
+            "nat": False,
+            "range": [f"{subnet}.10", f"{subnet}.240"],
+        }
+        return resource(Ref(f"Network/net{number}"), body)
+
+    def size(self, number: int) -> dict[str, Any]:
+        keys = {"memory": 64 * MI, "cpu": 400, "threads": 200, "vcpus": 1, "disk": 120 * MI}
+        return {"swap": 0, **{key: value * (number + 1) for key, value in keys.items()}}
+
+    def edits(self) -> Mapping[str, Mapping[str, Any]]:
+        nics = [{"networks": ["Network/net0"], "primary": True}]
+        return {
+            "hostname": {"hostname": "other"},
+            "cpu uncapped": {"cpu": None},
+            "cpu shared": {"cpuShares": 100},
+            "keys": {"sshKeys": ["ssh-ed25519 AAAA one", "ssh-ed25519 AAAB two"]},
+            "user data": {"userData": "#cloud-config\n"},
+            "metadata": {"metadata": {"a/b": "1", "token": {"secret": "token", "keyed": "d1"}}},
+            "metadata rotated": {"metadata": {"token": {"secret": "token", "keyed": "d2"}}},
+            "no nics": {"nics": []},
+            "nics": {"nics": nics},
+            "no metadata": {"metadata": None},
+            "no user data": {"userData": None},
+            "no disk size": {"disk": None},
+        }
+
+    def drifts(self) -> Mapping[str, Any]:
+        return {
+            "/memory": 80 * MI,
+            "/cpu": 250,
+            "/threads": 150,
+            "/disk": 100 * MI,
+            "/nics/net0/ip": "10.66.0.250/24",
+        }
+
+    def data_disk(self) -> Mapping[str, Any]:
+        return {"size": 20 * MI, "path": "/data"}
+
+    # -- the hand
+
+    async def hand_set(self, thing: Object, path: str, value: Any) -> None:
+        name = thing.native_name
+        spelled = {
+            "/memory": lambda: ("config", "set", name, f"limits.memory={write_size(value)}"),
+            "/cpu": lambda: ("config", "set", name, f"limits.cpu.allowance={write_quota(value)}"),
+            "/threads": lambda: ("config", "set", name, f"limits.processes={value}"),
+            "/disk": lambda: ("config", "device", "set", name, "root", f"size={write_size(value)}"),
+            "/nics/net0/ip": lambda: ("config", "device", "set", name, "net0", f"ipv4.address={value[:-3]}"),
+        }
+        self.daemons.client(*spelled[path]())
+
+    async def hand_stop(self, thing: Object) -> None:
+        self.daemons.client("stop", "--force", thing.native_name)
+
+    async def hand_delete(self, thing: Object) -> None:
+        self.daemons.client("delete", "--force", thing.native_name)
+
+    async def hand_copy(self, thing: Object) -> str:
+        name = f"{thing.native_name}-copy"
+        self.daemons.client("copy", thing.native_name, name)
+        return name
+
+    async def hand_unmanaged(self, name: str) -> str:
+        made = self.daemons.query("/1.0/images?recursion=1")[0]["fingerprint"]
+        root = {"type": "disk", "path": "/", "pool": "local"}
+        self.daemons.query(
+            "/1.0/instances",
+            "POST",
+            {
+                "name": name,
+                "profiles": [],
+                "devices": {"root": root},
+                "config": {"limits.memory": "64MiB"},
+                "source": {"type": "image", "fingerprint": made},
+            },
+        )
+        return name
+
+    @asynccontextmanager
+    async def partial_listing(self, hidden: Object) -> AsyncIterator[None]:
+        with self.proxy.refusing(r"^GET /1.0/instances\?"):
+            yield
+
+    @asynccontextmanager
+    async def another_node(self) -> AsyncIterator[None]:
+        if self.spare is None:
+            raise SkipTest("there is no second host to put in its place")
+        claim = self.daemons.query("/1.0")["config"][marking.CLAIM]
+        self.spare.query("/1.0", "PATCH", {"config": {marking.CLAIM: claim}})
+        with self.proxy.turned_to(self.spare.socket()):
+            yield
+
+    @asynccontextmanager
+    async def unclaimed(self) -> AsyncIterator[None]:
+        claim = self.daemons.query("/1.0")["config"][marking.CLAIM]
+        self.daemons.query("/1.0", "PATCH", {"config": {marking.CLAIM: ""}})
+        yield
+        self.daemons.query("/1.0", "PATCH", {"config": {marking.CLAIM: claim}})
+
+    @asynccontextmanager
+    async def unreachable(self) -> AsyncIterator[None]:
+        with self.proxy.cut():
+            yield
+
+    def failing(self, verb: str) -> AbstractAsyncContextManager[None]:
+        if verb not in REFUSED:
+            raise SkipTest(f"the harness cannot make {verb} fail")
+        return self._refusing(verb)
+
+    @asynccontextmanager
+    async def _refusing(self, verb: str) -> AsyncIterator[None]:
+        with self.proxy.refusing(REFUSED[verb]):
+            yield
+
+    @asynccontextmanager
+    async def never_ready(self, thing: Object) -> AsyncIterator[None]:
+        yield
+
+    def close(self) -> None:
+        self.proxy.close()
+
+
+def path_of(daemons: Daemons) -> Path:
+    return daemons.root

@@ -1,0 +1,145 @@
+"""A socket before a real daemon's, to be harmed: cut off, turned to another daemon, made to refuse some calls.
+
+Owns: carrying HTTP/1.1 over unix sockets, one thread a connection, independent of any event loop.
+Must not go here: answers of its own beside the refusals that a test asks for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_REFUSAL = (
+    b'{"type":"error","status":"","status_code":0,"operation":"","error_code":500,'
+    b'"error":"refused on cue","metadata":null}'
+)
+
+
+class Proxy:
+    """Listens at `path` until closed. `upstream` is where connections made from now on lead."""
+
+    def __init__(self, path: Path, upstream: str) -> None:
+        self.path = path
+        self._upstream = upstream
+        self._refused: list[re.Pattern[str]] = []
+        self._down = False
+        self._open: set[socket.socket] = set()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @contextmanager
+    def refusing(self, pattern: str) -> Iterator[None]:
+        """Calls whose `METHOD path?query` matches are answered with an error of the server's kind."""
+        rule = re.compile(pattern)
+        self._refused.append(rule)
+        try:
+            yield
+        finally:
+            self._refused.remove(rule)
+
+    @contextmanager
+    def turned_to(self, upstream: str) -> Iterator[None]:
+        kept, self._upstream = self._upstream, upstream
+        self._drop()
+        try:
+            yield
+        finally:
+            self._upstream = kept
+            self._drop()
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Nobody answers: connections break, and new ones are closed at once."""
+        self._down = True
+        self._drop()
+        try:
+            yield
+        finally:
+            self._down = False
+
+    def close(self) -> None:
+        self._listener.close()
+        self._drop()
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    def _drop(self) -> None:
+        for each in list(self._open):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        self._open |= {client, server}
+        try:
+            if not self._down:
+                server.connect(self._upstream)
+                self._exchange(client.makefile("rwb"), server.makefile("rwb"))
+        except OSError:
+            pass
+        finally:
+            self._open -= {client, server}
+            client.close()
+            server.close()
+
+    def _exchange(self, client: object, server: object) -> None:
+        while head := _head(client):
+            words = head.split(b" ", 2)
+            call = f"{words[0].decode()} {words[1].decode()}"
+            body = _body(client, head)
+            if any(rule.search(call) for rule in self._refused):
+                for _ in body:
+                    continue
+                _send(client, [b"HTTP/1.1 500 Error\r\nContent-Type: application/json\r\n"
+                               b"Content-Length: %d\r\n\r\n" % len(_REFUSAL) + _REFUSAL])  # fmt: skip
+                continue
+            _send(server, [head, *body])
+            answer = _head(server)
+            if not answer:
+                return
+            _send(client, [answer, *_body(server, answer)])
+
+
+def _head(stream: object) -> bytes:
+    lines = []
+    while line := stream.readline():  # type: ignore[attr-defined]
+        lines.append(line)
+        if line == b"\r\n":
+            return b"".join(lines)
+    return b""
+
+
+def _body(stream: object, head: bytes) -> Iterator[bytes]:
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    if re.search(rb"(?i)\r\ntransfer-encoding: *chunked", head):
+        while True:
+            size = stream.readline()  # type: ignore[attr-defined]
+            yield size + stream.read(int(size, 16) + 2)  # type: ignore[attr-defined]
+            if int(size, 16) == 0:
+                return
+    left = int(length[1]) if length else 0
+    while left > 0:
+        data = stream.read(min(left, 65536))  # type: ignore[attr-defined]
+        left -= len(data)
+        yield data
+
+
+def _send(stream: object, parts: object) -> None:
+    for part in parts:  # type: ignore[attr-defined]
+        stream.write(part)  # type: ignore[attr-defined]
+    stream.flush()  # type: ignore[attr-defined]
