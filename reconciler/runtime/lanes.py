@@ -142,7 +142,8 @@ class Lanes:
 
     def release(self, step: str) -> None:
         """The outcome of the step is durable: lanes that waited for it may go on."""
-        self._advance(self._ended(step))
+        if step in self._waiting or step in self._closes:
+            self._advance(self._ended(step))
 
     def let_through(self, barrier: Barrier) -> None:
         """The pause of a gate is over."""
@@ -186,6 +187,7 @@ class Lanes:
         return self._freed(barrier.waiting)
 
     def _ended(self, step: str) -> list[Lane]:
+        """The lanes that the end of a step sets free."""
         freed = self._freed(self._waiting.pop(step, []))
         for barrier in self._closes.pop(step, ()):
             freed += self._count(barrier, step, self._owner[step].change.id)
@@ -232,8 +234,9 @@ class Lanes:
 
     def _refusal(self, step: Step) -> str | None:
         """Why the step can no longer run, as far as is known by now."""
+        outcomes = self.outcomes
         for need in step.needs:
-            outcome = self.outcomes.get(need)
+            outcome = outcomes.get(need)
             if outcome is None:
                 if need not in self._owner:
                     return f"it needs {need}, which is not carried out"

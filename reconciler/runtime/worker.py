@@ -104,6 +104,11 @@ class Board:
             self.stop("another controller has taken over")
         return self.stopped is not None
 
+    def tell_ended(self, step: Step, outcome: Outcome, began: float) -> None:
+        if self.emit is not None:
+            seconds = anyio.current_time() - began
+            self.emit(StepEnded(step.id, step.ref, step.target, step.verb, outcome.status, outcome.reason, seconds))
+
     def tell_passed(self) -> None:
         if self.emit is not None:
             for step in self.lanes.passed:
@@ -137,7 +142,7 @@ class Worker:
         self._intended = False
         self._began = 0.0
         self._kept: list[Entry] = []
-        self._ended: list[StepEnded] = []
+        self._ended: list[tuple[Step, Outcome, float]] = []
 
     async def run(self) -> None:
         """Until nothing can come any more. Shielded: whoever wants it to end stops the board."""
@@ -192,7 +197,7 @@ class Worker:
         if board.give_way() or not await self._intend(step):
             return
         self._intended = True
-        self.expires = min(anyio.current_time() + context.deadline, board.latest)
+        self.expires = self._began + context.deadline
         self.step = step
         if board.emit is not None:
             board.emit(started(step))
@@ -214,6 +219,8 @@ class Worker:
             await self._journal([])
             secrets = await secrets_for(names, means.secrets)
             files = await files_for(wanted, means.files)
+            # Fetching has its own patience; the step's time begins now.
+            self._began = anyio.current_time()
         context = StepContext(
             fence=means.fencing.fence,
             generation=board.generation,
@@ -262,10 +269,7 @@ class Worker:
             self._kept.append(Result(plan, step.id, step.target, step.ref, outcome.status, outcome.reason))
         if outcome.status in GOOD:
             self._kept.extend(step.on_applied)
-        seconds = anyio.current_time() - self._began
-        self._ended.append(
-            StepEnded(step.id, step.ref, step.target, step.verb, outcome.status, outcome.reason, seconds)
-        )
+        self._ended.append((step, outcome, self._began))
         if not board.lanes.finish(lane, outcome):
             self._lane = None
         if board.resting and board.lanes.turns:
@@ -283,12 +287,11 @@ class Worker:
                 return False
         self._kept, ended = [], self._ended
         self._ended = []
-        for event in ended:
-            board.lanes.release(event.step)
-            if board.emit is not None:
-                board.emit(event)
-        if ended:
+        for step, outcome, began in ended:
+            board.lanes.release(step.id)
+            board.tell_ended(step, outcome, began)
+        if board.lanes.passed:
             board.tell_passed()
-            if board.resting:
-                board.nudge()
+        if ended and board.resting:
+            board.nudge()
         return True
