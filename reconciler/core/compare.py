@@ -42,6 +42,8 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
     behind = _marks_behind(resource, found, applied)
     if last is None and found.marks is not None and found.marks.applied == applied:
         last = wanted  # the ledger was lost, but the object itself says that just this was applied
+    if found.marks is not None and not found.marks.applied:
+        last = None  # the last to write there were we, in a change that was cut short: what differs is no drift
     if found.fields == wanted and not found.unknown:
         return Comparison(wanted, applied, (), marks=behind)
     silent = resource.behaviour.ignore + (("/state",) if resource.behaviour.any_state else ())
@@ -69,7 +71,9 @@ def _marks_behind(resource: Resource, found: Object, applied: str) -> str | None
         return f"renamed from {marks.ref}"
     if marks.protected != resource.protected:
         return "deletion protection is set" if resource.protected else "deletion protection is lifted"
-    return None if marks.applied == applied else "an earlier change did not come to its end"
+    if marks.applied == applied:
+        return None
+    return "it is as git says already" if marks.applied else "an earlier change did not come to its end"
 
 
 def overlay(found: Fields, differences: tuple[Difference, ...]) -> dict[str, Any]:

@@ -357,6 +357,8 @@ class Ledger:
         self.covered.add(entry.target)
 
     def _applied(self, entry: Applied) -> None:
+        # A person's word holds for one step of the way: coming back to the revision later takes another.
+        self.accepted.discard(entry.revision)
         self.applied = entry
         flying = {plan for plan, _ in self.in_flight}
         self.runs = {plan: run for plan, run in self.runs.items() if plan in flying}

@@ -97,7 +97,9 @@ def holds_on(decision: Decision, action: Action | None, world: World, request: R
 
 
 def _is_intent(decision: Decision, action: Action) -> bool:
-    """Changes that come from git; updates are told apart field by field."""
+    """Changes that come from git; updates are told apart field by field. What vanished comes here only to be healed."""
+    if decision.bucket is Bucket.VANISHED:
+        return False
     return action in (Action.CREATE, Action.DESTROY, Action.RESTORE, Action.RENAME, Action.PURGE)
 
 
