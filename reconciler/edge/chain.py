@@ -128,6 +128,8 @@ class Chain:
             for sequence, count, at, text, before, current in rows:
                 if sequence != known + 1:
                     raise self._broken(known + 1, "is missing")
+                if not (type(count) is int and type(at) is float and type(text) is type(before) is bytes):
+                    raise self._broken(sequence, "is damaged")
                 if before != previous or link(before, sequence, at, text) != current:
                     raise self._broken(sequence, "was changed: its hash does not fit")
                 entries = self._entries(sequence, count, text)
@@ -228,7 +230,10 @@ class _told:
 
 
 def _translate(path: Path, error: sqlite3.Error) -> JournalBroken | JournalUnwritable | StateUnusable:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    told = getattr(error, "sqlite_errorcode", None)
+    if told is None:  # Python's own complaint about what it found in a column; it quotes the bytes
+        return JournalBroken(f"{path}: the journal is damaged: it holds what was never written to it", hint=_REBUILD)
+    code = told & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return JournalBroken(f"{path}: the journal is damaged: {error}", hint=_REBUILD)
     if code == sqlite3.SQLITE_CONSTRAINT:

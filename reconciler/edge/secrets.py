@@ -5,12 +5,13 @@ No value leaves this module but as the result of `resolve`: not in an error, not
 
 `secrets.yaml` in the state folder (or the file that TRUEUP_SECRETS names) lists providers in the order they are asked:
 
-    - environment: TRUEUP_SECRET_            # TRUEUP_SECRET_DB_PASSWORD for db-password
-    - folder: /etc/trueup/secrets            # one file a secret, readable by its owner alone
-    - file: /etc/trueup/secrets.plain.yaml   # name: value, readable by its owner alone
-    - age: /etc/trueup/encrypted             # NAME.age, decrypted with the identity
-      identity: /etc/trueup/age.key
-    - sops: /srv/dc/secrets.enc.yaml         # name: value, encrypted by sops
+    providers:
+      - environment: TRUEUP_SECRET_            # TRUEUP_SECRET_DB_PASSWORD for db-password
+      - folder: /etc/trueup/secrets            # one file a secret, readable by its owner alone
+      - file: /etc/trueup/secrets.plain.yaml   # name: value, readable by its owner alone
+      - age: /etc/trueup/encrypted             # NAME.age, decrypted with the identity
+        identity: /etc/trueup/age.key
+      - sops: /srv/dc/secrets.enc.yaml         # name: value, encrypted by sops
 
 Without that file: the environment, then DIR/secrets with NAME and NAME.age (identity DIR/age.key).
 """
@@ -99,9 +100,9 @@ def read_providers(path: Path, environment: Mapping[str, str]) -> list[Provider]
         raise UsageError(f"{path}: the list of providers cannot be read: {error.strerror}") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: this is no YAML", hint=" ".join(str(error).split())[:200]) from error
-    if not isinstance(listed, list):
-        raise UsageError(f"{path}: providers are a list", hint="- environment: TRUEUP_SECRET_")
-    return [_provider(path, number, entry, environment) for number, entry in enumerate(listed, 1)]
+    if not isinstance(listed, dict) or set(listed) != {"providers"} or not isinstance(listed["providers"], list):
+        raise UsageError(f"{path}: this is no list of providers", hint="providers: [{environment: TRUEUP_SECRET_}]")
+    return [_provider(path, number, entry, environment) for number, entry in enumerate(listed["providers"], 1)]
 
 
 def _provider(path: Path, number: int, entry: object, environment: Mapping[str, str]) -> Provider:

@@ -32,8 +32,8 @@ _HEADS = ("HEAD", "packed-refs")
 async def watch_repository(git_folder: Path, tell: Tell, *, poll: float = 10.0) -> None:
     """Tells `refs` whenever a branch or HEAD may have moved, until cancelled.
 
-    `git_folder` is the common one, of a bare repository or not. Where the host cannot watch (no inotify left, a folder
-    that went away), it tells every `poll` seconds instead, and tries to watch again.
+    `git_folder` is that of a bare repository, a clone or a linked working tree. Where the host cannot watch (no inotify
+    left, a folder that went away), it tells every `poll` seconds instead, and tries to watch again.
     """
 
     def about_heads(_change: object, path: str) -> bool:
@@ -43,8 +43,16 @@ async def watch_repository(git_folder: Path, tell: Tell, *, poll: float = 10.0) 
         return not path.endswith(".lock")
 
     async with anyio.create_task_group() as group:
-        group.start_soon(_follow, git_folder / "refs", no_lock, lambda: tell("refs"), poll, True)
+        group.start_soon(_follow, _common(git_folder) / "refs", no_lock, lambda: tell("refs"), poll, True)
         group.start_soon(_follow, git_folder, about_heads, lambda: tell("refs"), poll, False)
+
+
+def _common(git_folder: Path) -> Path:
+    """Where the refs are: a linked working tree shares them with the repository that it belongs to."""
+    try:
+        return (git_folder / (git_folder / "commondir").read_text().strip()).resolve()
+    except OSError:
+        return git_folder
 
 
 async def watch_folder(folder: Path, tell: Tell, *, poll: float = 10.0) -> None:

@@ -34,7 +34,7 @@ def put(path: Path, text: str, mode: int = 0o600) -> Path:
 
 
 def configured(state: State, text: str, **environment: str) -> ProvidedSecrets:
-    put(state.folder / "secrets.yaml", text)
+    put(state.folder / "secrets.yaml", f"providers:\n{text}")
     return ProvidedSecrets.of(state, environment)
 
 
@@ -130,6 +130,13 @@ async def test_a_broken_file_of_values_is_told_without_a_value(state: State, tex
 def test_a_mistake_in_the_list_of_providers_is_told(state: State, text: str) -> None:
     with pytest.raises(UsageError, match=r"secrets\.yaml"):
         configured(state, text)
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "providers: 5", "providers: []\nmore: 1", "- folder: f", "\tx"])
+def test_a_file_that_lists_no_providers_is_told(state: State, text: str) -> None:
+    put(state.folder / "secrets.yaml", text)
+    with pytest.raises(UsageError, match=r"secrets\.yaml"):
+        ProvidedSecrets.of(state, {})
 
 
 def test_a_named_list_that_is_not_there_is_told(state: State) -> None:

@@ -86,6 +86,15 @@ async def test_a_push_to_a_bare_repository_is_noticed(clone: Clone, clone_of: Ca
         await told.wait()
 
 
+async def test_a_commit_in_a_linked_working_tree_is_noticed(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    linked = type(clone)(clone.path.parent / "linked")
+    clone.git("worktree", "add", "--quiet", str(linked.path), "-b", "side")
+    async with watching(watch_repository, clone.path / ".git/worktrees/linked") as told:
+        await anyio.to_thread.run_sync(linked.commit, {"a.yaml": "b"})
+        await told.wait()
+
+
 async def test_an_edit_is_noticed_and_what_is_hidden_is_not(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / "sites").mkdir()

@@ -14,7 +14,7 @@ from reconciler.edge.git.lineage import lineage
 from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.git.repository import Repository
 from reconciler.edge.git.tree import CommitTree
-from reconciler.edge.git.worktree import WorkingTree, snapshot
+from reconciler.edge.git.worktree import WorkingTree, snapshot, uncommitted
 
 __all__ = [
     "Author",
@@ -26,4 +26,5 @@ __all__ = [
     "lineage",
     "snapshot",
     "touched_by",
+    "uncommitted",
 ]

@@ -34,7 +34,8 @@ class Mirror:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(self.path.with_suffix(".lock")):
-            if not (self.path / "HEAD").exists():
+            fresh = not (self.path / "HEAD").exists()
+            if fresh:
                 run(self.path.parent, ("init", "--quiet", "--bare", "--initial-branch=main", self.path.name))
             try:
                 run(
@@ -54,9 +55,22 @@ class Mirror:
                     env=environment(protocols=REMOTE_PROTOCOLS),
                     timeout=timeout,
                 )
+                if fresh:
+                    self._take_head(timeout)
             except TrueupError as error:
                 raise _unreachable(self.shown, error) from error
         return self.open()
+
+    def _take_head(self, timeout: float) -> None:
+        """The remote's HEAD says which branch is meant where nobody names one."""
+        told = run(
+            self.path,
+            ("ls-remote", "--symref", "--end-of-options", self.url, "HEAD"),
+            env=environment(protocols=REMOTE_PROTOCOLS),
+            timeout=timeout,
+        ).decode(errors="replace")
+        if told.startswith("ref: refs/heads/"):
+            run(self.path, ("symbolic-ref", "HEAD", told.partition("\t")[0].removeprefix("ref: ")))
 
     def open(self) -> Repository:
         """The mirror as it was fetched last. Raises SourceUnreadable if it never was."""

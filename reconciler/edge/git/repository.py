@@ -86,6 +86,8 @@ class Repository:
     def branch(self) -> str:
         """The branch that HEAD is on: `main`. Raises SourceUnreadable if it is on none."""
         head = (self.git_folder / "HEAD").read_text().strip()
+        if head == "ref: refs/heads/.invalid":  # refs kept in another format: git alone knows
+            head = f"ref: {run(self.folder, ('symbolic-ref', 'HEAD')).decode().strip()}"
         if head.startswith("ref: refs/heads/"):
             return head.removeprefix("ref: refs/heads/")
         raise SourceUnreadable(

@@ -66,6 +66,15 @@ def snapshot(repository: Repository, root: str = "") -> WorkingTree:
         raise
 
 
+def uncommitted(repository: Repository, root: str = "") -> bool:
+    """Whether the working tree holds what HEAD does not, ignored files aside. Costs a look at every file."""
+    if repository.top is None:
+        return False
+    command = ("status", "--porcelain", "--untracked-files=normal", "--", root or ".")
+    env = environment(extra=_without_filters(repository.top))
+    return bool(run(repository.top, command, env=env).strip())
+
+
 def _would_be(repository: Repository, objects: Path, extra: Mapping[str, str]) -> str:
     assert repository.top is not None
     index = repository.git_folder / "index"

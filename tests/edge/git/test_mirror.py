@@ -40,6 +40,13 @@ def test_a_forced_push_and_a_dropped_branch_are_followed(clone: Clone, tmp_path:
         assert repository.objects.find("refs/heads/side") is None
 
 
+def test_the_remotes_own_branch_is_followed_where_none_is_named(clone: Clone, tmp_path: Path) -> None:
+    clone.commit({"a.yaml": "a"})
+    clone.git("branch", "--quiet", "-M", "main", "trunk")
+    with Mirror(str(clone.path), tmp_path).fetch() as repository:
+        assert repository.revision(None).branch == "trunk"
+
+
 def test_a_remote_that_went_away_leaves_the_mirror_as_it_was(clone: Clone, tmp_path: Path) -> None:
     commit = clone.commit({"a.yaml": "a"})
     mirror = Mirror(str(clone.path), tmp_path / "mirrors")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.edge.git import Repository, snapshot
+from reconciler.edge.git import Repository, snapshot, uncommitted
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
 Clone = Any
@@ -79,6 +79,21 @@ def test_filters_of_the_repository_are_not_run(clone: Clone) -> None:
     clone.write({"a.yaml": "edited", "b.yaml": "new"})
     _, contents = taken(clone)
     assert contents == {"a.yaml": b"edited", "b.yaml": b"new"}
+    assert not trap.exists()
+
+
+def test_what_is_not_committed_is_noticed_without_running_filters(clone: Clone) -> None:
+    clone.commit({"s/a.yaml": "a", "b.yaml": "b", ".gitattributes": "*.yaml filter=trap\n"})
+    trap = clone.path.parent / "ran"
+    clone.git("config", "filter.trap.clean", f"touch {trap}; cat")
+    with Repository.open(clone.path) as repository:
+        clone.write({"s/a.yaml": "a"})
+        assert not uncommitted(repository)
+        clone.write({"b.yaml": "edited"})
+        assert uncommitted(repository)
+        assert not uncommitted(repository, "s")
+        clone.write({"s/new.yaml": "new"})
+        assert uncommitted(repository, "s")
     assert not trap.exists()
 
 
