@@ -51,9 +51,17 @@ class Hung(Exception):
     """A command did not end within its time."""
 
 
-def run(argv: Sequence[str], *, timeout: float = 60, stdin: str | None = None, keep: Sequence[int] = ()) -> Done:
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float = 60,
+    stdin: str | None = None,
+    keep: Sequence[int] = (),
+    path: str | None = None,
+) -> Done:
     """Run a command in the calling thread's namespace. `keep`: file descriptors that it inherits, which keeps a lock
-    held until the command ends even if we are killed. Raises Hung, and FileNotFoundError where it is not installed."""
+    held until the command ends even if we are killed. `path`: another $PATH for it. Raises Hung, and FileNotFoundError
+    where it is not installed."""
     try:
         ended = subprocess.run(
             argv,
@@ -64,7 +72,7 @@ def run(argv: Sequence[str], *, timeout: float = 60, stdin: str | None = None, k
             errors="replace",
             timeout=timeout,
             pass_fds=tuple(keep),
-            env=_ENVIRONMENT,
+            env=_ENVIRONMENT if path is None else {**_ENVIRONMENT, "PATH": path},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -232,12 +232,12 @@ class LocalDriver:
 
     async def exec(self, uid: Uid, argv: Sequence[str]) -> int:
         zone = await self._running(uid)
-        return await anyio.to_thread.run_sync(self._node.zones.attach, zone, list(argv))
+        return await self._node.chamber.call(self._node.zones.attach, zone, list(argv))
 
     async def console(self, uid: Uid) -> None:
         """A shell: zones have no terminal of their own."""
         zone = await self._running(uid)
-        await anyio.to_thread.run_sync(self._node.zones.attach, zone, ["/bin/sh"])
+        await self._node.chamber.call(self._node.zones.attach, zone, ["/bin/sh"])
 
     async def logs(self, uid: Uid, lines: int) -> str:
         return self._node.zones.last_lines(await self._zone(uid), lines)

@@ -99,16 +99,17 @@ def _put(path: Path, text: str, mode: int, owner: int) -> None:
         os.close(descriptor)
 
 
-def binds(zone: Path) -> list[tuple[Path, str, str]]:
-    """Host path, path in the zone and options, for the files that are there."""
-    folder = zone / _FOLDER
+def binds(zone: Path, inside: Path) -> list[tuple[Path, str, str]]:
+    """Host path, path in the zone and options, for the files that are there. `inside`: the folder as zones reach it."""
+    there = {name for name in FILES if (zone / _FOLDER / name).exists()}
+    folder, once = inside / _FOLDER, "bind,ro,create=file,optional"
     found: list[tuple[Path, str, str]] = []
-    if (folder / "metadata.json").exists() or (folder / "user-data").exists():
+    if there & {"metadata.json", "user-data"}:
         found.append((folder, "/etc/trueup", "bind,ro,create=dir"))
-    if (folder / "resolv.conf").exists():
-        found.append((folder / "resolv.conf", "/etc/resolv.conf", "bind,ro,create=file,optional"))
-    if (folder / "authorized_keys").exists():
-        found.append((folder / "authorized_keys", "/root/.ssh/authorized_keys", "bind,ro,create=file,optional"))
+    if "resolv.conf" in there:
+        found.append((folder / "resolv.conf", "/etc/resolv.conf", once))
+    if "authorized_keys" in there:
+        found.append((folder / "authorized_keys", "/root/.ssh/authorized_keys", once))
     return found
 
 

@@ -21,6 +21,7 @@ mount -t tmpfs -o mode=700 trueup /run/zfs
 mount -t tmpfs -o mode=700 trueup /run/lock/zfs
 mount --bind "$1/etc" /etc/zfs
 mount --bind "$1/var" /var/lib/zfs
+mount --bind "$1" "$2"
 """
 """A second zfs-fuse needs all four of its own: sharing zpool.cache alone makes it import the first one's pool."""
 
@@ -37,15 +38,16 @@ def ensure(place: Place) -> bool:
     """Make the namespace unless it is there; True if it was made. The caller holds the node's lock whole."""
     if present(place):
         return False
-    for folder in (place.mounts, place.pool, place.folder / "etc", place.folder / "var"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    var = place.folder / "var"
+    for folder in (place.mounts / "pool", place.folder / "etc", var / place.seen.name):
+        folder.mkdir(parents=True, exist_ok=True)
     _configuration(place)
     mounts = str(place.mounts)
     if not _mounted(place.mounts):
         _must("mount", "--bind", mounts, mounts)
     _must("mount", "--make-private", mounts)
     place.pin.touch()
-    setup = ["sh", "-ec", _SETUP, "sh", str(place.folder)]
+    setup = ["sh", "-ec", _SETUP, "sh", str(place.folder), str(place.seen)]
     _must("unshare", f"--mount={place.pin}", "--propagation", "private", *setup)
     return True
 

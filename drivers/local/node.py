@@ -62,9 +62,9 @@ class Node:
     def enter(self) -> bool:
         """Folders, the namespace, and the threads in it; True if the namespace had to be made. Blocks; runs in the
         host's own namespace. Raises StorageFailed."""
-        for folder in (self.place.folder, self.place.zones, self.place.locks, self.place.pool):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.chmod(self.place.folder, 0o711)  # a shifted root walks through to its own files
+        for folder in (self.place.folder, self.place.zones, self.place.locks):
+            folder.mkdir(parents=True, exist_ok=True)
+            os.chmod(folder, 0o711)  # a shifted root walks through to its own files
         (self.place.folder / "seccomp").write_text(config.SECCOMP)
         with self.locks.whole():
             made = namespace.ensure(self.place)

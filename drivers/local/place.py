@@ -23,8 +23,19 @@ class Place(msgspec.Struct, frozen=True):
         return short(str(self.folder), 6)
 
     @property
+    def seen(self) -> Path:
+        """The folder once more, in its namespace: zones whose root is nobody on the host cannot walk through a state
+        folder that is closed to others, so what they need is reached this way."""
+        return Path("/var/lib/zfs") / f"node-{self.tag}"
+
+    @property
+    def lxc(self) -> Path:
+        """What LXC is told to be its path: its command sockets are named after it, so it is this instance's alone."""
+        return self.inside(self.zones)
+
+    @property
     def mounts(self) -> Path:
-        """The private mount namespace is pinned at `ns` in here; `pool` is where the datasets are mounted."""
+        """The private mount namespace is pinned at `ns` in here."""
         return self.folder / "mounts"
 
     @property
@@ -33,7 +44,8 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def pool(self) -> Path:
-        return self.mounts / "pool"
+        """Where the datasets are mounted, as seen in the namespace."""
+        return self.seen / "mounts" / "pool"
 
     @property
     def pool_file(self) -> Path:
@@ -41,7 +53,7 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def zones(self) -> Path:
-        """The LXC path: a folder per zone with its config, logs and what the guest is told."""
+        """A folder per zone with its config, logs and what the guest is told."""
         return self.folder / "zones"
 
     @property
@@ -68,6 +80,10 @@ class Place(msgspec.Struct, frozen=True):
 
     def zone(self, name: str) -> Path:
         return self.zones / name
+
+    def inside(self, path: Path) -> Path:
+        """A path under the folder as it is reached from a zone."""
+        return self.seen / path.relative_to(self.folder)
 
     def bridge(self, key: str) -> str:
         return f"{self.bridges}{short(key, 6)}"

@@ -194,7 +194,7 @@ class MachineVerbs:
         boot = config.Boot(
             root=node.storage.path(deed.volume.name),
             systemd=self._systemd(deed.volume),
-            binds=[*guest.binds(folder), *self._disk_binds(deed.step.uid, fields)],
+            binds=[*guest.binds(folder, node.place.inside(folder)), *self._disk_binds(deed.step.uid, fields)],
             attachments=attachments,
             shift=shift,
             swap=node.cgroups.counts_swap,

@@ -18,6 +18,7 @@ from drivers.local.cgroups import Cgroups
 from drivers.local.chamber import Done, Hung, run
 from drivers.local.place import Place
 
+_START = shutil.which("lxc-start") or "/usr/bin/lxc-start"
 _LINES = 12
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -39,7 +40,7 @@ class Zones:
         return self._cgroups.populated(self.group(zone)) and not self._cgroups.frozen(self.group(zone))
 
     def _lxc(self, tool: str, zone: str, *args: str, timeout: float = 60) -> Done:
-        return run([f"lxc-{tool}", "-P", str(self._place.zones), "-n", zone, *args], timeout=timeout)
+        return run([f"lxc-{tool}", "-P", str(self._place.lxc), "-n", zone, *args], timeout=timeout)
 
     def start(self, zone: str) -> None:
         """Returns once its init runs. Raises ZoneFailed."""
@@ -50,7 +51,9 @@ class Zones:
         folder = self._place.zone(zone)
         for log in ("lxc.log", "console.log"):
             (folder / log).unlink(missing_ok=True)
-        done = self._lxc("start", zone, "-d")
+        # newuidmap, where it is installed, would ask /etc/subuid what root may do; unfound, LXC writes the map itself
+        argv = [_START, "-P", str(self._place.lxc), "-n", zone, "-d"]
+        done = run(argv, path="/usr/sbin:/sbin")
         if done.code != 0:
             raise ZoneFailed(f"it did not start: {self._errors(zone) or done.text}")
 
@@ -107,7 +110,7 @@ class Zones:
 
     def attach(self, zone: str, argv: Sequence[str]) -> int:
         """Run a command in the zone at this process's own terminal; its exit code."""
-        command = ["lxc-attach", "-P", str(self._place.zones), "-n", zone, "--clear-env", "--", *argv]
+        command = ["lxc-attach", "-P", str(self._place.lxc), "-n", zone, "--clear-env", "--", *argv]
         return subprocess.run(command, check=False).returncode
 
     def on_boot(self, zone: str, *, starts: bool) -> None:

@@ -112,7 +112,7 @@ class Folders:
             raise StorageFailed(f"{name} is there already")
         if aside.exists():
             self._remove(aside)
-        aside.mkdir(mode=0o700)
+        aside.mkdir(mode=0o711)
         if image is None:
             self._make_root(aside / "root")
         else:

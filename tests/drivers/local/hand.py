@@ -57,7 +57,7 @@ class Hand:
         return done.stdout
 
     def lxc(self, tool: str, zone: str, *argv: str, check: bool = True) -> str:
-        return self.run(f"lxc-{tool}", "-P", str(self.place.zones), "-n", zone, *argv, check=check)
+        return self.run(f"lxc-{tool}", "-P", str(self.place.lxc), "-n", zone, *argv, check=check)
 
     def dataset(self, thing: Object, folder: str = "zones") -> str:
         return f"{self.pool}/{folder}/{thing.native_name}"
