@@ -188,13 +188,12 @@ class Looking:
         )
 
     def dirty(self) -> bool:
-        """Whether the working tree holds what is not committed."""
-        if self.repository.top is None:
-            return False
-        from reconciler.edge.git.command import run
+        """Whether the working tree holds what is not committed. Looking at every file of a large tree takes longer than
+        the answer is worth: then it counts as no."""
+        from reconciler.edge.git import uncommitted
 
         with suppress(TryLater, Mend):
-            return bool(run(self.repository.top, ("status", "--porcelain", "--", "*.yaml", "*.yml")))
+            return uncommitted(self.repository, self.source.root, timeout=0.2)
         return False
 
     def view(self, plan: Plan, *, expand: bool) -> View:

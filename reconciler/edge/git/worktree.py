@@ -66,13 +66,16 @@ def snapshot(repository: Repository, root: str = "") -> WorkingTree:
         raise
 
 
-def uncommitted(repository: Repository, root: str = "") -> bool:
-    """Whether the working tree holds what HEAD does not, ignored files aside. Costs a look at every file."""
+def uncommitted(repository: Repository, root: str = "", *, timeout: float = 60) -> bool:
+    """Whether the working tree holds what HEAD does not, ignored files aside. Costs a look at every file.
+
+    Raises SourceUnreadable, also when it takes longer than `timeout` (s).
+    """
     if repository.top is None:
         return False
     command = ("status", "--porcelain", "--untracked-files=normal", "--", root or ".")
     env = environment(extra=_without_filters(repository.top))
-    return bool(run(repository.top, command, env=env).strip())
+    return bool(run(repository.top, command, env=env, timeout=timeout).strip())
 
 
 def _would_be(repository: Repository, objects: Path, extra: Mapping[str, str]) -> str:
