@@ -138,15 +138,16 @@ class Loop:
         await self._ports.journal.append(entries)
         self._reasons.add(Trigger("note"))
 
-    async def apply(self, plan: Plan, emit: Emit | None = None) -> Summary:
+    async def apply(self, plan: Plan, emit: Emit | None = None, *, moves: bool = True) -> Summary:
         """Carry out an approved plan as it stands, once its nodes are free. It goes on if the caller goes away.
+        `moves` False: it only heals, and its revision does not become the end of the lineage.
 
         Raises TrueupError if it could not be begun or the journal cannot be written.
         """
         if self._halted.is_set():
             raise TryLater(f"the loop is {self._reason}", hint="apply it again")
         await self._ports.plans.save(plan)
-        promise = Promise(plan, emit)
+        promise = Promise(plan, emit, moves=moves)
         self._runs.promised.append(promise)
         self._reasons.add(Trigger("apply", plan.digest[:12]))
         return await promise.result()
@@ -278,7 +279,7 @@ class Loop:
         if self._ports.fencing.lost():
             raise FenceLost("another controller has taken over this datacenter", hint="stop one of the two")
         for promise in self._runs.ripe():
-            await self._runs.begin(promise.plan, means, promise=promise)
+            await self._runs.begin(promise.plan, means, moves=promise.moves, promise=promise)
         at, start = self._ports.clock.now(), anyio.current_time()
         request = await self._request(desired)
         try:

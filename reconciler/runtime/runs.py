@@ -28,8 +28,9 @@ from reconciler.runtime.worker import Means, Pace
 class Promise:
     """A plan that somebody approved and waits for: it is carried out whole, as soon as its nodes are free."""
 
-    def __init__(self, plan: Plan, emit: Emit | None = None) -> None:
+    def __init__(self, plan: Plan, emit: Emit | None = None, *, moves: bool = True) -> None:
         self.plan = plan
+        self.moves = moves
         self.emit = harmless(emit)
         self.nodes = nodes_of(plan.changes)
         self._done = anyio.Event()

@@ -90,13 +90,13 @@ def spread(stage: Stage, count: int) -> list[int]:
 
 def test_killed_once_it_ends_as_if_nothing_had_been(stage: Stage) -> None:
     assert stage.points > 5
-    for point in spread(stage, 8):
+    for point in spread(stage, 7):
         if stage.killed_at(point):
             stage.same()
 
 
 def test_the_loop_takes_up_what_was_cut_short(stage: Stage) -> None:
-    for point in spread(stage, 4):
+    for point in spread(stage, 3):
         if stage.killed_at(point, job=by_loop):
             stage.same()
 
