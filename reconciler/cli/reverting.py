@@ -121,7 +121,8 @@ def _commit(opened: Opened, edits: Mapping[str, bytes | None], message: str, arg
     """Make the commit, or tell how to."""
     subject = message.partition("\n")[0]
     for path, data in sorted(edits.items()):
-        print(f"  {'-' if data is None else '~'} {path}")
+        known = opened.repository.objects.find(f"HEAD:{path}") is not None
+        print(f"  {'-' if data is None else '~' if known else '+'} {path}")
     if args.print_only:
         print(f"It would be committed as: {subject}")
         return Exit.DONE

@@ -37,6 +37,7 @@ def say(line: str) -> None:
     """A remark beside the output: what programs read from stdout stays clean."""
     from reconciler.core.render.quantities import clean
 
+    sys.stdout.flush()  # what was printed before comes first, where both go to one place
     print(clean(line), file=sys.stderr, flush=True)
 
 

@@ -75,6 +75,7 @@ _VOLATILE = (
     (re.compile(r"observed \d\d:\d\d:\d\dZ"), "observed …"),
     (re.compile(r"\b(plan|apply) [0-9a-f]{8}\b"), r"\1 …"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ"), "…"),
+    (re.compile(r"file: /\S+"), "file: …"),
     (re.compile(r"\bin (under )?\d+(\.\d+)? s\b"), "in …"),
 )
 

@@ -90,7 +90,7 @@ def will(change: Change) -> str:
     if change.action is Action.UPDATE and change.risk is Risk.RESTART:
         return "updated and restarted"
     if change.action is Action.UPDATE and not change.differences:
-        return "marked"
+        return "confirmed (only its marks are behind)"
     return _WILL[change.action]
 
 

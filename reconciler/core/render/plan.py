@@ -138,7 +138,8 @@ def hold_block(group: Sequence[Hold]) -> list[str]:
         subject = head.ref
     else:
         subject = f"{kind_of(head.ref)} {compressed((short(hold.ref) for hold in group), 8)}"
-    lines = [pair(f"  ! {subject}: {head.sentence}", where if where != short(head.ref) else "")]
+    told = not where or where == short(head.ref) or where in head.sentence
+    lines = [pair(f"  ! {subject}: {head.sentence}", "" if told else where)]
     lines += [f"{INDENT}{line}" for line in _held_differences(group)]
     lines.append(f"{INDENT}rule {head.rule}" + (f" · {head.lifts}" if head.lifts else ""))
     return lines

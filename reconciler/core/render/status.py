@@ -51,7 +51,7 @@ def status_text(found: Situation, view: View | None = None) -> str:
     lines.append(f"{'Applied':<12}{_revision(found)}")
     for number, line in enumerate(found.problem.split("\n") if found.problem else []):
         lines.append(f"{'' if number else 'Not in force':<12} {line}")
-    lines.append(f"{'Pending':<12}{summary(plan)}")
+    lines.append(f"{'Pending':<12}{summary(plan).removeprefix('Plan: ')}")
     if found.in_flight:
         lines.append(f"{'Cut short':<12}{counted(len(found.in_flight), 'step')}; the next apply goes on from there")
         lines += [f"{INDENT}{step}" for step in found.in_flight[:5]]
