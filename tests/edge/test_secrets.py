@@ -252,6 +252,20 @@ async def test_a_missing_sops_program_is_told(state: State, monkeypatch: pytest.
         await value(secrets, "db")
 
 
+async def test_what_sops_prints_is_taken_by_name(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a program that stands in for sops: how it is called and read. The next test is the one with sops itself."""
+    program = put(
+        state.folder / "bin/sops", '#!/bin/sh\n[ "$1$2$3" = --decrypt--output-typejson ] && cat "$4"\n', 0o700
+    )
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    put(state.folder / "enc.yaml", '{"db": "one", "acme": {"token": "two"}}')
+    secrets = configured(state, "- sops: enc.yaml\n")
+    assert await secrets.resolve(frozenset({"db", "acme/token"})) == {"db": "one", "acme/token": "two"}
+    put(state.folder / "enc.yaml", "rubbish")
+    with pytest.raises(SecretMissing, match="sops gave no JSON"):
+        await value(secrets, "db")
+
+
 @needs_sops
 @needs_age
 async def test_a_sops_file_is_decrypted(state: State, identity: Path, monkeypatch: pytest.MonkeyPatch) -> None:
