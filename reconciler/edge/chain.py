@@ -86,8 +86,7 @@ class Chain:
         Raises JournalBroken for a file that is no journal, JournalUnwritable, StateUnusable for permissions and for
         a format that this version does not know.
         """
-        fresh = not path.exists()
-        if fresh and read_only:
+        if not present(path) and read_only:
             raise StateUnusable(f"{path}: there is no journal yet", hint="`trueup apply` begins one")
         with _told(path):
             connection = _connect(path, read_only=read_only)
@@ -95,6 +94,7 @@ class Chain:
             with _told(path):
                 if not read_only and _is_empty(connection):
                     _lay_out(connection)
+                    _begun(path).touch(mode=0o600)
                 _check_format(path, connection)
             return cls(path, connection)
         except BaseException:
@@ -152,11 +152,27 @@ class Chain:
         return JournalBroken(f"{self.path}: row {sequence} of the journal {what}", hint=_REBUILD)
 
 
+def present(path: Path) -> bool:
+    """Whether there is a journal. Raises JournalBroken if there was one once: a memory that is gone is not an empty one
+    (spent budgets and approvals would be forgotten with it)."""
+    if path.exists() and path.stat().st_size > 0:
+        return True
+    if _begun(path).exists():
+        raise JournalBroken(f"{path}: the journal is gone", hint=f"put it back, or: {_REBUILD}")
+    return False
+
+
+def _begun(path: Path) -> Path:
+    """Says beside the journal that there is one."""
+    return path.with_name(f"{path.name}-begun")
+
+
 def set_aside(path: Path, now: float) -> Path | None:
     """Moves a journal away, whatever its state, with all that SQLite keeps beside it. None if there was none.
 
     Nobody may have it open: the caller holds the datacenter's lock.
     """
+    _begun(path).unlink(missing_ok=True)
     if not path.exists():
         return None
     aside = path.with_name(f"{path.stem}-aside-{int(now)}{path.suffix}")

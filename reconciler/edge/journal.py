@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.from_thread
@@ -20,7 +21,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger, Record
-from reconciler.edge.chain import Chain
+from reconciler.edge.chain import Chain, present
 from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
 
@@ -92,8 +93,12 @@ class Journal:
             return None
         batch = self._open
         batch.entries.extend(entries)
-        if not self._busy or len(batch.entries) >= _LARGEST:
+        if len(batch.entries) >= _LARGEST:
             self._hand_over()
+        elif not self._busy:
+            # Not at once: all who were woken by the commit before write in this same round of the loop.
+            self._busy = True
+            _soon(self._hand_over)
         return batch
 
     async def durable(self, batch: _Batch) -> None:
@@ -104,8 +109,7 @@ class Journal:
 
     async def close(self) -> None:
         """Waits for what was handed over, then closes the file."""
-        if self._open.entries:
-            self._hand_over()
+        self._hand_over()
         thread, self._thread = self._thread, None
         self._failed = self._failed or JournalUnwritable(f"{self._chain.path}: the journal was closed")
         if thread is None:
@@ -118,6 +122,8 @@ class Journal:
 
     def _hand_over(self) -> None:
         """Gives the open batch to the writer and opens the next."""
+        if not self._open.entries:
+            return
         batch, self._open = self._open, _Batch()
         self._busy = True
         if self._thread is None:
@@ -145,13 +151,21 @@ class Journal:
     def _settle(self, batch: _Batch, records: list[Record]) -> None:
         """Back in the loop's thread: fold, wake those who wait, and send off what has gathered."""
         fold = self._ledger.fold
-        for record in records:
-            fold(record)
-        batch.done.set()
+        try:
+            for record in records:
+                fold(record)
+        finally:
+            batch.done.set()
         if self._open.entries:
             self._hand_over()
         else:
             self._busy = not self._queue.empty()
+
+
+def _soon(function: Callable[[], None]) -> None:
+    """Call it in the next round of the running loop: an asyncio one, or trio's under test. anyio has no word for it."""
+    loop: Any = anyio.lowlevel.current_token().native_token
+    (loop.call_soon if hasattr(loop, "call_soon") else loop.run_sync_soon)(function)
 
 
 def read(path: Path) -> Ledger:
@@ -159,7 +173,7 @@ def read(path: Path) -> Ledger:
 
     Raises as Journal.open; an empty ledger where there is no journal yet.
     """
-    if not path.exists():
+    if not present(path):
         return Ledger()
     chain = Chain.open(path, read_only=True)
     try:

@@ -214,7 +214,7 @@ def test_people_can_read_it_with_sql(tmp_path: Path) -> None:
     assert rows == [(1, "intent"), (2, "result"), (3, "paused")]
 
 
-@pytest.mark.parametrize("damage", [b"not a database, but long enough to be looked at" * 40, b""])
+@pytest.mark.parametrize("damage", [b"not a database, but long enough to be looked at" * 40, b"x"])
 def test_a_file_that_is_no_journal_is_told(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "j.db"
     path.write_bytes(damage)
@@ -290,6 +290,20 @@ async def test_readers_look_while_a_writer_writes(tmp_path: Path) -> None:
         for number in range(3):
             await journal.append([intent(number)])
             assert journals.read(tmp_path / "j.db").sequence == number + 1
+
+
+@pytest.mark.parametrize("gone", ["removed", "emptied"])
+async def test_a_journal_that_is_gone_is_not_an_empty_one(tmp_path: Path, now: float, gone: str) -> None:
+    path = tmp_path / "j.db"
+    written(path, (intent(1),))
+    path.unlink() if gone == "removed" else path.write_bytes(b"")
+    with pytest.raises(JournalBroken, match="the journal is gone"):
+        journals.read(path)
+    with pytest.raises(JournalBroken, match="the journal is gone"):
+        await Journal.open(path, SystemClock())
+    set_aside(path, now)
+    async with await Journal.open(path, SystemClock()) as journal:
+        assert journal.ledger.sequence == 0
 
 
 def test_a_broken_journal_is_set_aside_and_never_overwritten(tmp_path: Path, now: float) -> None:

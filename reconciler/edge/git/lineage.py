@@ -36,6 +36,8 @@ def lineage(
     if applied is None:
         return Lineage()
     commit = revision.commit or head
+    if revision.tree == applied.tree and applied.revision.startswith("tree:"):
+        return Lineage()  # the very files that were tried out before they were committed
     broken = _elsewhere(revision, applied) or _broken(repository, commit, applied)
     if broken:
         return Lineage(broken=broken)
@@ -66,6 +68,8 @@ def _broken(repository: Repository, commit: str | None, applied: Applied) -> str
     last = applied.revision[:12]
     if commit is None:
         return "nothing is committed yet"
+    if applied.revision.startswith("tree:"):
+        return "what was applied last had not been committed"
     if not repository.has_commit(applied.revision):
         if repository.shallow:
             return f"the clone is shallow: it does not reach back to {last}, which was applied last"

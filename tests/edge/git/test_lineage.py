@@ -181,6 +181,14 @@ def test_a_dirty_tree_has_the_lineage_of_the_commit_beneath_it(clone: Clone) -> 
         assert unborn.broken == "nothing is committed yet"
 
 
+def test_what_was_tried_out_and_then_committed_goes_on_from_there(clone: Clone) -> None:
+    clone.commit({"a": "a", "b": "b"})
+    tried = replace(at_head(clone), revision=f"tree:{at_head(clone).tree}")
+    assert between(clone, tried) == Lineage()
+    clone.commit({"a": None})
+    assert between(clone, tried).broken == "what was applied last had not been committed"
+
+
 def test_a_merge_that_contains_what_was_applied_is_a_lineage(clone: Clone) -> None:
     clone.commit({"a": "a", "b": "b"})
     clone.git("switch", "--quiet", "-c", "side")
