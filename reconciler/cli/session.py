@@ -37,6 +37,7 @@ from reconciler.edge.journal import Journal, read
 from reconciler.edge.lock import DatacenterLock
 from reconciler.edge.plans import PlanFiles
 from reconciler.edge.registry import Registry
+from reconciler.edge.remembered import TreeMemory
 from reconciler.edge.secrets import ProvidedSecrets
 from reconciler.edge.source import GitSource
 from reconciler.edge.state import State
@@ -284,6 +285,7 @@ async def placed(args: Namespace) -> AsyncIterator[Opened]:
     with mirror.fetch() if mirror else Repository.open(Path(where)) as repository:
         root = "" if mirror else repository.root_of(Path(where))
         source = GitSource(repository, registry, root=root, mirror=mirror)
+        source.memory = TreeMemory.of_user(registry)
         source.dirty = bool(getattr(args, "dirty", False))
         datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
         state = State.open(datacenter_id, _named_folder(args))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio.to_thread
 import msgspec
@@ -21,8 +21,11 @@ from reconciler.core.values import canonical, digest, plain
 from reconciler.driver import Capability
 from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
 from reconciler.edge.git.mirror import Mirror
-from reconciler.edge.load.loader import Delta, Loader
+from reconciler.edge.remembered import Remembered, TreeMemory
 from reconciler.errors import SpecErrors, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.edge.load.loader import Loader
 
 KeyedDigest = Callable[[str], str | None]
 
@@ -49,7 +52,11 @@ class GitSource:
         self.repository = repository
         self.root = root
         self.dirty = dirty
-        self.loader = Loader(capabilities)
+        self._loader: Loader | None = None
+        self.memory: TreeMemory | None = None
+        """Where what trees came to is kept between runs; None: nowhere."""
+        self._unread: Revision | None = None
+        """The revision in force, where it was recalled and not read."""
         self._capabilities = capabilities
         self._mirror = mirror
         self.keyed = keyed
@@ -60,6 +67,20 @@ class GitSource:
         """Id of the tree in force, where it is one of the repository's."""
         self._secretive: set[Ref] = set()
         """Refs of resources that name a secret."""
+
+    @property
+    def loader(self) -> Loader:
+        """The reader of documents, with the tree in force. Made when it is first needed: importing the models takes
+        longer than a plan of a small site. Raises as loading does."""
+        if self._loader is None:
+            from reconciler.edge.load.loader import Loader
+
+            self._loader = Loader(self._capabilities)
+            unread, self._unread = self._unread, None
+            if unread is not None:
+                self._loader.load(self._tree(unread.tree), unread)
+                self._known = unread.tree
+        return self._loader
 
     def close(self) -> None:
         """Drop what only a dirty tree has."""
@@ -97,20 +118,42 @@ class GitSource:
     def _load(self, revision: str | None) -> Desired:
         if revision is None and self._mirror is not None:
             self._mirror.fetch().close()
+        if self._loader is None and self.memory is not None and not (self.dirty and revision is None):
+            recalled = self._recalled(self.repository.revision(revision, root=self.root), self.memory)
+            if recalled is not None:
+                return recalled
         with self._opened(revision) as (tree, where):
-            delta = self._taken(tree, where)
-        self._require_version()
-        return self._with_digests(delta)
+            return self._taken(tree, where)
 
-    def _taken(self, tree: CommitTree, where: Revision) -> Delta:
+    def _recalled(self, where: Revision, memory: TreeMemory) -> Desired | None:
+        found = memory.recall(where.tree)
+        if found is None:
+            return None
+        require(found.requires)
+        self._unread = where
+        desired = msgspec.structs.replace(found.desired, revision=where)
+        self._secretive = {ref for ref, resource in desired.resources.items() if _names_secret(resource)}
+        return self._with_digests(desired)
+
+    def _taken(self, tree: CommitTree, where: Revision) -> Desired:
         """The tree taken into force, at the cost of what differs from the last good one. Raises as loading does."""
-        if self._known is None or self._dirty_tree(tree):
+        if self._loader is None:
+            self._unread = None  # what was recalled before is not in force any more
+        fresh = self._known is None
+        if fresh or self._dirty_tree(tree):
             delta = self.loader.load(tree, where)
         else:
             delta = self.loader.update(tree, self._changes(tree, self._known), where)
         # a dirty tree's objects are not in the repository, so nothing there can be compared with it
         self._known = None if self._dirty_tree(tree) else tree.id
-        return delta
+        datacenter = self.loader.datacenter
+        requires = datacenter.spec.requires if datacenter is not None else None
+        require(requires)
+        if self.memory is not None and self._known is not None and fresh:
+            self.memory.keep(tree.id, Remembered(delta.desired, requires))
+        self._secretive.difference_update(delta.changed, delta.removed)
+        self._secretive.update(ref for ref in delta.changed if _names_secret(delta.desired.resources[ref]))
+        return self._with_digests(delta.desired)
 
     def _changes(self, tree: CommitTree, before: str) -> dict[str, str | None]:
         return tree.changes(self.repository.difference, before)
@@ -132,29 +175,8 @@ class GitSource:
     def _tree(self, tree: str) -> CommitTree:
         return CommitTree(self.repository.folder, tree, objects=self.repository.objects)
 
-    def _require_version(self) -> None:
-        """`requires` of the Datacenter: another version of trueup refuses (it might read a field otherwise)."""
-        datacenter = self.loader.datacenter
-        bounds = datacenter.spec.requires if datacenter is not None else None
-        if bounds is None:
-            return
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            own = version("trueup")
-        except PackageNotFoundError:
-            return
-        if not satisfies(own, bounds):
-            raise UsageError(
-                f"this is trueup {own}, and the datacenter requires {bounds}",
-                hint="install a version that it allows, or change `requires` in its document",
-            )
-
-    def _with_digests(self, delta: Delta) -> Desired:
+    def _with_digests(self, desired: Desired) -> Desired:
         """Secrets' keyed digests into the bodies that name them: how a changed value is noticed."""
-        desired = delta.desired
-        self._secretive.difference_update(delta.changed, delta.removed)
-        self._secretive.update(ref for ref in delta.changed if b'"secret":' in desired.resources[ref].body)
         # Copies: the loader alters its mappings in place, and who compares two revisions needs both.
         resources, nodes = dict(desired.resources), dict(desired.nodes)
         if self.keyed is not None:
@@ -192,6 +214,8 @@ class GitSource:
         other = self._tree(tree)
         if self._known is None:
             # what is in force is a dirty tree, which nothing in the repository can be compared with
+            from reconciler.edge.load.loader import Loader
+
             there = Loader(self._capabilities).load(other).desired.resources
             return Beside(here, frozenset(there.keys() - here.keys()), frozenset(here.keys() - there.keys()))
         delta = self.loader.glance(other, self._changes(other, self._known))
@@ -207,6 +231,10 @@ class Beside(NamedTuple):
 
     def has(self, ref: Ref) -> bool:
         return ref in self.new or (ref in self.in_force and ref not in self.gone)
+
+
+def _names_secret(resource: Resource) -> bool:
+    return b'"secret":' in resource.body
 
 
 def _keyed(resource: Resource, keyed: KeyedDigest) -> Resource:
@@ -234,6 +262,24 @@ def _fill(value: Any, keyed: KeyedDigest, *, by_name: bool = False) -> bool:
             value["keyed"] = found
         return found is not None
     return any([_fill(inner, keyed, by_name=key in _BY_NAME) for key, inner in value.items()])
+
+
+def require(bounds: str | None) -> None:
+    """`requires` of the Datacenter: another version of trueup refuses (it might read a field otherwise). Raises
+    UsageError."""
+    if bounds is None:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("trueup")
+    except PackageNotFoundError:
+        return
+    if not satisfies(own, bounds):
+        raise UsageError(
+            f"this is trueup {own}, and the datacenter requires {bounds}",
+            hint="install a version that it allows, or change `requires` in its document",
+        )
 
 
 def satisfies(version: str, bounds: str) -> bool:

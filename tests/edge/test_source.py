@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.desired import Desired, Lineage
+from reconciler.core.desired import Desired, Lineage, Policy, Revision
 from reconciler.core.ledger import Applied
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
 from reconciler.edge.git import Mirror, Repository
+from reconciler.edge.remembered import Remembered, TreeMemory
 from reconciler.edge.source import GitSource
 from reconciler.errors import RevisionMissing, SpecErrors
 
@@ -248,3 +249,40 @@ async def test_a_secret_that_changed_is_noticed_without_a_commit(
     second = await source.load()
     assert first.resources[ref("web-3")].digest != second.resources[ref("web-3")].digest
     assert first.resources[ref("web-1")] == second.resources[ref("web-1")]
+
+
+async def test_a_tree_that_was_read_before_is_recalled_without_reading(
+    site: Clone, open_source: Callable[..., GitSource], tmp_path: Path
+) -> None:
+    memory = TreeMemory(tmp_path / "trees", CAPABILITIES)
+    first = open_source(site)
+    first.memory = memory
+    read = await first.load()
+    again = open_source(site)
+    again.memory = memory
+    recalled = await again.load()
+    assert recalled == read
+    assert again._loader is None, "nothing was read"
+    assert again.loader.desired.resources == read.resources, "but it can be, when somebody asks for a document"
+
+
+async def test_what_others_could_have_written_is_not_recalled(
+    site: Clone, open_source: Callable[..., GitSource], tmp_path: Path
+) -> None:
+    source = open_source(site)
+    source.memory = TreeMemory(tmp_path / "trees", CAPABILITIES)
+    desired = await source.load()
+    (kept,) = (tmp_path / "trees").iterdir()
+    assert source.memory.recall(desired.revision.tree) is not None
+    kept.chmod(0o666)
+    assert source.memory.recall(desired.revision.tree) is None
+    kept.chmod(0o600)
+    kept.write_bytes(b"nonsense")
+    assert source.memory.recall(desired.revision.tree) is None
+
+
+async def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "trees").write_text("a file, no folder")
+    memory = TreeMemory(tmp_path / "trees")
+    memory.keep("t", Remembered(Desired("", "", Revision(None, ""), Policy(), {}, {})))
+    assert memory.recall("t") is None

@@ -1,0 +1,82 @@
+"""Trees that were read before: what each came to, kept by the tree's id so that it is not read again.
+
+Owns: the files of that cache, and what makes them void. Must not go here: reading trees (load), deciding.
+
+A tree's id says all of its contents, so what it came to depends on nothing else but this program: its version and its
+own files are part of the key. Losing the cache costs time alone; who cannot write it does without.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from reconciler.core.desired import Desired
+from reconciler.core.values import digest
+from reconciler.edge.state import write_whole
+
+KEPT = 16
+"""Trees beyond this many are dropped, the oldest first."""
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What a tree came to. `requires`: the version bounds that its datacenter names."""
+
+    desired: Desired
+    requires: str | None = None
+
+
+class TreeMemory:
+    """The cache of one user. `drivers`: the names of those installed; documents were judged by what these can take."""
+
+    def __init__(self, folder: Path, drivers: Iterable[str] = ()) -> None:
+        self._folder = folder
+        self._drivers = sorted(drivers)
+
+    @classmethod
+    def of_user(cls, drivers: Iterable[str], environment: Mapping[str, str] = os.environ) -> TreeMemory:
+        """$XDG_CACHE_HOME/trueup, else ~/.cache/trueup."""
+        base = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        return cls(Path(base) / "trueup" / "trees", drivers)
+
+    def recall(self, tree: str) -> Remembered | None:
+        """What the tree came to, if that is known. Files of other people are not believed."""
+        path = self._path(tree)
+        try:
+            found = path.stat()
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return None
+            return msgspec.msgpack.decode(path.read_bytes(), type=Remembered)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def keep(self, tree: str, remembered: Remembered) -> None:
+        """Best effort: a full disk or a closed folder is no reason to fail."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(self._path(tree), msgspec.msgpack.encode(remembered))
+            self._prune()
+        except OSError:
+            return
+
+    def _path(self, tree: str) -> Path:
+        return self._folder / f"{tree}-{digest([_program(), self._drivers])[:16]}.msgpack"
+
+    def _prune(self) -> None:
+        files = sorted(self._folder.glob("*.msgpack"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for old in files[KEPT:]:
+            old.unlink(missing_ok=True)
+
+
+def _program() -> list[object]:
+    """What of this program a tree's reading depends on: the files that define and read documents, as they lie there."""
+    here = Path(__file__).parent
+    folders = (here / "load", here.parents[1] / "specs", here.parent / "core")
+    newest = max(
+        entry.stat().st_mtime_ns for folder in folders for entry in os.scandir(folder) if entry.name.endswith(".py")
+    )
+    return [str(here), newest]
