@@ -139,17 +139,17 @@ class GitSource:
         """The tree taken into force, at the cost of what differs from the last good one. Raises as loading does."""
         if self._loader is None:
             self._unread = None  # what was recalled before is not in force any more
-        fresh = self._known is None
-        if fresh or self._dirty_tree(tree):
+        before = self._known
+        if before is None or self._dirty_tree(tree):
             delta = self.loader.load(tree, where)
         else:
-            delta = self.loader.update(tree, self._changes(tree, self._known), where)
+            delta = self.loader.update(tree, self._changes(tree, before), where)
         # a dirty tree's objects are not in the repository, so nothing there can be compared with it
         self._known = None if self._dirty_tree(tree) else tree.id
         datacenter = self.loader.datacenter
         requires = datacenter.spec.requires if datacenter is not None else None
         require(requires)
-        if self.memory is not None and self._known is not None and fresh:
+        if self.memory is not None and before is None and self._known is not None:
             self.memory.keep(tree.id, Remembered(delta.desired, requires))
         self._secretive.difference_update(delta.changed, delta.removed)
         self._secretive.update(ref for ref in delta.changed if _names_secret(delta.desired.resources[ref]))
