@@ -7,6 +7,7 @@ Must not go here: finding drivers (edge/registry gives `opening`), asking them (
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 from reconciler.core.desired import NodeWant
 from reconciler.core.refs import Target, node_of
@@ -58,7 +59,9 @@ class Nodes:
         idle = [(name, driver) for name, driver in self._retired if name not in busy]
         self._retired = [(name, driver) for name, driver in self._retired if name in busy]
         for _, driver in idle:
-            await driver.close()
+            # Nothing depends on it any more, so what goes wrong while closing concerns nobody.
+            with suppress(Exception):
+                await driver.close()
 
     async def close(self) -> None:
         await self.keep({})

@@ -54,6 +54,14 @@ def content(step: Step) -> tuple[Mapping[str, str], str] | None:
     return (source, body["digest"]) if _FETCHED.intersection(source) else None
 
 
+def redacted(text: str, secrets: Mapping[str, str]) -> str:
+    """What a driver says, without any of the values that it was given for the step (invariant I11)."""
+    for name, value in secrets.items():
+        if value:
+            text = text.replace(value, f"«{name}»")
+    return text
+
+
 async def secrets_for(names: frozenset[str], secrets: Secrets | None) -> Mapping[str, str]:
     """Raises SecretMissing."""
     if not names:

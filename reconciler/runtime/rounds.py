@@ -95,7 +95,7 @@ class Rounds:
     @property
     def unasked(self) -> bool:
         """True while a declared node has never answered, nor failed to."""
-        return any(name not in self.states for name in self._nodes)
+        return len(self.states) < len(self._nodes)
 
     async def run(self) -> None:
         """For ever."""

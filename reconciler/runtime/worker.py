@@ -24,7 +24,7 @@ from reconciler.ports import Clock, Fencing, Files, Journal, Secrets
 from reconciler.runtime.events import Emit, StepEnded, StepProgress, Stopping, started
 from reconciler.runtime.lanes import Lane, Lanes
 from reconciler.runtime.observe import in_words
-from reconciler.runtime.provide import content, files_for, secret_names, secrets_for
+from reconciler.runtime.provide import content, files_for, redacted, secret_names, secrets_for
 from reconciler.runtime.summary import GOOD
 
 Allowance = Callable[[tuple[Spent, ...], Ledger, float], str | None]
@@ -202,12 +202,15 @@ class Worker:
         if board.emit is not None:
             board.emit(started(step))
         try:
-            self._outcome = await driver.apply(step, context)
+            outcome = await driver.apply(step, context)
         except Exception as error:
             # Against the contract: nobody can say what happened on the node.
-            self._outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
+            outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
         finally:
             self.step = None
+        if context.secrets:
+            outcome = Outcome(outcome.status, redacted(outcome.reason, context.secrets))
+        self._outcome = outcome
 
     async def _context(self, step: Step) -> StepContext:
         """Raises TrueupError if a secret or a file cannot be had."""
@@ -234,7 +237,7 @@ class Worker:
             return context
 
         def progress(text: str) -> None:
-            emit(StepProgress(step.id, step.ref, step.target, text))
+            emit(StepProgress(step.id, step.ref, step.target, redacted(text, secrets)))
 
         return msgspec.structs.replace(context, progress=progress)
 

@@ -243,7 +243,9 @@ async def test_a_missing_secret_fails_the_step_before_its_intent(world: World) -
 async def test_no_secret_reaches_journal_or_events(world: World) -> None:
     world.add("a")
     world.secrets.values = {"db": "hunter2"}
-    await world.execute(plan_of(change("m1", "a", args={"userData": {"secret": "db"}})))
+    world.machines["a"].failing["do"] = "cannot write password=hunter2"
+    summary = await world.execute(plan_of(change("m1", "a", args={"userData": {"secret": "db"}})))
+    assert summary.failures[0].reason == "cannot write password=«db»"
     assert "hunter2" not in repr(world.journal.records) + repr(world.events)
 
 
