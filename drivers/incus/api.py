@@ -11,7 +11,7 @@ seconds; an HTTP code says little (LXD gives 400 where Incus gives 500), so only
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ import msgspec
 WAIT = 30
 """Seconds that one `/wait` may hold a connection; asked again until the operation has ended."""
 _DONE = 200
+Before = Callable[[], Awaitable[None]]
 
 
 class ApiError(Exception):
@@ -76,9 +77,21 @@ _operation = msgspec.json.Decoder(Operation)
 class Api:
     """One server. `client` has a base URL and no query of its own; `name` is how people know the node."""
 
-    def __init__(self, client: httpx.AsyncClient, name: str) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, name: str, before: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.client = client
         self.name = name
+        self._before = before
+
+    def guarded(self, before: Before) -> Api:
+        """The same server for one step: `before` is called once, ahead of the first call that changes anything."""
+        return Api(self.client, self.name, before)
+
+    async def _about_to_change(self) -> None:
+        if self._before is not None:
+            before, self._before = self._before, None
+            await before()
 
     async def get(self, path: str, **query: str) -> Any:
         """The metadata, as plain values. Raises NotFound, ApiError, Lost, Refused (as every method here)."""
@@ -95,6 +108,7 @@ class Api:
 
     async def change(self, method: str, path: str, data: Any = None, *, etag: str = "", **query: str) -> Operation:
         """PATCH, PUT, POST or DELETE, waited for to its end."""
+        await self._about_to_change()
         headers = {"If-Match": etag} if etag else {}
         body = None if data is None else msgspec.json.encode(data)
         return await self._finish(await self._call(method, path, query=query, headers=headers, content=body))
@@ -103,11 +117,13 @@ class Api:
         self, path: str, content: Callable[[], AsyncIterator[bytes]], headers: Mapping[str, str], **query: str
     ) -> Operation:
         """POST of a large body, waited for."""
+        await self._about_to_change()
         answer = await self._send("POST", path, query=query, headers=headers, content=content())
         return await self._finish(_unwrap(answer))
 
     async def post_files(self, path: str, files: Mapping[str, Any], **query: str) -> Operation:
         """POST of a multipart form, waited for."""
+        await self._about_to_change()
         return await self._finish(_unwrap(await self._send("POST", path, query=query, files=files)))
 
     async def text(self, path: str, **query: str) -> str:

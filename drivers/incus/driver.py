@@ -7,6 +7,7 @@ Must not go here: verbs (machines, networks, images, volumes), what a listing me
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -126,13 +127,12 @@ class IncusDriver:
         if verb is None:
             return Outcome("failed", f"an {server.environment.server} server knows no verb {step.verb}")
         for attempt in range(TRIES):
-            act = Act(self.node, api, server, step, context, marks, View())
+            guarded = api.guarded(partial(self._raise, member, claim, context))
+            act = Act(self.node, guarded, server, step, context, marks, View())
             try:
                 outcome = await self._prove(act, claim)
                 if outcome is not None:
                     return outcome
-                await self._raise(member, claim, context)
-                claim = msgspec.structs.replace(claim, fence=context.fence, generation=context.generation)
                 return await self._carry_out(act, verb)
             except Twins as error:
                 return Outcome("deferred", str(error))
@@ -201,7 +201,7 @@ class IncusDriver:
         act.object = machine_object(found.instance, act.view)
 
     async def _raise(self, member: str | None, claim: NodeClaim, context: StepContext) -> None:
-        """Leave our fence and generation on the node before acting, so that whoever comes late finds them there."""
+        """Leave our fence and generation on the node ahead of the first write: whoever comes late finds them."""
         if claim.fence >= context.fence and claim.generation >= context.generation:
             return
         async with self.node.locked(f"claim {member}"):

@@ -25,7 +25,7 @@ CHUNK = 2**20
 _UNIFIED = ("metadata.yaml", "rootfs", "templates")
 _METADATA = """\
 architecture: %s
-creation_date: 0
+creation_date: 1
 properties: {os: %s}
 templates:
   /etc/hostname: {when: [create, copy, rename], create_only: false, template: hostname.tpl, properties: {}}

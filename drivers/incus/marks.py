@@ -49,7 +49,7 @@ class NodeClaim(msgspec.Struct, frozen=True, omit_defaults=True):
     generation: int = 0
 
     def claim(self) -> Claim:
-        return Claim(self.datacenter, self.identity, self.fence)
+        return Claim(self.datacenter, self.identity, self.fence, self.generation)
 
 
 class _Sealed(msgspec.Struct, frozen=True, omit_defaults=True):

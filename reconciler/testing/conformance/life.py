@@ -111,7 +111,8 @@ async def test_data_disk_is_added_and_grows(harness: Harness) -> None:
 async def test_data_disk_is_destroyed_by_a_step_of_its_own(harness: Harness) -> None:
     disk = harness.data_disk()
     async with Scene(harness) as scene:
-        wanted, _ = await made(scene, disks={"data": disk, "more": disk})
+        more = {**disk, "path": f"{disk['path']}-more"}
+        wanted, _ = await made(scene, disks={"data": disk, "more": more})
         for disks, gone in (({"data": disk}, "more"), (None, "data")):
             wanted = edited(harness, wanted, disks=disks)
             change = await scene.converge(wanted)

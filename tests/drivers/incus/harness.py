@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+import msgspec
+
 from drivers.incus import DRIVER
 from drivers.incus import marks as marking
 from drivers.incus.units import write_quota, write_size
-from reconciler.core.desired import NodeWant, Resource
+from reconciler.core.desired import NodeMember, NodeWant, Resource
 from reconciler.core.observed import Object
 from reconciler.core.refs import Ref, Target
 from reconciler.driver import Driver
@@ -35,13 +37,17 @@ REFUSED = {
 class IncusHarness(Harness):
     interrupt_after = (0.0, 0.01, 0.06)
 
-    def __init__(self, daemons: Daemons, spare: Daemons | None = None) -> None:
+    def __init__(self, daemons: Daemons, spare: Daemons | None = None, *, members: int = 0) -> None:
         self.daemons = daemons
         self.spare = spare
         self.proxy = Proxy(daemons.root / "p.socket", daemons.socket())
         self.shape = DRIVER.shape
         self.node = NodeWant("inc", "incus", "", f"unix:{self.proxy.path}", nics={"app": ""})
         self.target = Target("inc")
+        if members:
+            names = [daemons.member(number) for number in range(1, members + 1)]
+            self.node = msgspec.structs.replace(self.node, members={name: NodeMember() for name in names})
+            self.target = Target(f"inc/{names[-1]}")
         self.secrets = {"token": "hush"}
         self.digests = []
         self.files = {}
@@ -121,8 +127,10 @@ class IncusHarness(Harness):
         self.daemons.client("delete", "--force", thing.native_name)
 
     async def hand_copy(self, thing: Object) -> str:
+        """With another address: one that two machines have keeps both of them from starting, whoever made the copy."""
         name = f"{thing.native_name}-copy"
         self.daemons.client("copy", thing.native_name, name)
+        self.daemons.client("config", "device", "remove", name, "net0")
         return name
 
     async def hand_unmanaged(self, name: str) -> str:
