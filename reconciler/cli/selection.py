@@ -5,11 +5,13 @@ Owns: from words on the command line to refs. Must not go here: looking things u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
-from reconciler.core.desired import Desired
+from reconciler.core.desired import Desired, Resource
 from reconciler.core.refs import Ref, kind_of, short
+from reconciler.core.values import plain
 from reconciler.errors import UsageError
 
 KINDS = ("Machine", "Network", "NetworkPool", "Image", "Node", "Package", "Tenant", "Datacenter", "Volume")
@@ -71,9 +73,16 @@ def _in_group(update: object, ref: Ref) -> bool:
     return getattr(update, "group", None) == ref
 
 
+def _tags(resource: Resource) -> Mapping[str, Any]:
+    if resource.tags or b'"tags"' not in resource.body:
+        return resource.tags
+    found: Mapping[str, Any] = plain(resource.body).get("tags") or {}
+    return found
+
+
 def _tagged(desired: Desired, word: str) -> set[Ref]:
     key, _, value = word.partition("=")
-    found = {ref for ref, resource in desired.resources.items() if resource.tags.get(key) == value}
+    found = {ref for ref, resource in desired.resources.items() if str(_tags(resource).get(key)) == value}
     if not found:
         raise UsageError(f"nothing in git has the tag {word}", hint="tags stand in metadata: tags: {role: web}")
     return found

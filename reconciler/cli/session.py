@@ -98,6 +98,7 @@ class Looking:
         self.source = opened.source
         self.state = opened.state
         self.registry = opened.registry
+        self.datacenter_id = opened.datacenter_id
         self.ports = ports
         self.nodes = Nodes(ports.opening)
 
@@ -160,7 +161,7 @@ class Looking:
         if path is None:
             return None
         found = observation.read(Path(path))
-        if found.datacenter_id != self.source.loader.desired.datacenter_id:
+        if found.datacenter_id != self.datacenter_id:
             raise UsageError(f"{path} is of another datacenter, {found.datacenter_id}")
         glance = Glance(Ledger(found.records), SystemClock())
         self.ports = msgspec.structs.replace(self.ports, journal=glance)
@@ -274,6 +275,7 @@ class Opened(NamedTuple):
     registry: Registry
     state: State
     secrets: ProvidedSecrets
+    datacenter_id: str
 
 
 @asynccontextmanager
@@ -291,7 +293,7 @@ async def placed(args: Namespace) -> AsyncIterator[Opened]:
         state = State.open(datacenter_id, _named_folder(args))
         secrets = ProvidedSecrets.of(state)
         source.keyed = secrets.keyed_digest
-        yield Opened(repository, source, registry, state, secrets)
+        yield Opened(repository, source, registry, state, secrets, datacenter_id)
 
 
 def _named_folder(args: Namespace) -> Path | None:
@@ -302,12 +304,13 @@ def _mirror(where: str, args: Namespace) -> Mirror | None:
     """A URL is kept as a bare mirror; a path is a repository."""
     if "://" not in where:
         return None
-    folder = args.state or os.environ.get("TRUEUP_STATE") or str(Path.home() / ".cache" / "trueup")
-    return Mirror(where, Path(folder) / "mirrors")
+    folder = Path(args.state or os.environ.get("TRUEUP_STATE") or Path.home() / ".cache" / "trueup")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Mirror(where, folder / "mirrors")
 
 
 def _ports(opened: Opened, *, journal: JournalPort, fencing: Fencing) -> Ports:
-    repository, source, registry, state, secrets = opened
+    repository, source, registry, state, secrets = opened[:5]
     folder = (repository.top or repository.folder) / source.root
     options: Mapping[str, Any] = {"root": str(folder), "state": str(state.folder)}
 
