@@ -1,0 +1,39 @@
+"""A member of a cluster passes what of the kit is different there: what members share, and forwarded calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.testing.conformance import (  # noqa: F401
+    test_another_datacenters_step_is_refused,
+    test_created_machine_is_what_was_predicted,
+    test_data_disk_is_added_and_grows,
+    test_destroyed_machine_lies_in_quarantine_and_comes_back,
+    test_image_in_use_is_not_destroyed,
+    test_network_comes_changes_and_goes,
+    test_node_is_claimed_once_and_for_one_datacenter,
+    test_plan_of_a_new_machine_leaves_nothing_to_plan,
+    test_replaced_machine_gives_its_place_and_its_disks_to_the_new_one,
+    test_report_is_dated_whole_and_the_same_twice,
+    test_stale_fence_is_refused,
+    test_unused_image_comes_and_goes,
+)
+from tests.drivers.incus.daemons import missing, running
+from tests.drivers.incus.harness import IncusHarness
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real]
+
+
+@pytest.fixture(scope="module", params=["incus", "lxd"])
+def harness(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
+    kind = request.param
+    if why := missing(kind):
+        pytest.skip(f"NOT RUN on {kind}: {why}")
+    with running(kind, f"c{kind[0]}", members=3, second=93) as daemons:
+        made = IncusHarness(daemons, members=3)
+        try:
+            yield made
+        finally:
+            made.close()
