@@ -55,8 +55,8 @@ def _entries(ledger: Ledger) -> Iterator[Entry]:
             left = max(binding.quarantined_until - ledger.last_at, 0.0)
             yield Quarantined(binding.ref, binding.uid, binding.incarnation, binding.target, left)
     for ref, incarnation in sorted(ledger.incarnations.items()):
-        if not ledger.targets.get(ref):
-            # Nothing is there any more, but the next one must not get an old one's identity.
+        if incarnation > max((binding.incarnation for binding in ledger.bound(ref)), default=0):
+            # It is not there any more, but the next one must not get an old one's identity.
             yield Bound(ref, Uid(""), incarnation, Target(""))
             yield Forgotten(ref, Uid(""), Target(""))
     for revision in sorted(ledger.accepted):

@@ -28,6 +28,8 @@ Answer = Callable[[Message], AsyncIterator[Message]]
 LARGEST = 16 << 20
 """Bytes of one message. Plans are named by digest, not sent."""
 
+_TRIES = 5
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -62,16 +64,27 @@ async def call(state: State, request: Message) -> AsyncIterator[AsyncIterator[Me
     Raises NobodyAnswers, TryLater if the loop ends in the middle of its answer, TrueupError with what it refused.
     """
     with _short_path(state) as path:
-        try:
-            stream = await anyio.connect_unix(path)
-        except OSError as error:
-            raise NobodyAnswers(f"{state.socket}: no loop is running") from error
+        stream = await _connected(state, path)
     async with stream:
         try:
             await stream.send(_encode(request) + b"\n")
         except anyio.BrokenResourceError as error:
             raise NobodyAnswers(f"{state.socket}: no loop is running") from error
         yield _answers(stream)
+
+
+async def _connected(state: State, path: str) -> SocketStream:
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            return await anyio.connect_unix(path)
+        except ConnectionRefusedError as error:
+            # a loop that only just begins has bound the socket and does not listen yet; one that was killed left it
+            if not left:
+                raise NobodyAnswers(f"{state.socket}: no loop is running") from error
+            await anyio.sleep(0.05)
+        except OSError as error:
+            raise NobodyAnswers(f"{state.socket}: no loop is running") from error
+    raise AssertionError("unreachable")
 
 
 async def _answers(stream: SocketStream) -> AsyncIterator[Message]:

@@ -32,7 +32,7 @@ async def asked(state: State, request: dict[str, Any]) -> list[dict[str, Any]]:
 
 async def serving(state: State, group: anyio.abc.TaskGroup, answer: Any) -> None:
     group.start_soon(serve, state, answer)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not state.socket.exists():  # noqa: ASYNC110 - another task makes it
             await anyio.sleep(0.01)
 
@@ -62,7 +62,7 @@ async def test_several_callers_are_answered_side_by_side(state: State) -> None:
 
     async with anyio.create_task_group() as group:
         await serving(state, group, meeting)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as callers:
                 callers.start_soon(asked, state, {"first": True})
                 callers.start_soon(asked, state, {"first": False})
@@ -96,7 +96,7 @@ async def test_a_caller_who_hangs_up_cancels_the_answer(state: State) -> None:
         await serving(state, group, endless)
         async with call(state, {}) as answers:
             assert await anext(answers) == {"begun": True}
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await gone.wait()
         group.cancel_scope.cancel()
 

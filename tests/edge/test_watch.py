@@ -34,7 +34,7 @@ class Told:
 
     async def wait(self) -> None:
         """For a reason since the last `forget`."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await self._some.wait()
 
 
@@ -49,7 +49,7 @@ async def watching(
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        await anyio.sleep(0.3)  # until the watches stand
+        await anyio.sleep(0.5)  # until the watches stand
         told.forget()
         yield told
         group.cancel_scope.cancel()
