@@ -91,6 +91,8 @@ class Loop:
         self._rounds = Rounds(self._ask, self._answered, now=ports.clock.now, cadence=cadence, random=random)
         self._retries = Retries(first=cadence.retry, longest=cadence.longest, jitter=cadence.jitter, random=random)
         self._runs = Runs(settings.pace, freed=self._freed, ended=self._ended, heard=emit)
+        self._reading = anyio.Lock()
+        """A source does one thing at a time."""
         self._source_reasons = Reasons()
         self._reasons = Reasons()
         self._desired: Desired | None = None
@@ -184,11 +186,12 @@ class Loop:
         """Take the newest revision. False: it could not be read now; one with mistakes is read well enough."""
         readable = True
         try:
-            if self._desired is None:
-                found = await in_force(self._ports.source, self._ports.journal.ledger)
-                desired, problem = found.desired, found.problem
-            else:
-                desired, problem = await self._ports.source.load(), None
+            async with self._reading:
+                if self._desired is None:
+                    found = await in_force(self._ports.source, self._ports.journal.ledger)
+                    desired, problem = found.desired, found.problem
+                else:
+                    desired, problem = await self._ports.source.load(), None
             if problem is None:
                 self._problems.pop("source", None)
             else:
@@ -201,8 +204,7 @@ class Loop:
         return readable
 
     async def _take(self, desired: Desired) -> None:
-        if self._desired is not None and desired.revision == self._desired.revision:
-            return
+        """Also when the revision is the same: the value of a secret changes without a commit."""
         self._desired = desired
         self._planner.world.take_desired(desired)
         self._means = means_of(self._ports, self._nodes, desired)
@@ -281,14 +283,17 @@ class Loop:
         for promise in self._runs.ripe():
             await self._runs.begin(promise.plan, means, moves=promise.moves, promise=promise)
         at, start = self._ports.clock.now(), anyio.current_time()
-        request = await self._request(desired)
         try:
+            request = await self._request(desired)
             plan = self._planner.plan(request)
+        except (Mend, TryLater) as error:
+            self._problems["planning"] = str(error)
+            return
         except Exception as error:
             # A fault of ours must not end the loop: it is shown, and the next trigger tries again.
-            self._problems["planner"] = f"planning failed: {in_words(error)}"
+            self._problems["planning"] = f"planning failed: {in_words(error)}"
             return
-        self._problems.pop("planner", None)
+        self._problems.pop("planning", None)
         now = anyio.current_time()
         self._retries.keep(change.id for change in plan.changes)
         chosen = choose(
@@ -305,7 +310,8 @@ class Loop:
         ledger = self._ports.journal.ledger
         key = (desired.revision, ledger.applied, len(ledger.accepted))
         if self._lineage is None or self._lineage[0] != key:
-            lineage = await self._ports.source.lineage(desired, ledger.applied, frozenset(ledger.accepted))
+            async with self._reading:
+                lineage = await self._ports.source.lineage(desired, ledger.applied, frozenset(ledger.accepted))
             self._lineage = (key, lineage)
         request = unattended(desired.policy)
         return msgspec.structs.replace(request, now=self._ports.clock.now(), lineage=self._lineage[1])

@@ -19,7 +19,15 @@ from reconciler.runtime.cycle import Ports
 from reconciler.runtime.events import Event
 from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.nodes import Nodes
-from reconciler.testing.ports import FixedFence, MemoryJournal, MemoryPlans, StaticFiles, StaticSource, VirtualClock
+from reconciler.testing.ports import (
+    FixedFence,
+    MemoryJournal,
+    MemoryPlans,
+    StaticFiles,
+    StaticSecrets,
+    StaticSource,
+    VirtualClock,
+)
 from tests.builders import SHAPES, desired, image, machine, network, node
 
 FOLLOW = Policy(follow="auto", drift="heal")
@@ -40,6 +48,7 @@ class Lab:
         self.fence = FixedFence(1)
         self.source = StaticSource()
         self.plans = MemoryPlans()
+        self.secrets = StaticSecrets()
         self.events: list[Event] = []
         self.loads = 0
 
@@ -65,6 +74,7 @@ class Lab:
             fencing=self.fence,
             shapes=SHAPES,
             opening=self.opening,
+            secrets=self.secrets,
             files=StaticFiles(),
         )
 

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
-from reconciler.core.desired import Policy
+from reconciler.core.desired import Lineage, Policy
 from reconciler.core.ledger import Applied, Intent, Paused
 from reconciler.core.rules import Request
 from reconciler.errors import Diagnostic, FenceLost, JournalUnwritable, SourceUnreadable, SpecErrors, TryLater
@@ -236,6 +237,21 @@ async def test_a_source_that_never_answered_is_asked_again_with_patience(lab: La
         await until(lambda: lab.machines(), within=60)
 
 
+async def test_a_history_that_cannot_be_read_now_is_a_problem_and_no_end(lab: Lab) -> None:
+    lab.commit(on("a", "n1"))
+    readable = lab.source.lineage
+
+    async def unreadable(*more: object) -> Lineage:
+        raise SourceUnreadable("the object store is busy")
+
+    lab.source.lineage = unreadable  # type: ignore[method-assign]
+    async with lab.looping() as loop:
+        await anyio.sleep(60)
+        assert loop.status.stalled == ("the object store is busy",)
+        lab.source.lineage = readable  # type: ignore[method-assign]
+        await until(lambda: loop.status.ready)
+
+
 # -- switches, and plans that people hand over
 
 
@@ -386,3 +402,14 @@ async def test_a_node_that_was_added_is_asked_and_used(lab: Lab) -> None:
         lab.names.append("n3")
         lab.commit(on("a", "n1"), on("c", "n3"))
         await until(lambda: "Machine/acme/c" in lab.machines())
+
+
+async def test_what_changes_without_a_commit_is_noticed(lab: Lab) -> None:
+    """The value of a secret: the body's keyed digest is another, the revision is the same."""
+    first = lab.commit(on("a", "n1", body={"metadata": {"password": {"secret": "db", "keyed": "1"}}}))
+    lab.secrets.values = {"db": "hunter2"}
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        later = lab.want(on("a", "n1", body={"metadata": {"password": {"secret": "db", "keyed": "2"}}}))
+        lab.source.commit(msgspec.structs.replace(later, revision=first.revision))
+        await until(lambda: lab.field("Machine/acme/a", "metadata") == {"password": "secret:db:2"}, within=40)
