@@ -240,4 +240,25 @@ def test_a_loop_that_only_approves_is_given_the_plan(run: Run, folder: Path) -> 
     with looping(folder):
         told = run("apply", "--yes")
         assert told.code == Exit.DONE
-        assert "Done: 12 changes" in told.out
+        assert "✓ Machine/shop/web-1  start" in told.out
+        assert "Done: " in told.out
+    assert run("plan", "--detailed-exitcode").code == Exit.DONE
+
+
+def test_ctrl_c_finishes_what_is_in_hand_and_the_next_apply_goes_on(run: Run, folder: Path) -> None:
+    for node in ("edge1", "edge2"):
+        run("sim", "latency", node, "create=1")
+    command = [sys.executable, "-m", "reconciler.cli", "apply", "--yes"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, env=env, text=True, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert any("✓ Network" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == Exit.PARTIAL
+    assert "the steps in hand are finished first" in err
+    assert "Stopping: interrupted" in out
+    assert "goes on from what is there" in out
+    assert run("apply", "--yes").code == Exit.DONE
+    assert run("plan", "--detailed-exitcode").code == Exit.DONE
