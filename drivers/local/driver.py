@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from drivers.local import marks, ready
+from drivers.local import marks, namespace, ready
 from drivers.local.cgroups import CapsRefused
 from drivers.local.chamber import Hung
 from drivers.local.guest import Missing
@@ -76,7 +76,7 @@ class LocalDriver:
         async with self._rising:
             if self._up and not again:
                 return
-            reason = unusable()
+            reason = None if namespace.present(self._node.place) else unusable()
             if reason:
                 raise NodeUnreachable(f"{self._target}: {reason}")
             try:

@@ -19,6 +19,7 @@ SOURCES = frozenset({"file", "url", "folder", "debian", "busybox"})
 
 _INIT = """#!/bin/sh
 # The whole of init: answer on port 8080, run /etc/rc if there is one, end at once when asked to.
+exec >/dev/console 2>&1 </dev/null
 trap 'kill -TERM -1; exit 0' USR2 TERM INT PWR
 hostname > /srv/www/index.html
 [ -x /etc/rc ] && /etc/rc &

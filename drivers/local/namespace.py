@@ -30,7 +30,7 @@ def present(place: Place) -> bool:
     """Whether the namespace is there: it is gone after a boot of the host."""
     try:
         return os.stat(place.pin).st_dev != os.stat(place.mounts).st_dev
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return False
 
 

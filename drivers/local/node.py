@@ -25,6 +25,8 @@ from drivers.local.storage.choose import choose
 from drivers.local.zones import Zones
 from reconciler.core.values import plain
 
+_UP = Path("/run/zfs/trueup.up")
+"""In the namespace's own /run: gone with it."""
 _TOOLS = {"lxc-start": "lxc", "ip": "iproute2", "nft": "nftables", "unshare": "util-linux"}
 
 
@@ -76,10 +78,13 @@ class Node:
         with self.locks.whole():
             if not hasattr(self, "storage"):
                 self.storage = choose(self.place, self.locks, self._settings)
+                if not made and _UP.exists():
+                    return  # brought up since the host's boot; if it died meanwhile, the first reading tells
             elif self.storage.alive():
                 return  # another process was faster
             if self.storage.bring_up() or made:
                 self._revive()
+            _UP.touch()
 
     def _revive(self) -> None:
         """What ran before runs again: networks first. A zone whose root died under it is started anew."""

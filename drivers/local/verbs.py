@@ -28,6 +28,8 @@ from reconciler.driver import StepContext
 
 _SHIFT_FIRST, _SHIFT_RANGES = 1 << 20, 16_000
 _PATIENCE = 20
+_INFANCY = 0.06
+"""Seconds in which an image that cannot boot is caught in the act; other zones are made meanwhile."""
 
 
 class Deed(msgspec.Struct, frozen=True):
@@ -242,7 +244,7 @@ class MachineVerbs:
         self._node.zones.start(zone)
         self._node.zones.on_boot(zone, starts=True)
         self.mark(deed)
-        if (words := self._node.zones.died(zone)) is not None:
+        if (words := self._node.zones.died(zone, within=_INFANCY)) is not None:
             raise ZoneFailed(words)
 
     def stop(self, deed: Deed) -> None:

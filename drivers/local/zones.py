@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -57,10 +58,13 @@ class Zones:
         if done.code != 0:
             raise ZoneFailed(f"it did not start: {self._errors(zone) or done.text}")
 
-    def died(self, zone: str) -> str | None:
-        """If it is not running any more: its last words."""
-        if self._cgroups.populated(self.group(zone)):
-            return None
+    def died(self, zone: str, *, within: float = 0) -> str | None:
+        """If it is not running any more, or ends within some seconds: its last words."""
+        end = time.monotonic() + within
+        while self._cgroups.populated(self.group(zone)):
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.01)
         return f"it ended right after its start; it said last: {self.last_lines(zone) or 'nothing'}"
 
     def _errors(self, zone: str) -> str:

@@ -30,10 +30,17 @@ class FuseZfs(Zfs):
 
     def __init__(self, place: Place, locks: Locks, settings: Settings) -> None:
         super().__init__(place, locks, settings, backend="zfs-fuse")
+        self._silent = False
+
+    def alive(self) -> bool:
+        found = super().alive()
+        self._silent = not found  # not to wait for the same silence twice
+        return found
 
     def bring_up(self) -> bool:
         """Raises StorageFailed. A daemon that hangs is killed: its file systems are dead anyway."""
-        fresh = not self._answers() or self._lost()
+        fresh = self._silent or not self._answers() or self._lost()
+        self._silent = False
         if fresh:
             for pid in self._daemons():
                 _kill(pid, signal.SIGKILL)

@@ -22,11 +22,14 @@ from drivers.local.place import Place
 from drivers.local.storage import DEFAULT_SIZE, FINAL, FOLDERS, Listing, Settings, StorageDead, StorageFailed, Volume
 
 _PROPERTIES = "guid,refquota,referenced,origin,mounted,trueup:mark,trueup:form"
+_COLUMNS = ("-o", "name,property,value,source")
 _NODE = "available,used,trueup:node"
-_TIMEOUT = 20.0
+_TIMEOUT = 60.0
+_READING = 10.0
+"""Seconds: a listing takes milliseconds, so one that takes this long is answered by nobody."""
 _BUSY = ("busy", "umount failed")
 _GONE = ("does not exist", "not currently mounted", "could not find any snapshots")
-_DEAD = ("Connection refused", "connect:", "internal error: failed to initialize ZFS library", "/dev/zfs")
+_DEAD = ("Connection re", "connect:", "Broken pipe", "internal error: failed to initialize ZFS library", "/dev/zfs")
 _TRIES = 150
 
 
@@ -92,12 +95,12 @@ class Zfs:
 
     def read(self, names: Sequence[str] | None = None) -> Listing:
         if names is None:
-            done = self.zfs("get", "-Hpr", "-o", "name,property,value,source", f"{_PROPERTIES},{_NODE}", self.pool)
+            done = self.zfs("get", "-Hpr", *_COLUMNS, f"{_PROPERTIES},{_NODE}", self.pool, timeout=_READING)
             if done.code != 0:
                 raise self._unreadable(done)
         else:
             targets = [self.pool, *map(self._name, names)]
-            done = self.zfs("get", "-Hp", "-o", "name,property,value,source", f"{_PROPERTIES},{_NODE}", *targets)
+            done = self.zfs("get", "-Hp", *_COLUMNS, f"{_PROPERTIES},{_NODE}", *targets, timeout=_READING)
             strange = [line for line in done.err.splitlines() if line and "does not exist" not in line]
             if strange or f"'{self.pool}'" in done.err:
                 raise self._unreadable(done)
@@ -122,11 +125,10 @@ class Zfs:
         for name, row in rows.items():
             if "@" in name or name in (self.pool, self.base):
                 continue
-            if not name.startswith(prefix):
+            relative = name.removeprefix(prefix)
+            if not name.startswith(prefix) or relative.partition("/")[0] not in FOLDERS:
                 others[name] = row["guid"][0]
-                continue
-            relative = name[len(prefix) :]
-            if relative not in FOLDERS:
+            elif "/" in relative:
                 volumes[relative] = self._volume(relative, row)
         root = rows[self.pool]
         capacity = int(root["available"][0]) + int(root["used"][0])
@@ -245,7 +247,7 @@ class Zfs:
 
     def alive(self) -> bool:
         try:
-            return self.zfs("list", "-H", "-o", "name", self.pool, timeout=10).code == 0
+            return self.zfs("list", "-H", "-o", "name", self.pool, timeout=_READING).code == 0
         except StorageDead:
             return False
 
