@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from reconciler.cli import observation, session
 from reconciler.cli.exits import Exit
@@ -23,8 +24,10 @@ from reconciler.core.render.explain import explain_text
 from reconciler.core.render.listing import listing_text, nodes_text
 from reconciler.core.render.status import Situation, Waiting, status_text
 from reconciler.core.rules import Request
+from reconciler.edge.calls import call
 from reconciler.edge.lock import holder
-from reconciler.errors import UsageError
+from reconciler.errors import TryLater, UsageError
+from reconciler.runtime.status import Status
 
 
 def status(args: Namespace) -> int:
@@ -50,7 +53,7 @@ async def _status(args: Namespace) -> int:
             found.plan,
             applied=ledger.applied.revision if ledger.applied else None,
             head=found.head,
-            loop=_acting(here),
+            loop=await _acting(here),
             problem=found.problem,
             quarantined=quarantined,
             paused=paused,
@@ -64,9 +67,27 @@ async def _status(args: Namespace) -> int:
     return Exit.INCOMPLETE if not found.plan.complete else Exit.DONE
 
 
-def _acting(here: Looking) -> str:
+async def _acting(here: Looking) -> str:
+    """Who acts on the datacenter from here, and how it says it is doing."""
     who = holder(here.state)
-    return f"acting now: {who}" if who else "nothing acts here now"
+    if who is None:
+        return "nothing acts here now"
+    try:
+        async with call(here.state, {"do": "status"}) as answers:
+            async for message in answers:
+                return f"acting now: {who}, {_doing(msgspec.convert(message['status'], type=Status))}"
+    except TryLater:
+        pass
+    return f"acting now: {who}"
+
+
+def _doing(status: Status) -> str:
+    """The loop's own conditions in words."""
+    if status.stalled:
+        return f"stalled: {'; '.join(status.stalled)}"
+    if status.reconciling:
+        return "at work"
+    return "all as wanted" if status.ready else "waiting for what it could not read"
 
 
 def get(args: Namespace) -> int:

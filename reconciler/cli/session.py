@@ -199,9 +199,13 @@ class Looking:
         return False
 
     def view(self, plan: Plan, *, expand: bool) -> View:
-        from reconciler.cli.sources import places_of
+        from reconciler.cli.sources import places_of, removals_of
 
-        return View(expand=expand, now=self.now(), sources=places_of(self.source, plan))
+        last = self.ledger.applied
+        since = last.revision if last and not last.revision.startswith("tree:") else ""
+        sources = places_of(self.source, plan)
+        sources |= removals_of(self.repository, plan, since=since, root=self.source.root) if since else {}
+        return View(expand=expand, now=self.now(), sources=sources, since=since[:7])
 
     async def close(self) -> None:
         await self.nodes.close()

@@ -5,12 +5,15 @@ Owns: asking the loader for provenance, for as many changes as a page shows. Mus
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.plan import Action, Cause, Change, Plan
-from reconciler.core.refs import Ref, kind_of, make_ref, tenant_of
-from reconciler.core.render.fold import fold
+from reconciler.core.refs import Ref, kind_of, make_ref, name_of, tenant_of
+from reconciler.core.render.fold import fold, place_in_page
 from reconciler.core.values import segments
+from reconciler.edge.git import Repository
+from reconciler.edge.git.command import run as git
 from reconciler.edge.source import GitSource
 from reconciler.errors import TrueupError
 
@@ -24,12 +27,50 @@ _SHOWN = 200
 def places_of(source: GitSource, plan: Plan) -> dict[str, str]:
     """`REF` and `REF:/path` to `packages.yaml:6`, for the head of each folded group."""
     found: dict[str, str] = {}
-    for group in fold(plan.changes)[:_SHOWN]:
+    for group in fold(sorted(plan.changes, key=place_in_page))[:_SHOWN]:
         for key, path in _asked(group[0]):
             where = place(source, group[0].ref, path)
             if where:
                 found[key] = where
     return found
+
+
+def removals_of(repository: Repository, plan: Plan, *, since: str, root: str) -> dict[str, str]:
+    """`REF:removed` to where a document was, and who removed it: `shop/ci.yaml:3, Alice, 10a6544`. For people alone:
+    it is looked for by its name in the files that changed since."""
+    refs = [change.ref for change in plan.changes if change.action is Action.DESTROY][:_SHOWN]
+    if not refs or plan.commit is None or not repository.has_commit(since):
+        return {}
+    found: dict[str, str] = {}
+    try:
+        before = repository.tree(since, root)
+        for change in repository.difference.between(before, plan.tree):
+            old = repository.objects.read(change.before).decode(errors="replace") if change.before else ""
+            new = repository.objects.read(change.after).decode(errors="replace") if change.after else ""
+            here = {ref: line for ref in refs if (line := _line_of(ref, old)) and not _line_of(ref, new)}
+            who = (
+                _who(repository, f"{since}..{plan.commit}", f"{root}/{change.path}" if root else change.path)
+                if here
+                else ""
+            )
+            found |= {f"{ref}:removed": f"{change.path}:{line}{who}" for ref, line in here.items()}
+    except TrueupError:
+        return found
+    return found
+
+
+def _line_of(ref: Ref, text: str) -> int:
+    """The line that names the thing in a document, 0 if none does: `name: ci`, or `ci:` in a table."""
+    name = re.escape(name_of(ref))
+    pattern = re.compile(rf"\bname: *[\"']?{name}[\"']?(?=[ ,}}\n]|$)|^ +[\"']?{name}[\"']?:", re.MULTILINE)
+    match = pattern.search(text)
+    return text.count("\n", 0, match.start()) + 1 if match else 0
+
+
+def _who(repository: Repository, span: str, path: str) -> str:
+    told = git(repository.folder, ("log", "-1", "--format=%an, %h", "--abbrev=7", span, "--", f":(top,literal){path}"))
+    text = told.decode(errors="replace").strip()
+    return f", {text}" if text else ""
 
 
 def _asked(change: Change) -> Iterator[tuple[str, Path]]:

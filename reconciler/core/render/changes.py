@@ -28,7 +28,10 @@ class View(msgspec.Struct, frozen=True):
     now: float | None = None
     """Unix seconds; None leaves the observation's age unsaid."""
     sources: Mapping[str, str] = {}
-    """Where it is written: `REF` or `REF:/path` to `packages.yaml:6`."""
+    """Where it is written: `REF` or `REF:/path` to `packages.yaml:6`; `REF:removed` to where it was, and who removed
+    it."""
+    since: str = ""
+    """The revision applied last, as shown."""
 
 
 SYMBOLS = {
@@ -74,7 +77,7 @@ def block(group: Sequence[Change], view: View) -> list[str]:
     head = group[0]
     several = len({change.ref for change in group}) > 1
     lines = _together(group, view) if several else _alone(group, view)
-    lines += _reason(head)
+    lines += _reason(head, view)
     lines += _body(head, view, folded=several)
     lines += _course(head, view) if len(group) == 1 or head.action is Action.DESTROY else []
     if head.verdict is not Verdict.CERTAIN:
@@ -161,17 +164,35 @@ _SAID = frozenset({"new", "changed", "intent", "create", "update"})
 """Reasons that say no more than the differences do."""
 
 
-def _reason(change: Change) -> list[str]:
+def _reason(change: Change, view: View) -> list[str]:
     quiet = change.reason.code in _SAID or not change.reason.sentence
-    return [] if quiet else [f"{INDENT}({change.reason.sentence})"]
+    where = view.sources.get(f"{change.ref}:removed", "")
+    return [] if quiet else [f"{INDENT}({change.reason.sentence}{': ' + where if where else ''})"]
 
 
 def _body(change: Change, view: View, *, folded: bool) -> list[str]:
     if change.action in (Action.CREATE, Action.RESTORE) and not change.differences:
         return _made(change, folded=folded)
+    if change.action is Action.DESTROY and not folded:
+        return _lost(change)
     if folded and len(change.differences) == 1:
         return []
     return [line for found in change.differences for line in _difference(change, found, view)]
+
+
+def _lost(change: Change) -> list[str]:
+    """What would be lost for a time, and what stays taken: `disk 4Gi, disks data 10Gi; address 10.0.0.4 …`."""
+    before = change.before or {}
+    held = [str(nic.get("ip", "")).partition("/")[0] for nic in (before.get("nics") or {}).values()]
+    words = [f"disk {quantities.size(before['disk'])}"] if isinstance(before.get("disk"), int) else []
+    for name, disk in sorted((before.get("disks") or {}).items()):
+        words.append(f"disk {name} {quantities.value('/size', disk.get('size'))}")
+    lines = [", ".join(words)] if words else []
+    held = [address for address in held if address]
+    if held and change.recoverable_for:
+        says = "address {} stays" if len(held) == 1 else "addresses {} stay"
+        lines.append(f"{says.format(', '.join(held))} reserved until the purge")
+    return [INDENT + "; ".join(lines)] if lines else []
 
 
 def _difference(change: Change, found: Difference, view: View) -> list[str]:
@@ -252,12 +273,6 @@ def _course(change: Change, view: View) -> list[str]:
     if change.recoverable_for and change.action is Action.DESTROY:
         words[-1] += f" for {quantities.duration(change.recoverable_for)}; the purge is a plan of its own"
     lines = wrapped(words, INDENT, " → ", more=INDENT + "  ")
-    if change.action is Action.DESTROY and change.addresses and change.recoverable_for:
-        held = [address.ip for address in change.addresses]
-        stay = "stays" if len(held) == 1 else "stay"
-        lines.append(
-            f"{INDENT}{'address' if len(held) == 1 else 'addresses'} {', '.join(held)} {stay} reserved until then"
-        )
     return lines
 
 

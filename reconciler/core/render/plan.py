@@ -58,7 +58,8 @@ def problem_lines(plan: Plan, view: View) -> list[str]:
 
 def _head(plan: Plan, view: View) -> list[str]:
     revision = plan.commit[:7] if plan.commit else f"uncommitted tree {plan.tree[:7]}"
-    words = [plan.datacenter, " ".join(word for word in (plan.branch, revision) if word)]
+    since = [view.since, "→"] if view.since and view.since != revision else []
+    words = [plan.datacenter, " ".join(word for word in (plan.branch, *since, revision) if word)]
     if plan.observed_at:
         words.append(_observed(plan, view))
     lines = [" · ".join(words)]
@@ -66,7 +67,7 @@ def _head(plan: Plan, view: View) -> list[str]:
         worst = min((change.risk for change in plan.changes), key=list(Risk).index)
         lines.append(
             f"plan {plan.digest[:8]} · {counted(len(plan.changes), 'change')}, {counted(len(plan.steps), 'step')}"
-            f" · about {quantities.duration(predicted_seconds(plan))} · worst: {_worst(worst, plan)}"
+            f" · about {quantities.duration(predicted_seconds(plan))} · {_worst(worst, plan)}"
         )
     return lines
 
@@ -80,13 +81,15 @@ def _observed(plan: Plan, view: View) -> str:
 
 
 def _worst(worst: Risk, plan: Plan) -> str:
+    if worst is Risk.NONE:
+        return "nothing is at risk"
     if worst is not Risk.DATA_LOSS:
-        return _SECTIONS[worst].lower()
+        return f"worst: {_SECTIONS[worst].lower()}"
     losses = [change for change in plan.changes if change.risk is worst]
     if not all(change.recoverable_for for change in losses):
-        return "DATA LOSS"
+        return "worst: DATA LOSS"
     seconds = min(change.recoverable_for or 0 for change in losses)
-    return f"DATA LOSS, recoverable for {quantities.duration(seconds)}"
+    return f"worst: DATA LOSS, recoverable for {quantities.duration(seconds)}"
 
 
 def _headroom(rooms: Sequence[Headroom], view: View) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from reconciler.core.ledger import Address
 from reconciler.core.plan import (
     Action,
     BudgetUse,
@@ -38,6 +37,13 @@ from reconciler.core.render.plan import plan_text
 GOLDEN = Path(__file__).parent / "golden"
 GI = 1 << 30
 AT = 1790863331.0  # 2026-10-01 14:02:11Z
+
+
+WRITTEN = {
+    "Network/acme/batch": "networks.yaml:9",
+    "Machine/ops/ci:removed": "tenants/ops/all.yaml:12, alice, 9f2c41d",
+    "Machine/acme/legacy:/memory": "packages.yaml:6",
+}
 
 
 def same_as_golden(name: str, text: str) -> None:
@@ -103,10 +109,9 @@ def destroyed_ci() -> Change:
         "edge1",
         Action.DESTROY,
         risk=Risk.DATA_LOSS,
-        before={"state": "running"},
+        before={"state": "running", "disk": 40 * GI, "nics": {"admin": {"ip": "10.10.0.101/24"}}},
         reason=Reason("removed", "its document was removed in 9f2c41d"),
         recoverable_for=7 * 86400,
-        addresses=(Address(Ref("Network/admin"), "10.10.0.101", "02:00:00:00:00:01"),),
         steps=(
             step(name, 1, "stop", seconds=2),
             step(name, 2, "quarantine", summary="snapshot and quarantine", risk=Risk.DATA_LOSS),
@@ -194,7 +199,7 @@ def created_machines() -> list[Change]:
 
 
 def test_a_mixed_plan_reads_worst_first() -> None:
-    same_as_golden("site", plan_text(site_plan(), View(now=AT + 5, sources={"Network/acme/batch": "networks.yaml:9"})))
+    same_as_golden("site", plan_text(site_plan(), View(now=AT + 5, sources=WRITTEN, since="5b0a77e")))
 
 
 def test_twelve_equal_creations_fold_into_one_block() -> None:
