@@ -22,7 +22,7 @@ from reconciler.errors import Mend, PlanMissing, TrueupError, TryLater
 from reconciler.ports import Clock, Fencing, Files, Journal, PlanStore, Secrets, Source
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes, Opening
-from reconciler.runtime.observe import Asking, observe
+from reconciler.runtime.observe import Asking, observe, outbid
 from reconciler.runtime.summary import Summary
 from reconciler.runtime.worker import Allowance, Means, Pace
 
@@ -175,7 +175,8 @@ async def attempt(
 ) -> Attempt:
     """One whole cycle. `asking.emit` hears of the nodes and of the steps.
 
-    Raises TrueupError if the desired state cannot be had or the journal cannot be written.
+    Raises TrueupError if the desired state cannot be had or the journal cannot be written, FenceLost if a node has seen
+    a higher fence.
     """
     loaded = await in_force(ports.source, ports.journal.ledger)
     await nodes.keep(loaded.desired.nodes)
@@ -183,6 +184,9 @@ async def attempt(
     emit = asking.emit if asking is not None else None
     resumed = [await Execution(plan, means, pace=pace, emit=emit).run() for plan in await unfinished(ports)]
     made = await _planned(ports, nodes, loaded, request or unattended(loaded.desired.policy), asking)
+    lost = outbid(made.reports.values(), ports.fencing.fence, made.desired.datacenter_id)
+    if lost is not None:
+        raise lost
     await ports.plans.save(made.plan)
     summary = await Execution(made.plan, means, pace=pace, emit=emit, moves=made.request.intent).run()
     return Attempt(made, summary, tuple(resumed))

@@ -28,7 +28,7 @@ from reconciler.runtime.dispatch import Dispatch, choose, fresh
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import beginning
 from reconciler.runtime.nodes import Nodes
-from reconciler.runtime.observe import Asking, coverage, in_words, observe_node, targets_of
+from reconciler.runtime.observe import Asking, coverage, in_words, observe_node, outbid, targets_of
 from reconciler.runtime.retries import Retries
 from reconciler.runtime.rounds import Cadence, Rounds
 from reconciler.runtime.runs import Promise, Runs
@@ -218,6 +218,9 @@ class Loop:
         journal, datacenter = self._ports.journal, self._desired.datacenter_id
         deadline = self._settings.asking.deadline
         reports = await observe_node(node, self._nodes, began=journal.ledger.sequence, known=known, deadline=deadline)
+        lost = outbid(reports.values(), self._ports.fencing.fence, datacenter)
+        if lost is not None:
+            self._fail(lost)
         entries = coverage(reports.values(), journal.ledger, datacenter)
         try:
             await journal.append(entries)

@@ -19,6 +19,7 @@ from reconciler.core.observed import Capacity, Report, Unchanged
 from reconciler.core.refs import Target
 from reconciler.core.standing import standing
 from reconciler.driver import NodeUnreachable
+from reconciler.errors import FenceLost
 from reconciler.ports import Journal
 from reconciler.runtime.events import Emit, NodeAsked, harmless
 from reconciler.runtime.nodes import Nodes
@@ -105,6 +106,18 @@ def coverage(reports: Iterable[Report], ledger: Ledger, datacenter: str) -> tupl
         if report.target not in ledger.covered and state.problem is None and state.partial is None:
             fresh.append(Covered(report.target))
     return tuple(fresh)
+
+
+def outbid(reports: Iterable[Report], fence: int, datacenter: str) -> FenceLost | None:
+    """The error to give way with, if a node of ours has seen a higher fence than our own."""
+    for report in reports:
+        claim = report.claim
+        if claim is not None and claim.datacenter == datacenter and claim.fence > fence:
+            return FenceLost(
+                f"{report.target} was written to with fence {claim.fence}, ours is {fence}: another controller acts",
+                hint="stop one of the two; if the state folder was lost, `trueup journal rebuild` makes a new one",
+            )
+    return None
 
 
 async def observe(

@@ -226,7 +226,8 @@ class Worker:
             self._began = anyio.current_time()
         context = StepContext(
             fence=means.fencing.fence,
-            generation=board.generation,
+            # Plans of this controller run side by side, each on things of its own: to a node they are one writer.
+            generation=max(board.generation, means.journal.ledger.generation),
             now=means.clock.now(),
             deadline=board.pace.seconds(step),
             secrets=secrets,

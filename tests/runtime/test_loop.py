@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
 import pytest
 
-from reconciler.core.desired import Lineage, Policy
+from reconciler.core.desired import Behaviour, Lineage, Policy, Resource, Update
 from reconciler.core.ledger import Applied, Intent, Paused
 from reconciler.core.rules import Request
 from reconciler.errors import Diagnostic, FenceLost, JournalUnwritable, SourceUnreadable, SpecErrors, TryLater
@@ -365,6 +366,49 @@ async def test_a_loop_that_lost_the_fence_ends_with_that_error(lab: Lab) -> None
         group.start_soon(lose)
         with pytest.raises(FenceLost):
             await loop.run()
+
+
+async def test_a_node_that_saw_a_higher_fence_ends_the_loop(lab: Lab) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.claim("n1", lab.want().datacenter_id, fence=9)
+    with pytest.raises(FenceLost, match="n1 was written to with fence 9, ours is 1"):
+        await lab.loop().run()
+    with pytest.raises(FenceLost):
+        await attempt(lab.ports, lab.nodes)
+
+
+def rolling(count: int, memory: int, **update: Any) -> list[Resource]:
+    """A replicated group on n1 and n2 in turn."""
+    behaviour = Behaviour(update=Update(group="web", **update))
+    body = {"ready": {"tcp": 80, "within": 60}}
+    return [on(f"web-{n}", f"n{1 + n % 2}", memory=memory, behaviour=behaviour, body=body) for n in range(1, count + 1)]
+
+
+async def test_a_canary_that_does_not_get_ready_stops_the_group_and_is_tried_again(lab: Lab) -> None:
+    await settled(lab, *rolling(5, GiB, canary=1, batch=2))
+    lab.fleet.set_gauges("n2", "Machine/acme/web-1", ready=False)
+    lab.commit(*rolling(5, 2 * GiB, canary=1, batch=2), on("other", "n1"))
+    async with lab.looping() as loop:
+        await until(lambda: "Machine/acme/other" in lab.machines())
+        await anyio.sleep(1800)
+        sizes = [lab.field(f"Machine/acme/web-{n}", "memory") // GiB for n in range(1, 6)]
+        assert sizes == [2, 1, 1, 1, 1]
+        lab.fleet.set_gauges("n2", "Machine/acme/web-1", ready=True)
+        await until(lambda: loop.status.ready, within=1300)
+    assert lab.field("Machine/acme/web-5", "memory") == 2 * GiB
+
+
+async def test_a_pause_between_batches_holds_up_nothing_else(lab: Lab) -> None:
+    await settled(lab, *rolling(4, GiB, batch=2, pause=1800))
+    lab.commit(*rolling(4, 2 * GiB, batch=2, pause=1800))
+    async with lab.looping() as loop:
+        await until(lambda: lab.field("Machine/acme/web-1", "memory") == 2 * GiB)
+        lab.commit(*rolling(4, 2 * GiB, batch=2, pause=1800), on("other", "n1"), on("another", "n2"))
+        await until(lambda: len(lab.machines()) == 6, within=60)
+        assert lab.field("Machine/acme/web-4", "memory") == GiB
+        took = await until(lambda: loop.status.ready, within=3600)
+        assert took >= 1500
+    assert lab.field("Machine/acme/web-4", "memory") == 2 * GiB
 
 
 async def test_a_journal_that_cannot_be_written_ends_the_loop(lab: Lab) -> None:
