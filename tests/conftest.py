@@ -1,7 +1,7 @@
 """What every test shares: one async backend, how hard properties try, no pieces of this host's settings.
 
-Profiles of hypothesis (`TRUEUP_PROFILE`): `ci` tries the same examples in every run, so that a red run is a change's fault;
-`search` (and `long`, for `make test-long`) tries new ones each time, many more.
+Profiles of hypothesis (`TRUEUP_PROFILE`): `ci` tries the same examples in every run, so that a red run is a change's
+fault; `search` (and `long`, for `make test-long`) tries new ones each time, many more.
 """
 
 from __future__ import annotations
