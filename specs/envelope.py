@@ -5,6 +5,7 @@ Owns: the base of the models and the types shared by several kinds. Must not go 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Annotated, Any, Literal
@@ -60,6 +61,7 @@ def _name(value: str) -> str:
     return value
 
 
+@functools.lru_cache(4096)
 def _label(value: str) -> str:
     if len(value) > 63 or not _LABEL_RE.match(value):
         raise SpecError(
@@ -69,6 +71,7 @@ def _label(value: str) -> str:
     return value
 
 
+@functools.lru_cache(65536)
 def _reference(value: str) -> str:
     for part in value.split("/", 1):
         if len(part) > 63 or not _NAME_RE.match(part):
@@ -84,7 +87,7 @@ Reference = Annotated[
     AfterValidator(_reference),
     WithJsonSchema({"type": "string", "pattern": r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$"}),
 ]
-"""The name of something of the same tenant or of the datacenter; `tenant/name` or `datacenter/name` where both exist."""
+"""The name of something of the same tenant or of the datacenter; `tenant/name`, `datacenter/name` where both exist."""
 
 
 class Secret(Model):
@@ -123,6 +126,7 @@ OnlySecret = Annotated[Secret, BeforeValidator(_only_secret, json_schema_input_t
 """A field known to be secret: never a literal."""
 
 
+@functools.lru_cache(4096)
 def _ip(value: str) -> str:
     try:
         return str(ipaddress.ip_address(value))
@@ -130,6 +134,7 @@ def _ip(value: str) -> str:
         raise SpecError(f"{value!r} is not an address", "write it as 10.0.1.5 or 2001:db8::5") from None
 
 
+@functools.lru_cache(4096)
 def _subnet(value: str) -> str:
     try:
         return str(ipaddress.ip_network(value))

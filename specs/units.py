@@ -8,6 +8,7 @@ Each parser raises QuantityError with what is wrong and what to write instead.
 
 from __future__ import annotations
 
+import functools
 import re
 from decimal import Decimal
 from typing import Annotated, Any
@@ -38,7 +39,11 @@ def _spelled(value: object, what: str, example: str) -> str:
 def parse_size(value: object) -> int:
     """`512Mi`, `25Gi`, `1.5Ti` as bytes."""
     near = value if isinstance(value, int) and not isinstance(value, bool) else 25
-    text = _spelled(value, "size", f"{near}Mi or {near}Gi")
+    return _size(_spelled(value, "size", f"{near}Mi or {near}Gi"))
+
+
+@functools.lru_cache(4096)
+def _size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         raise QuantityError(f"{text!r} is not a size", "write a number and a unit: 512Mi, 25Gi, 2Ti")
@@ -67,7 +72,11 @@ def _wrong_unit(text: str, number: str, unit: str) -> PydanticCustomError:
 def parse_duration(value: object) -> int | float:
     """`500ms`, `30s`, `2m`, `1h`, `7d` as seconds; an int where it is whole."""
     near = value if isinstance(value, int) and not isinstance(value, bool) else 30
-    text = _spelled(value, "time", f"{near}s or {near}m")
+    return _duration(_spelled(value, "time", f"{near}s or {near}m"))
+
+
+@functools.lru_cache(4096)
+def _duration(text: str) -> int | float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise QuantityError(f"{text!r} is not a time", "write a number and one unit of ms, s, m, h, d: 30s, 7d")

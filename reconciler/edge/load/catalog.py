@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from specs.datacenter import Datacenter
 from specs.image import Image
 from specs.network import Network
 from specs.node import Node
+from specs.package import Package
 
 KNOWN_DRIVERS = frozenset({"local", "incus", "smartos", "sim"})
 OPERATOR = "datacenter"
@@ -69,6 +70,9 @@ class Catalog:
         """Those of all nodes."""
 
         self._found: dict[tuple[tuple[str, ...], str | None, str], Ref | Problem] = {}
+        self.frames: dict[Any, Any] = {}
+        """What machines that name the same things share (frame.py)."""
+        self._keys: dict[Ref, list[str]] = {}
         self._supported: dict[tuple[str, str], bool] = {}
 
     def known(self, ref: Ref) -> bool:
@@ -146,6 +150,19 @@ class Catalog:
         spec = self.declared(ref).spec
         assert isinstance(spec, Image)
         return spec
+
+    def package(self, ref: Ref) -> Package:
+        spec = self.declared(ref).spec
+        assert isinstance(spec, Package)
+        return spec
+
+    def keys(self, ref: Ref) -> list[str]:
+        """A tenant's public keys, in the order of their holders; none if there is no such tenant."""
+        found = self._keys.get(ref)
+        if found is None:
+            tenant = self.entries.get(ref)
+            found = self._keys[ref] = [line for _, line in sorted(tenant.spec.keys.items())] if tenant else []
+        return found
 
     def node(self, place: str) -> Node | None:
         """The node of a place (`edge1`, `inc/a`); None if there is no such node or member."""

@@ -15,8 +15,8 @@ from reconciler.core.refs import Ref, make_ref, short
 from reconciler.edge.load.catalog import KNOWN_DRIVERS, Catalog, within
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding, Path
+from reconciler.edge.load.frame import size
 from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network, renamed_ref
-from reconciler.edge.load.machine import size
 from reconciler.edge.load.records import Total
 from specs.network import Network
 from specs.node import Node

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import _ruamel_yaml
 from _ruamel_yaml import (
     CParser,
     DocumentEndEvent,
@@ -24,21 +25,38 @@ from _ruamel_yaml import (
 from reconciler.edge.load.findings import LIMITS, Refused
 from reconciler.edge.load.scalars import PLAIN
 
-_UNUSUAL = re.compile(
-    r"[^\n\x20-\x7e\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]"  # controls, tabs, odd breaks and spaces
-    r"|[|>][-+0-9]*#"  # a comment glued to a block header
-    r"|^(?:%|\.\.\.)"  # directives, the end of a document
-    r"|(?:^|[\[{,:-])[ ]*\?(?: |$)"  # explicit keys
-    r"|<<",
-    re.MULTILINE,
-)
+_CONTROL = re.compile(r"[^\n\x20-\x7e]")
+_ODD = re.compile(r"[^\n\x20-\x7e\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
+"""Controls, tabs, odd breaks and spaces; for ASCII alone the first is enough, and faster."""
+_GLUED = re.compile(r"[|>][-+0-9]*#")
+"""A comment glued to a block header."""
+_MARKER = re.compile(r"^(?:%|\.\.\.)", re.MULTILINE)
+"""A directive, or the end of a document."""
+_ADJACENT = re.compile(r"[\"']:(?![ \n])")
+"""A value right behind a quoted key."""
+_EXPLICIT = re.compile(r"(?:^|[\[{,:-])[ ]*\?(?: |$)", re.MULTILINE)
+"""An explicit key."""
+
+
+def _unusual(text: str) -> bool:
+    """What libyaml and ruamel may see differently. The cheap tests come first: this runs for every document."""
+    if (_CONTROL if text.isascii() else _ODD).search(text):
+        return True
+    if "#" in text and ("|" in text or ">" in text) and _GLUED.search(text):
+        return True
+    if ("%" in text or "..." in text) and _MARKER.search(text):
+        return True
+    if ('":' in text or "':" in text) and _ADJACENT.search(text):
+        return True
+    return "<<" in text or ("?" in text and _EXPLICIT.search(text) is not None)
+
 
 Next = Callable[[], Any]
 
 
 def read(text: str) -> Any:
     """The value of a text that holds one document. Raises Refused."""
-    if _UNUSUAL.search(text):
+    if _unusual(text):
         raise Refused
     get: Next = CParser(text).get_event
     try:
@@ -94,3 +112,30 @@ def _mapping(get: Next, event: Any, depth: int) -> dict[str | int, Any]:
         else:
             found[key] = _node(get, event, depth)
     return found
+
+
+class _Scalar:
+    __slots__ = ("anchor", "implicit", "tag", "value")
+
+    def __init__(self, anchor: Any, tag: Any, implicit: Any, value: Any, *_: Any) -> None:
+        self.anchor = anchor
+        self.tag = tag
+        self.implicit = implicit
+        self.value = value
+
+
+class _Mapping:
+    __slots__ = ("anchor", "tag")
+
+    def __init__(self, anchor: Any, tag: Any, *_: Any, **__: Any) -> None:
+        self.anchor = anchor
+        self.tag = tag
+
+
+def lean() -> None:
+    """From now on this process gets events without marks, a fifth faster. For bulk workers alone: the events of
+    libyaml's binding are replaced for everybody in the process, and nobody else there reads YAML with it."""
+    global MappingStartEvent, ScalarEvent
+    _ruamel_yaml.ScalarEvent = ScalarEvent = _Scalar
+    _ruamel_yaml.MappingStartEvent = MappingStartEvent = _Mapping
+    _ruamel_yaml.Mark = lambda *_: None

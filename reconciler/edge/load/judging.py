@@ -38,17 +38,17 @@ class Judge:
         for ref, ordered in self.contested.items():
             if ordered[0].ref == ref:
                 self.attempt.prefer(ordered[0])
-        self._datacenter()
+        self.settle_datacenter()
         for unit in self.attempt.units.values():
             for declared in unit.reading.declared:
                 self._one(unit, declared)
-        self._foreign_files()
         self._settle()
+        self._foreign_files()
         self._names()
         self._claims()
         self._whole()
 
-    def _datacenter(self) -> None:
+    def settle_datacenter(self) -> None:
         found = sorted((one for _, one in self.attempt.datacenters.items()), key=checks.place)
         if found:
             self.catalog.datacenter = found[0].spec
@@ -75,14 +75,14 @@ class Judge:
             )
 
     def _one(self, unit: Unit, declared: Declared) -> None:
-        made = self._lowered(declared)
+        made = self.lowered(declared)
         self.attempt.findings += checks.check_tenant(declared, self.catalog)
         self.attempt.findings += made.findings
         unit.lowered.resources += made.resources
         unit.lowered.uses |= made.uses
         unit.lowered.claims += made.claims
 
-    def _lowered(self, declared: Declared) -> Lowered:
+    def lowered(self, declared: Declared) -> Lowered:
         if declared.kind == "Machine":
             made = lower_machine(declared, self.catalog, self._file)
         else:
@@ -90,7 +90,7 @@ class Judge:
         checks.check_rename(declared, self.catalog, made)
         return made
 
-    def _file(self, _: str, path: str) -> str | None:
+    def _file(self, path: str) -> str | None:
         blob = self.attempt.others.get(path)
         if blob is None:
             found = self.attempt.files.get(path)
@@ -101,7 +101,7 @@ class Judge:
 
     def _foreign_files(self) -> None:
         """A YAML file without an envelope is fine exactly where a document names it as its file."""
-        named = {key for unit in self.attempt.units.values() for key in unit.lowered.uses if key.startswith("file:")}
+        named = {key for key in self.attempt.users.added if key.startswith("file:")}
         for unit in self.attempt.units.values():
             key = f"file:{unit.document.file}"
             if (
@@ -133,7 +133,7 @@ class Judge:
         """Writes what each document takes into its record."""
         for one, unit in self.attempt.units.items():
             one.refs = tuple(dict.fromkeys(ref for made in unit.reading.declared for ref in names_of(made)))
-            one.uses = _shared(tuple(sorted(unit.lowered.uses)))
+            one.uses = shared_uses(tuple(sorted(unit.lowered.uses)))
             one.claims = tuple(key for key, _ in unit.lowered.claims)
             self.attempt.users.add(one)
             for made in unit.lowered.resources:
@@ -187,7 +187,7 @@ class Judge:
                 self.attempt.findings.append(msgspec.structs.replace(other, summary=summary))
 
     def _claims_again(self, owner: Document, key: str) -> list[Finding]:
-        found = [claim for one in self.reader.declare_again(owner).declared for claim in self._lowered(one).claims]
+        found = [claim for one in self.reader.declare_again(owner).declared for claim in self.lowered(one).claims]
         return [finding for mine, finding in found if mine == key]
 
     # -- rules over many ---------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ _OTHER = {"Network": "NetworkPool", "NetworkPool": "Network"}
 _USES: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
-def _shared(uses: tuple[str, ...]) -> tuple[str, ...]:
+def shared_uses(uses: tuple[str, ...]) -> tuple[str, ...]:
     """Machines of a kind use the same things: one tuple for all of them."""
     if len(_USES) > 100_000:
         _USES.clear()

@@ -13,6 +13,7 @@ import msgspec
 from reconciler.core.desired import Desired, Policy, Revision
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
+from reconciler.edge.load import bulk
 from reconciler.edge.load.attempt import Attempt, Changes
 from reconciler.edge.load.dependants import dependants
 from reconciler.edge.load.document import Declared
@@ -48,11 +49,16 @@ class Loader:
     A load either succeeds whole or raises SpecErrors and leaves the last good one in force.
     """
 
-    def __init__(self, capabilities: Mapping[str, Capability] | None = None) -> None:
+    def __init__(
+        self, capabilities: Mapping[str, Capability] | None = None, *, bulk_from: int = bulk.WORTHWHILE
+    ) -> None:
+        self._bulk_from = bulk_from
         self._capabilities = capabilities if capabilities is not None else {}
         self._records = Records()
         self._tree: Tree | None = None
         self._revision = _NOWHERE
+        self.progress: bulk.Progress | None = None
+        """Told (files done, files in all) while a large tree is loaded for the first time."""
 
     def load(self, tree: Tree, revision: Revision = _NOWHERE) -> Delta:
         """Takes a tree into force. Lists it whole and reads what differs from the last good one."""
@@ -85,6 +91,10 @@ class Loader:
 
     def _judged(self, tree: Tree, changes: Changes) -> Attempt:
         """The changes laid over the last good tree, found to be without mistakes."""
+        if not self._records.files and bulk.worthwhile(len(changes), self._bulk_from):
+            whole = self._in_bulk(tree, changes)
+            if whole is not None:
+                return whole
         attempt = Attempt(self._records, tree, self._capabilities)
         reader = Reader(attempt)
         reader.read_changes(changes)
@@ -94,6 +104,18 @@ class Loader:
         if attempt.findings:
             raise SpecErrors(diagnostics(attempt.findings, Locator(_contents(attempt))))
         return attempt
+
+    def _in_bulk(self, tree: Tree, changes: Changes) -> Attempt | None:
+        """The first load of a large tree; None if there seems to be a mistake, which the ordinary way tells."""
+        attempt = Attempt(self._records, tree, self._capabilities)
+        reader = Reader(attempt)
+        with bulk.quiet_collector():
+            try:
+                bulk.Bulk(attempt, reader, self.progress).read_changes(changes)
+            except bulk.Leave:
+                return None
+            Judge(attempt, reader).judge()
+        return attempt if not attempt.findings and bulk.sound(attempt) else None
 
     def _listing(self) -> dict[str, str]:
         found = {path: record.blob for path, record in self._records.files.items()}

@@ -77,7 +77,8 @@ def resource(ref: Ref, body: dict[str, Any] | bytes, **fields: Any) -> Resource:
         ref, msgspec.Raw(data), made.references, made.demand, made.nics, made.constraints, made.protected,
         made.behaviour, made.network,
     )  # fmt: skip
-    return msgspec.structs.replace(made, digest=digest(_raw.encode(parts)))
+    msgspec.structs.force_setattr(made, "digest", digest(_raw.encode(parts)))  # nobody has seen it yet
+    return made
 
 
 def drop_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Owns: which texts are read in an attempt. Must not go here: what depends on them
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from reconciler.edge.load import defaults, document, events, roundtrip, stream
@@ -46,6 +47,10 @@ class Reader:
 
     def read_changes(self, changes: Changes) -> None:
         """Every changed file, and, where defaults changed, every file beneath them."""
+        self.read_files(self.wanted(changes))
+
+    def wanted(self, changes: Changes) -> dict[str, str | None]:
+        """The files to read as documents. Defaults are taken in at once, since everything stands on them."""
         attempt = self.attempt
         attempt.blobs.update((path, blob) for path, blob in changes.items() if blob is not None)
         folders = self._read_defaults({path: blob for path, blob in changes.items() if is_defaults(path)})
@@ -58,7 +63,7 @@ class Reader:
                 _put(attempt.others, path, None)
             elif not is_defaults(path):
                 _put(attempt.others, path, blob)
-        self._read_files(wanted)
+        return wanted
 
     def reread(self, documents: set[Document]) -> None:
         """Unchanged documents again, because something that they use changed."""
@@ -93,7 +98,7 @@ class Reader:
         index = found.documents.index(one)
         chunks, _ = stream.cut(one.file, next(iter(self.attempt.tree.read([found.blob]))))
         value, _ = value_of(one.file, index, chunks[index])
-        return document.declare(one.file, index, value, self._defaults_for(one.file))
+        return document.declare(one.file, index, value, self.defaults_for(one.file))
 
     # -- defaults ----------------------------------------------------------------------------------------------------
 
@@ -118,7 +123,7 @@ class Reader:
             self.attempt.defaults[path.rpartition("/")[0]] = values if isinstance(values, dict) else {}
         return [path.rpartition("/")[0] for path in changes]
 
-    def _defaults_for(self, file: str) -> document.DefaultsFor:
+    def defaults_for(self, file: str) -> document.DefaultsFor:
         folder = file.rpartition("/")[0]
 
         def resolve(kind: str) -> defaults.KindDefaults:
@@ -130,7 +135,7 @@ class Reader:
 
         return resolve
 
-    def _stamp(self, file: str) -> bytes:
+    def stamp(self, file: str) -> bytes:
         """Stands for the defaults that a file's documents have beneath them."""
         folder = file.rpartition("/")[0]
         found = self._stamps.get(folder)
@@ -142,12 +147,17 @@ class Reader:
 
     # -- documents ---------------------------------------------------------------------------------------------------
 
-    def _read_files(self, wanted: Changes) -> None:
+    def read_files(self, wanted: Changes) -> None:
         present = [(path, blob) for path, blob in wanted.items() if blob is not None]
         for path, blob in wanted.items():
             if blob is None:
                 self._drop_file(path)
-        for (path, blob), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
+        contents = self.attempt.tree.read([blob for _, blob in present])
+        self.take((path, blob, data) for (path, blob), data in zip(present, contents, strict=True))
+
+    def take(self, files: Iterable[tuple[str, str, bytes]]) -> None:
+        """Reads files whose contents are here already: (path, blob id, contents)."""
+        for path, blob, data in files:
             self._read_file(path, blob, data)
         self._enter()
 
@@ -171,10 +181,10 @@ class Reader:
             return
         old = attempt.records.files.get(path)
         kept = {one.digest: one for one in old.documents} if old else {}
-        stamp = self._stamp(path)
+        stamp = self.stamp(path)
         documents: list[Document] = []
         for index, chunk in enumerate(chunks):
-            digest = hashlib.blake2b(chunk.text.encode(), digest_size=16, key=stamp).digest()
+            digest = digest_of(chunk, stamp)
             same = kept.pop(digest, None)
             documents.append(same if same is not None else self._read_document(path, index, chunk, digest))
         for one in kept.values():
@@ -190,13 +200,18 @@ class Reader:
             attempt.broken.append(chunk.text)
             reading = Reading()
         else:
-            reading = document.declare(path, index, value, self._defaults_for(path))
+            reading = document.declare(path, index, value, self.defaults_for(path))
         unit = attempt.units[made] = Unit(made, index, reading)
         self._fresh.append(unit)
         if not reading.unenveloped:
             attempt.findings += reading.findings
         attempt.poisoned |= reading.poisoned
         return made
+
+
+def digest_of(chunk: stream.Chunk, stamp: bytes) -> bytes:
+    """Of a document's text and the defaults beneath it: equal digests need no reading."""
+    return hashlib.blake2b(chunk.text.encode(), digest_size=16, key=stamp).digest()
 
 
 def _put(layer: Layer[str, str], path: str, blob: str | None) -> None:

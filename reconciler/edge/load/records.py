@@ -6,7 +6,7 @@ Owns: the indexes that keep an edit's cost with what it touches. Must not go her
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -85,6 +85,9 @@ class Layer(Generic[K, V]):
         return self.over.keys()
 
     def commit(self) -> None:
+        if not self.base and _GONE not in self.over.values():
+            self.base.update(cast(dict[K, V], self.over))
+            return
         for key, found in self.over.items():
             if isinstance(found, _Gone):
                 self.base.pop(key, None)

@@ -6,40 +6,15 @@ from __future__ import annotations
 import os
 import random
 
-import msgspec
 import pytest
+from pictures import indexes, picture
 from trees import BASE, CAPABILITIES, tree
 
-from reconciler.core.values import canonical
 from reconciler.edge.load import Loader, MemoryTree
 from reconciler.errors import SpecErrors
 
 SEEDS = int(os.environ.get("TRUEUP_INCREMENTAL_SEEDS", "60"))
 EDITS = 25
-
-
-def picture(loader: Loader) -> bytes:
-    """Everything that a loader says of its tree."""
-    wanted = msgspec.to_builtins(loader.desired)
-    wanted["resources"] = dict(sorted(wanted["resources"].items()))
-    wanted["policy"]["protect"] = sorted(wanted["policy"]["protect"])
-    return canonical(wanted)
-
-
-def indexes(loader: Loader) -> dict[str, object]:
-    """The loader's memory, in terms that do not depend on how it came about."""
-    records = loader._records
-    return {
-        "owners": {ref: one.file for ref, one in sorted(records.owners.items())},
-        "entries": {ref: repr(one) for ref, one in sorted(records.entries.items())},
-        "groups": dict(sorted(records.groups.items())),
-        "claims": {key: one.file for key, one in sorted(records.claims.items())},
-        "users": {key: sorted((one.file, one.refs) for one in found) for key, found in sorted(records.users.items())},
-        "totals": {name: repr(one) for name, one in sorted(records.totals.items()) if one.things},
-        "drivers": {name: count for name, count in sorted(records.drivers.items()) if count},
-        "files": {path: (one.blob, len(one.documents)) for path, one in sorted(records.files.items())},
-        "others": dict(sorted(records.others.items())),
-    }
 
 
 def one(kind: str, name: str, spec: str, meta: str = "") -> str:

@@ -76,7 +76,7 @@ CASES = [
      ['5:14: @metadata.a.secret: secret is missing (add secret: …)',
       "5:18: @metadata.a.secrt: 'secrt' is not a field here (did you mean secret?)"]),
     ('  userData: {file: no.yaml}\n',
-     ["5:20: @userData.file: there is no file 'acme/no.yaml' (paths are relative to this document's folder)"]),
+     ["5:20: @userData.file: there is no file 'acme/no.yaml' (paths start at this document's folder)"]),
     ('  userData: {file: ../../x}\n',
      ["5:20: @userData.file: '../../x' leads out of the tree (keep it beside the document)"]),
     ('  userData: 5\n',

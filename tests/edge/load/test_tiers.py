@@ -187,7 +187,7 @@ def test_the_fast_tier_takes_what_people_write() -> None:
     [
         "a: &x 1", "a: *x", "a: !t 1", "a: !!str 1", "<<: {a: 1}", "a: 1\na: 2", "{a: 1, a: 2}", "? a\n: b", "[1]: 2", "1.5: x",
         "true: x", "~: x", "a: |#c\n  x", "%YAML 1.1\n---\na: 1", "a: 1\n...\n", "a:\tb", "a: \x85", "a: \u2028b", "\ufeffa: 1",
-        "a: [1", "a: b: c", "- a\nb: 1", "a: =", "1: x\n0x1: y",
+        "a: [1", "a: b: c", "- a\nb: 1", "a: =", '["":]', '{"a":1}', "1: x\n0x1: y",
     ],
 )  # fmt: skip
 def test_the_fast_tier_refuses_the_unusual(text: str) -> None:

@@ -53,7 +53,7 @@ CASES: dict[str, tuple[Mapping[str, str | bytes | None], list[str]]] = {
      ['i2.yaml:5:50: Image/b:origin: origins go in a circle: a → b → a (remove one of them)']),
     'subnets that overlap on one wire': (
      {'n2.yaml': 'apiVersion: trueup/v1\nkind: Network\nmetadata: {name: n2}\nspec: {nicTag: lan, vlan: 10, subnet: 10.0.0.0/16}\n'},
-     ['networks.yaml:4:40: Network/app:subnet: 10.0.1.0/24 overlaps 10.0.0.0/16 of n2, on the same nic tag lan and vlan 10 (give one of them another subnet or vlan)']),
+     ['networks.yaml:4:40: Network/app:subnet: 10.0.1.0/24 overlaps 10.0.0.0/16 of n2 on nic tag lan and vlan 10 (give one of them another subnet or vlan)']),
     "a network's fields against its subnet": (
      {'n2.yaml': 'apiVersion: trueup/v1\nkind: Network\nmetadata: {name: n2}\nspec: {nicTag: lan, vlan: 11, subnet: 10.9.0.0/24, gateway: 10.8.0.1, range: 10.9.0.0-10.9.1.9, reserved: [10.7.0.1], routes: {10.1.0.0/16: 10.8.0.1}, nat: true, tenants: [zz]}\n'},
      ['n2.yaml:4:61: Network/n2:gateway: 10.8.0.1 is outside 10.9.0.0/24 (take an address in the subnet)',

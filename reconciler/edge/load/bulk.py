@@ -1,0 +1,252 @@
+"""The first load of a large tree: two forked workers read and lower the machines, bytes come back.
+
+Owns: the workers, and folding what they send into an attempt. Must not go here: telling mistakes. At the first sign of
+one the bulk way is left (Leave), and the ordinary way reads the tree again and tells all of them.
+
+The collector is off meanwhile and what was made is frozen: nothing here makes cycles, and walking a million records
+again and again costs more than making them.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import selectors
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from reconciler.core.refs import Ref
+from reconciler.edge.load.attempt import Attempt, Changes, names_of
+from reconciler.edge.load.packing import Batch, Done, Foreign, Irregular, Message, PackedDocument, Unpacker, unpack
+from reconciler.edge.load.reading import Reader
+from reconciler.edge.load.records import Document, FileRecord
+from reconciler.edge.load.worker import LENGTH, Setup, Worker, framed
+
+WORTHWHILE = 1_000
+"""Files from which the workers' start (some 30 ms) is paid back."""
+WORKERS = 2
+_STRIPE = 128
+"""Files in a row that go to one worker: neighbours lie together in a git pack, and large files are shared out."""
+
+Progress = Callable[[int, int], None]
+"""(files done, files in all)."""
+
+
+class Leave(Exception):
+    """The bulk way cannot go on; the reason is for logs only."""
+
+
+def worthwhile(files: int, least: int) -> bool:
+    """Whether there is enough to read, and a second core to read it with."""
+    return files >= least and len(os.sched_getaffinity(0)) > 1 and hasattr(os, "fork")
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Without the collector while much is made that stays."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.freeze()
+            gc.enable()
+
+
+class _Process:
+    """One worker, and the two pipes to it."""
+
+    def __init__(self, work: Callable[[BinaryIO, BinaryIO], None]) -> None:
+        to_child, from_parent = os.pipe()
+        to_parent, from_child = os.pipe()
+        with warnings.catch_warnings():
+            # newer Pythons warn of forking beside threads: the child takes no lock that another thread may hold
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            _child(work, (from_parent, to_parent), to_child, from_child)
+        os.close(to_child)
+        os.close(from_child)
+        self.sink, self.source = from_parent, to_parent
+        self.unpacker = Unpacker()
+        self._bytes = bytearray()
+
+    def tell(self, data: bytes) -> None:
+        """Raises BrokenPipeError if the worker has gone."""
+        view = memoryview(framed(data))
+        while view:
+            view = view[os.write(self.sink, view) :]
+
+    def hear(self) -> Iterator[Message]:
+        """Every message that has come whole. Waits for something to come; raises EOFError if the worker has gone."""
+        read = os.read(self.source, 1 << 20)
+        if not read:
+            raise EOFError
+        self._bytes += read
+        begin = 0
+        while len(self._bytes) - begin >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._bytes, begin)
+            end = begin + LENGTH.size + length
+            if len(self._bytes) < end:
+                break
+            yield unpack(bytes(memoryview(self._bytes)[begin + LENGTH.size : end]))
+            begin = end
+        del self._bytes[:begin]
+
+    def end(self) -> None:
+        """Ends the worker, whatever it is doing, and waits for it."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.sink)
+        os.close(self.source)
+
+
+def _child(
+    work: Callable[[BinaryIO, BinaryIO], None], foreign: tuple[int, int], source: int, sink: int
+) -> None:  # pragma: no cover - runs in the fork
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends us
+        for descriptor in foreign:
+            os.close(descriptor)
+        with os.fdopen(source, "rb") as read, os.fdopen(sink, "wb") as write:
+            work(read, write)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+class Bulk:
+    def __init__(self, attempt: Attempt, reader: Reader, progress: Progress | None = None) -> None:
+        self.attempt = attempt
+        self.reader = reader
+        self.progress = progress
+        self.files: list[tuple[str, str]] = []
+        self.done = 0
+        self._users: dict[tuple[str, ...], list[Document]] = {}
+
+    def read_changes(self, changes: Changes) -> None:
+        """Reads a whole tree into the attempt. Raises Leave."""
+        wanted = self.reader.wanted(changes)
+        self.files = [(path, blob) for path, blob in wanted.items() if blob is not None]
+        processes = [_Process(self._work(number)) for number in range(WORKERS)]
+        try:
+            self._sorted_out(processes)
+            setup = pickle.dumps(Setup(_known(self.attempt)), protocol=pickle.HIGHEST_PROTOCOL)
+            for process in processes:
+                process.tell(setup)
+            self._folded(processes)
+        except (EOFError, BrokenPipeError) as gone:
+            raise Leave("a worker has gone") from gone
+        finally:
+            for process in processes:
+                process.end()
+
+    def _work(self, number: int) -> Callable[[BinaryIO, BinaryIO], None]:
+        share = [
+            (index, path, blob) for index, (path, blob) in enumerate(self.files) if index // _STRIPE % WORKERS == number
+        ]
+
+        def work(source: BinaryIO, sink: BinaryIO) -> None:
+            Worker(self.attempt.tree.reopened(), share, self.attempt.capabilities).run(source, sink)
+
+        return work
+
+    def _messages(self, processes: list[_Process]) -> Iterator[tuple[_Process, Message]]:
+        """What the workers say, until all of them have come to the end of the phase."""
+        with selectors.DefaultSelector() as selector:
+            for process in processes:
+                selector.register(process.source, selectors.EVENT_READ, process)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    speaker: _Process = key.data
+                    for message in speaker.hear():
+                        if isinstance(message, Done):
+                            selector.unregister(speaker.source)
+                        else:
+                            yield speaker, message
+
+    def _sorted_out(self, processes: list[_Process]) -> None:
+        """What is no machine is read here, and first: all else names it."""
+        foreign: list[tuple[int, bytes]] = []
+        for _, message in self._messages(processes):
+            assert isinstance(message, Foreign)
+            foreign += message.files
+        self._read_here(foreign)
+
+    def _read_here(self, foreign: list[tuple[int, bytes]]) -> None:
+        self.reader.take((*self.files[index], data) for index, data in sorted(foreign))
+        self._advance(len(foreign))
+        if self.attempt.findings:
+            raise Leave("there is a mistake")
+
+    def _folded(self, processes: list[_Process]) -> None:
+        deferred: list[tuple[int, bytes]] = []
+        for process, message in self._messages(processes):
+            if isinstance(message, Irregular):
+                raise Leave(f"there is a mistake in {message.why}")
+            if isinstance(message, Foreign):
+                deferred += message.files
+            elif isinstance(message, Batch):
+                process.unpacker.learn(message)
+                for index, documents in message.files:
+                    self._file(process.unpacker, index, documents)
+                self._advance(len(message.files))
+        added = self.attempt.users.added
+        for uses, using in self._users.items():
+            for key in uses:
+                added.setdefault(key, set()).update(using)
+        self._read_here(deferred)
+
+    def _advance(self, files: int) -> None:
+        self.done += files
+        if self.progress is not None and files:
+            self.progress(self.done, len(self.files))
+
+    def _file(self, unpacker: Unpacker, index: int, packed: list[PackedDocument]) -> None:
+        path, blob = self.files[index]
+        documents = tuple([self._document(unpacker, path, one) for one in packed])
+        self.attempt.files.over[path] = FileRecord(blob, documents)
+
+    def _document(self, unpacker: Unpacker, path: str, packed: PackedDocument) -> Document:
+        attempt = self.attempt
+        uses = unpacker.uses(packed.uses)
+        made = Document(path, packed.digest, (), uses, packed.claims)
+        known = self._users.get(uses)
+        if known is None:
+            known = self._users[uses] = []
+        known.append(made)
+        for one in packed.resources:
+            attempt.keep(unpacker.resource(one))
+        attempt.groups.over.update(packed.groups)
+        made.refs = packed.refs or tuple([one.ref for one in packed.resources])
+        for ref in made.refs:
+            if attempt.owners.over.setdefault(ref, made) is not made:
+                raise Leave(f"{ref} is declared twice")
+        for key in packed.claims:
+            if attempt.claims.over.setdefault(key, made) is not made:
+                raise Leave(f"{key} is taken twice")
+        return made
+
+
+def sound(attempt: Attempt) -> bool:
+    """Whether what was read here and what the workers read take no name or claim from each other."""
+    for one, unit in attempt.units.items():
+        for declared in unit.reading.declared:
+            if any(attempt.owners.get(ref) is not one for ref in names_of(declared)):
+                return False
+        if any(attempt.claims.get(key) is not one for key, _ in unit.lowered.claims):
+            return False
+    return True
+
+
+def _known(attempt: Attempt) -> Mapping[str, dict[Ref, object]]:
+    """What a worker needs to lower machines."""
+    names = ("defaults", "entries", "datacenters", "drivers", "others")
+    return {name: dict(getattr(attempt, name).over) for name in names}
