@@ -47,7 +47,7 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
         placement=_placement(found, ref, resource) if machine else "",
         rejected=rejected,
         possible=tuple(sorted(t for t in found.world.targets if t not in rejected)) if machine else (),
-        users=tuple(sorted(found.world.users.get(ref, ()))),
+        users=tuple(sorted(user for user, each in found.desired.resources.items() if ref in each.references)),
         changes=tuple(change for change in found.plan.changes if change.ref == ref),
         holds=tuple(hold for hold in found.plan.holds if hold.ref == ref),
     )

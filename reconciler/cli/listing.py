@@ -28,9 +28,10 @@ def rows_of(here: Looking, found: Prospect, kind: str) -> list[Row]:
         return [
             Row(declared.ref, "", "declared", _dumped(declared.spec)) for declared in here.source.loader.entries(kind)
         ]
-    world = found.world
+    world, mine = found.world, found.desired.datacenter_id
     refs = {ref for ref in found.desired.resources if kind_of(ref) == kind}
-    refs |= {ref for ref, things in world.things.items() if things and kind_of(ref) == kind}
+    seen = (thing for report in found.reports.values() for thing in report.objects if thing.kind == kind)
+    refs |= {marks.ref for thing in seen if (marks := thing.marks) is not None and marks.datacenter == mine}
     refs |= {ref for (ref, _) in world.ledger.bindings if kind_of(ref) == kind}
     said = _said(found)
     return [row for ref in sorted(refs) for row in _rows(found, ref, said)]
