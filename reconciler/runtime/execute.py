@@ -192,7 +192,8 @@ class Execution:
                     board.tell_passed()
                     board.nudge()
             for worker in board.workers:
-                if worker.step is not None and min(worker.expires, board.latest) <= now:
+                overdue = worker.step is not None and min(worker.expires, board.latest) <= now
+                if overdue or (worker.fetching and board.stopped is not None):
                     worker.scope.cancel()
             await anyio.sleep(_TICK)
 

@@ -128,13 +128,14 @@ class Board:
 
 
 class Worker:
-    """Takes lanes, one step at a time. `step` and `expires` are set exactly while a driver has the step; only then
-    may `scope` be cancelled."""
+    """Takes lanes, one step at a time. `step` and `expires` are set exactly while a driver has the step, `fetching`
+    while secrets or files for it are. Only then may `scope` be cancelled."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
         self.step: Step | None = None
         self.expires = 0.0
+        self.fetching = False
         self.scope = anyio.CancelScope(shield=True)
         self.wake = anyio.Event()
         self._lane: Lane | None = None
@@ -150,7 +151,7 @@ class Worker:
         while more:
             with anyio.CancelScope(shield=True) as self.scope:
                 more = await self._work()
-            if self.scope.cancelled_caught:
+            if self.scope.cancelled_caught and self._intended:
                 waited = anyio.current_time() - self._began
                 self._outcome = Outcome("unconfirmed", f"cut off: no answer within {waited:.0f} s")
 
@@ -194,7 +195,7 @@ class Worker:
             # Opening a driver is its author's code: what goes wrong there is this step's failure alone.
             self._outcome = Outcome("failed", in_words(error))
             return
-        if board.give_way() or not await self._intend(step):
+        if self.scope.cancel_called or board.give_way() or not await self._intend(step):
             return
         self._intended = True
         self.expires = self._began + context.deadline
@@ -220,8 +221,12 @@ class Worker:
         files: Mapping[str, str] = {}
         if names or wanted:
             await self._journal([])
-            secrets = await secrets_for(names, means.secrets)
-            files = await files_for(wanted, means.files)
+            self.fetching = True
+            try:
+                secrets = await secrets_for(names, means.secrets)
+                files = await files_for(wanted, means.files)
+            finally:
+                self.fetching = False
             # Fetching has its own patience; the step's time begins now.
             self._began = anyio.current_time()
         context = StepContext(

@@ -277,6 +277,19 @@ async def test_a_stop_lets_the_step_in_hand_finish_and_begins_no_other(world: Wo
     assert world.events[1].in_hand == (step_id("m1", "a", "x"),)
 
 
+async def test_a_stop_does_not_wait_for_a_download(world: World) -> None:
+    node = world.add("a")
+    world.files.fetch = lambda source, digest: anyio.sleep_forever()  # type: ignore[method-assign, assignment]
+    body = {"source": {"url": "https://x/i.tar"}, "digest": "sha256:1"}
+    execution = world.execution(plan_of(change("i", "a", "import", args={"body": body})))
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_after, execution, 5)
+        summary = await execution.run()
+    assert summary.seconds == pytest.approx(5, abs=1)
+    assert summary.counts == {"deferred": 1}
+    assert (node.calls, world.journalled(Intent)) == ([], [])
+
+
 async def test_what_is_in_hand_after_the_grace_is_unconfirmed(world: World) -> None:
     world.add("a").hanging.add("do")
     execution = world.execution(plan_of(change("m1", "a")))
