@@ -11,12 +11,11 @@ from reconciler.cli.selection import existing, full_ref
 from reconciler.cli.session import Looking, Prospect
 from reconciler.cli.sources import package_of, place
 from reconciler.core.desired import Resource
-from reconciler.core.placement import rejections
+from reconciler.core.explain import Where, users, where
 from reconciler.core.refs import Ref, kind_of, short
 from reconciler.core.render import quantities
 from reconciler.core.render.explain import Explanation, Origin
 from reconciler.core.render.quantities import moment
-from reconciler.core.siting import Siting
 from reconciler.core.values import flatten, plain, segments
 
 _OF_THE_NODE = frozenset({"tag", "vlan", "mtu", "gateway"})
@@ -35,8 +34,7 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
     if target is None:
         target = next((change.target for change in found.plan.changes if change.ref == ref), None)
     uid = seen[0][1].marks.uid if seen and seen[0][1].marks else ""
-    machine = kind_of(ref) == "Machine" and resource is not None
-    rejected = _rejected(found, resource) if machine and resource is not None else {}
+    sited = where(found.planner, ref)
     return Explanation(
         ref,
         exists=_exists(found, ref),
@@ -44,10 +42,10 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
         target=target or "",
         source=place(here.source, ref, ()),
         fields=_fields(here, found, ref, resource),
-        placement=_placement(found, ref, resource) if machine else "",
-        rejected=rejected,
-        possible=tuple(sorted(t for t in found.world.targets if t not in rejected)) if machine else (),
-        users=tuple(sorted(user for user, each in found.desired.resources.items() if ref in each.references)),
+        placement=_placement(found, ref, resource, sited) if sited else "",
+        rejected={str(target): why for target, why in sorted(sited.rejected.items())} if sited else {},
+        possible=sited.possible if sited else (),
+        users=users(found.planner, ref),
         changes=tuple(change for change in found.plan.changes if change.ref == ref),
         holds=tuple(hold for hold in found.plan.holds if hold.ref == ref),
     )
@@ -74,25 +72,15 @@ def _exists(found: Prospect, ref: Ref) -> str:
     return "it is not there yet"
 
 
-def _placement(found: Prospect, ref: Ref, resource: Resource | None) -> str:
-    binding = found.world.binding(ref)
-    if binding is not None:
-        return f"bound to {binding.target} since it was made: machines stay where they are"
+def _placement(found: Prospect, ref: Ref, resource: Resource | None, sited: Where) -> str:
+    if found.world.binding(ref) is not None and sited.home is not None:
+        return f"bound to {sited.home} since it was made: machines stay where they are"
     change = next((change for change in found.plan.changes if change.ref == ref), None)
     if change is None:
         return "no place yet"
     node = resource.constraints.node if resource else None
     why = "the document names it" if node else "the least loaded that can take it"
     return f"it would go to {change.target}: {why}"
-
-
-def _rejected(found: Prospect, resource: Resource) -> Mapping[str, str]:
-    """Why each target cannot take it (its own room counted as free where it lives)."""
-    world = found.world
-    home = world.where(resource.ref)
-    freed = {home: resource.demand} if home is not None else {}
-    with Siting(world, {}) as siting:
-        return {str(target): why for target, why in rejections(siting.wanted(resource), world.rooms, freed).items()}
 
 
 def _fields(here: Looking, found: Prospect, ref: Ref, resource: Resource | None) -> dict[str, Origin]:

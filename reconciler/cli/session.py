@@ -82,11 +82,15 @@ class Prospect(NamedTuple):
 
     desired: Desired
     plan: Plan
-    world: World
+    planner: Planner
     reports: Mapping[Target, Report]
     problem: str
     """Why the newest revision is not the one in force; empty if it is."""
     head: str
+
+    @property
+    def world(self) -> World:
+        return self.planner.world
 
 
 class Looking:
@@ -141,7 +145,7 @@ class Looking:
         plan = planner.plan(request)
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
-        return Prospect(desired, plan, planner.world, reports, str(loaded.problem or ""), self.head(desired))
+        return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired))
 
     def head(self, desired: Desired) -> str:
         """The newest commit, whether it is in force or not."""
