@@ -11,22 +11,33 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 class Locks:
+    """Storage commands inherit the locks that their thread holds: a command goes on when its controller is killed, and
+    nobody else may act on the object, or mount, before it has ended."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._mine = threading.local()
+
+    def held(self) -> list[int]:
+        """Descriptors of the locks that the calling thread holds, for a command to inherit."""
+        return list(getattr(self._mine, "descriptors", ()))
 
     @contextmanager
-    def _held(self, name: str, operation: int) -> Iterator[int]:
+    def _held(self, name: str, operation: int) -> Iterator[None]:
         descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, operation)
-            yield descriptor
+            self._mine.descriptors = [*self.held(), descriptor]
+            yield
         finally:
+            self._mine.descriptors = [each for each in self.held() if each != descriptor]
             os.close(descriptor)
 
     @contextmanager
@@ -46,11 +57,9 @@ class Locks:
             yield
 
     @contextmanager
-    def mounting(self) -> Iterator[int]:
-        """Gives the descriptor, for the command to inherit: the lock then lasts as long as the command, even if
-        this process is killed."""
-        with self._held("mounting", fcntl.LOCK_EX) as descriptor:
-            yield descriptor
+    def mounting(self) -> Iterator[None]:
+        with self._held("mounting", fcntl.LOCK_EX):
+            yield
 
     @contextmanager
     def network(self) -> Iterator[None]:

@@ -55,8 +55,17 @@ class Zones:
         # newuidmap, where it is installed, would ask /etc/subuid what root may do; unfound, LXC writes the map itself
         argv = [_START, "-P", str(self._place.lxc), "-n", zone, "-d"]
         done = run(argv, path="/usr/sbin:/sbin")
-        if done.code != 0:
+        if done.code != 0 and not self._comes(zone):
             raise ZoneFailed(f"it did not start: {self._errors(zone) or done.text}")
+
+    def _comes(self, zone: str, within: float = 1.0) -> bool:
+        """Whether it runs after all: a controller that was killed has left a start behind that goes on by itself."""
+        if "already running" not in self._errors(zone):
+            return False
+        end = time.monotonic() + within
+        while not self._cgroups.populated(self.group(zone)) and time.monotonic() < end:
+            time.sleep(0.02)
+        return self._cgroups.populated(self.group(zone))
 
     def died(self, zone: str, *, within: float = 0) -> str | None:
         """If it is not running any more, or ends within some seconds: its last words."""

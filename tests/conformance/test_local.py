@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from drivers.local.storage.choose import probe
 from reconciler.testing.conformance import *  # noqa: F403
 from tests.drivers.local.hand import Hand, LocalHarness
 from tests.drivers.local.probe import needs
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.real]
 @pytest.fixture(scope="module")
 def hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hand]:
     """One instance for the whole kit: its machines have names of their own."""
-    needs()
+    needs(probe())
     hand = Hand(tmp_path_factory.mktemp("local"))
     yield hand
     anyio.run(hand.open().tear_down)

@@ -57,10 +57,10 @@ class Zfs:
         """One zfs command, under the mounting lock if it mounts. Raises StorageDead if nobody answers."""
         try:
             if mounting:
-                with self._locks.mounting() as descriptor:
-                    done = run(["zfs", *args], timeout=timeout, keep=[descriptor])
+                with self._locks.mounting():
+                    done = run(["zfs", *args], timeout=timeout, keep=self._locks.held())
             else:
-                done = run(["zfs", *args], timeout=timeout)
+                done = run(["zfs", *args], timeout=timeout, keep=self._locks.held())
         except Hung as hung:
             raise StorageDead(str(hung)) from None
         if done.code != 0 and any(sign in done.err for sign in _DEAD):
@@ -276,10 +276,10 @@ class Zfs:
         where = ["-d", str(self._file.parent)] if self._owned else []
         if self._owned and (not self._file.exists() or self._file.stat().st_blocks == 0):
             return False
-        with self._locks.mounting() as descriptor:
-            done = run(["zpool", "import", *where, "-N", self.pool], timeout=60, keep=[descriptor])
+        with self._locks.mounting():
+            done = run(["zpool", "import", *where, "-N", self.pool], timeout=60, keep=self._locks.held())
             if "invalid option" in done.err:
-                done = run(["zpool", "import", *where, self.pool], timeout=60, keep=[descriptor])
+                done = run(["zpool", "import", *where, self.pool], timeout=60, keep=self._locks.held())
         if done.code != 0 and self._owned:
             raise StorageFailed(f"the pool in {self._file} cannot be imported: {done.text}")
         return done.code == 0
@@ -300,8 +300,8 @@ class Zfs:
         options = ["-O", "atime=off", "-m", str(self._place.pool)]
         if self._noauto:
             options += ["-O", "canmount=noauto"]
-        with self._locks.mounting() as descriptor:
-            done = run(["zpool", "create", *options, self.pool, str(self._file)], timeout=60, keep=[descriptor])
+        with self._locks.mounting():
+            done = run(["zpool", "create", *options, self.pool, str(self._file)], timeout=60, keep=self._locks.held())
         if done.code != 0:
             raise StorageFailed(f"pool {self.pool}: {done.text}")
         made.touch()
