@@ -14,16 +14,16 @@ from reconciler.cli.exits import Exit
 from reconciler.cli.terminal import say, show_json
 from reconciler.core.desired import Desired, Revision
 from reconciler.core.refs import kind_of
-from reconciler.driver import Capability
 from reconciler.edge.load import FolderTree, Loader, Tree
-from reconciler.errors import Diagnostic, SpecErrors
+from reconciler.edge.registry import Registry
+from reconciler.errors import Diagnostic, SourceRefused, SourceUnreadable, SpecErrors
 
 
 def validate(root: Path, *, revision: str | None, as_json: bool) -> int:
     """Print every mistake, or what the tree holds. Raises what reading a revision raises."""
     mistakes: tuple[Diagnostic, ...] = ()
     with _tree(root, revision) as (tree, where):
-        loader = Loader(_capabilities())
+        loader = Loader(Registry())
         try:
             delta = loader.load(tree, where)
         except SpecErrors as error:
@@ -43,31 +43,30 @@ def validate(root: Path, *, revision: str | None, as_json: bool) -> int:
 
 @contextmanager
 def _tree(root: Path, revision: str | None) -> Iterator[tuple[Tree, Revision]]:
-    if revision is None:
+    """The tree at a revision, or as it stands: what a commit of everything would hold; without git, the files."""
+    from reconciler.edge.git import CommitTree, Repository, snapshot
+
+    try:
+        repository = Repository.open(root)
+    except (SourceRefused, SourceUnreadable):
+        if revision is not None:
+            raise
         yield FolderTree(root), Revision(commit=None, tree="")
         return
-    from reconciler.edge.git import CommitTree, Repository
-
-    repository = Repository.open(root)
-    where = repository.revision(revision)
-    tree = CommitTree(repository.folder, where.tree)
-    try:
-        yield tree, where
-    finally:
-        tree.close()
-
-
-def _capabilities() -> dict[str, Capability]:
-    """Of the drivers that are installed; one that cannot be loaded says nothing here."""
-    from importlib.metadata import entry_points
-
-    found = {}
-    for point in entry_points(group="trueup.drivers"):
+    with repository:
+        if revision is None and repository.top is not None:
+            working = snapshot(repository, repository.root_of(root))
+            try:
+                yield working.tree, working.revision
+            finally:
+                working.close()
+            return
+        where = repository.revision(revision, root=repository.root_of(root))
+        tree = CommitTree(repository.folder, where.tree)
         try:
-            found[point.name] = point.load().shape.capability
-        except Exception as error:
-            say(f"driver {point.name} cannot be loaded ({error}): what it can take is not checked")
-    return found
+            yield tree, where
+        finally:
+            tree.close()
 
 
 def _print_mistakes(root: Path, mistakes: tuple[Diagnostic, ...]) -> None:
