@@ -6,12 +6,23 @@ import msgspec
 import pytest
 
 from reconciler.core.compact import compacted
-from reconciler.core.ledger import Accepted, Applied, Bound, Forgotten, Ledger, Paused, Purged, Released
+from reconciler.core.ledger import (
+    Accepted,
+    Applied,
+    Bound,
+    Claimed,
+    Covered,
+    Forgotten,
+    Ledger,
+    Paused,
+    Purged,
+    Released,
+)
 from reconciler.core.plan import Action, Cause
 from reconciler.core.rebuild import rebuilt
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.core.single import forgetting, releasing
-from tests.builders import NOW, Fleet, GiB, machine, planner, small_site
+from tests.builders import NOW, Fleet, GiB, machine, node, planner, report, small_site
 
 WEB = Ref("Machine/acme/web")
 
@@ -137,3 +148,42 @@ def test_a_compacted_ledger_plans_the_same() -> None:
     from tests.builders import request
 
     assert asked[0].plan(request()) == asked[1].plan(request())
+
+
+def test_what_lies_in_quarantine_is_not_forgotten_and_never_settled_things_are_compacted() -> None:
+    fleet = settled_fleet()
+    fleet.journal(Applied("p", 6, 6, "c1", "t1", "main", "", "repo", removed=(WEB,)))
+    fleet.apply(fleet.plan(small_site()))
+    made = planner(small_site(), *fleet.reports(), remembered=fleet.ledger())
+    plan = forgetting(made.world, WEB, NOW)
+    assert not plan.changes
+    assert not plan.entries
+    fleet.journal(Bound(Ref("Machine/acme/new"), Uid("u"), 1, Target("edge1")))
+    again = Ledger(compacted(fleet.ledger()))
+    assert again.bindings == fleet.ledger().bindings
+    fleet.journal(Claimed(Target("edge1"), "guid"), Covered(Target("edge1")))
+    again = Ledger(compacted(fleet.ledger()))
+    assert (again.claims, again.covered) == (fleet.ledger().claims, fleet.ledger().covered)
+    assert compacted(Ledger()) == ()
+
+
+def test_a_rebuild_goes_by_the_newest_generation_and_leaves_strangers_alone() -> None:
+    fleet = settled_fleet(machine(), machine("db"))
+    here = fleet.objects[Target("edge1")]
+    uid, thing = next((uid, each) for uid, each in here.items() if each.kind == "Machine")
+    here[uid] = msgspec.structs.replace(thing, marks=msgspec.structs.replace(thing.marks, generation=99))
+    here["stranger"] = msgspec.structs.replace(thing, native_id="x", marks=None)
+    partial = [msgspec.structs.replace(each, complete=False, claim=None) for each in fleet.reports()]
+    entries = rebuilt(small_site(machine()), fleet.reports(), NOW)
+    (applied,) = (entry for entry in entries if isinstance(entry, Applied))
+    assert applied.generation == 99
+    assert all(type(entry).__name__ == "Spent" for entry in rebuilt(small_site(machine()), partial, NOW))
+
+
+def test_only_a_complete_listing_covers_and_a_node_of_nobody_restores_nothing() -> None:
+    fleet = settled_fleet()
+    wanted = small_site(machine(), nodes=[node("edge1"), node("edge2")])
+    partial = [msgspec.structs.replace(each, complete=False) for each in fleet.reports()]
+    kinds = [type(entry).__name__ for entry in rebuilt(wanted, [*partial, report("edge2", claimed=False)], NOW)]
+    assert kinds.count("Covered") == 1
+    assert kinds.count("Claimed") == 1
