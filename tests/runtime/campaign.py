@@ -41,6 +41,7 @@ from reconciler.testing.ports import EPOCH, StaticFiles, StaticSource
 from tests.builders import DATACENTER, SHAPES, desired, node
 
 NODES = ("n1", "n2")
+Job = Callable[[Ports], Awaitable[None]]
 
 
 class Points:
@@ -104,9 +105,7 @@ def site(*resources: Resource, **more: Any) -> Desired:
     return desired(*resources, nodes=nodes, **more)
 
 
-async def working(
-    folder: Path, history: Sequence[Desired], points: Points, job: Callable[[Ports], Awaitable[None]], *, later: float
-) -> None:
+async def working(folder: Path, history: Sequence[Desired], points: Points, job: Job, *, later: float) -> None:
     """One process's life in the datacenter of that folder."""
 
     def opening(wanted: NodeWant) -> Driver:
@@ -161,7 +160,7 @@ def live(
     history: Sequence[Desired],
     deadly: int | None,
     *,
-    job: Callable[[Ports], Awaitable[None]] = by_attempts,
+    job: Job = by_attempts,
     later: float = 0.0,
 ) -> int | None:
     """Another process does the job. How many points it passed, or None if it was killed at the deadly one.

@@ -12,7 +12,7 @@ from reconciler.core.desired import Behaviour, Desired, Policy, Resource
 from reconciler.core.refs import Ref
 from tests.builders import GiB, image, machine, network
 from tests.runtime import campaign
-from tests.runtime.campaign import by_attempts, by_loop, copied, founded, live, picture, remembered, site
+from tests.runtime.campaign import Job, by_attempts, by_loop, copied, founded, live, picture, remembered, site
 
 POLICY = Policy(follow="auto", drift="heal", quarantine=3600)
 NEWER = image("debian-13", content="2")
@@ -63,13 +63,13 @@ class Stage:
         self.points = live(self.folder, self.history, None, later=self.later) or 0
         self.picture, self.remembered = picture(self.folder), remembered(self.folder)
 
-    def killed_at(self, *points: int, job: object = by_attempts) -> bool:
-        """Kill one process after the other at these points, then let one live. False: the first outlived its point."""
+    def killed_at(self, *points: int, killed: Job = by_attempts, then: Job = by_attempts) -> bool:
+        """Kill one process after the other at these points, then let one live. False: one outlived its point."""
         copied(self.before, self.folder)
         for point in points:
-            if live(self.folder, self.history, point, later=self.later) is not None:
+            if live(self.folder, self.history, point, later=self.later, job=killed) is not None:
                 return False
-        live(self.folder, self.history, None, later=self.later, job=job)  # type: ignore[arg-type]
+        live(self.folder, self.history, None, later=self.later, job=then)
         return True
 
     def same(self) -> None:
@@ -97,7 +97,7 @@ def test_killed_once_it_ends_as_if_nothing_had_been(stage: Stage) -> None:
 
 def test_the_loop_takes_up_what_was_cut_short(stage: Stage) -> None:
     for point in spread(stage, 3):
-        if stage.killed_at(point, job=by_loop):
+        if stage.killed_at(point, then=by_loop):
             stage.same()
 
 
@@ -106,6 +106,14 @@ def test_the_loop_takes_up_what_was_cut_short(stage: Stage) -> None:
 def test_killed_at_every_point_it_ends_as_if_nothing_had_been(stage: Stage) -> None:
     for point in range(1, stage.points + 1):
         if stage.killed_at(point):
+            stage.same()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_loop_killed_at_every_point_is_followed_by_one_that_ends_as_if_nothing_had_been(stage: Stage) -> None:
+    for point in range(1, stage.points + 1, 2):
+        if stage.killed_at(point, killed=by_loop, then=by_loop):
             stage.same()
 
 
