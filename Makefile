@@ -73,3 +73,4 @@ packages-demo:
 
 packages-test:
 	@tests/packages.sh $(TEST_PACKAGES)
+	@tests/drivers/incus/install.sh >/dev/null || true
