@@ -220,9 +220,9 @@ def _made(change: Change, *, folded: bool) -> list[str]:
     """What a new thing will be: plain fields on one line, each map on its own."""
     fields = dict(change.after or {})
     if folded:
-        return wrapped(
-            [_leaf(path, leaf, change) for path, leaf in _shared(fields).items()], f"{INDENT}+ ", more=f"{INDENT}  "
-        )
+        shared = {path: leaf for path, leaf in _shared(fields).items() if leaf not in _SILENT}
+        words = [_leaf(path, leaf, change) for path, leaf in shared.items()]
+        return wrapped(words, f"{INDENT}+ ", more=f"{INDENT}  ")
     plain = [
         _leaf(f"/{key}", leaf, change)
         for key, leaf in fields.items()
