@@ -144,7 +144,7 @@ def planner(wanted: Desired, *reports: Report, remembered: Ledger | None = None)
     made = Planner(SHAPES, remembered or Ledger())
     made.world.take_desired(wanted)
     for each in reports or (report(),):
-        made.world.take_report(each)
+        made.take_report(each)
     return made
 
 

@@ -14,7 +14,7 @@ from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.observed import Object
 from reconciler.core.refs import Ref, Target, Uid, kind_of, mint, node_of, realisation_uid
-from reconciler.core.world import PER_TARGET, World
+from reconciler.core.world import World
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -39,15 +39,13 @@ class Decision(msgspec.Struct, frozen=True):
         return any(address is None for address in self.addresses)
 
 
+_UNSEEN = (Bucket.UNKNOWN, Bucket.UNMADE, Bucket.VANISHED, Bucket.LEFTOVER, Bucket.RESTING)
+"""What rests on what the target it is bound to does not list."""
+
+
 def decide(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
-    """The decisions of a ref that is not at rest; empty if it is."""
-    if kind_of(ref) in PER_TARGET:
-        targets = {*world.needs.get(ref, ()), *(target for target, _ in world.seen(ref))}
-        found = (decide_realisation(world, ref, target) for target in sorted(targets))
-        return tuple(decision for decision in found if decision is not None)
-    if kind_of(ref) != "Machine":
-        return ()
-    return _decide_machine(world, ref, now)
+    """The decisions of a machine that is not at rest; empty if it is, or if it is none."""
+    return _decide_machine(world, ref, now) if kind_of(ref) == "Machine" else ()
 
 
 def _decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
@@ -61,8 +59,8 @@ def _decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
     unreadable = world.unreadable(binding.target) if binding is not None else None
     decisions = []
     for case in classify(resource, seen, binding, unreadable, now):
-        if case.bucket in (Bucket.UNKNOWN, Bucket.UNMADE, Bucket.VANISHED):
-            world.waiting.add(ref)
+        if case.bucket in _UNSEEN and case.target is not None:
+            world.waiting.setdefault(case.target, set()).add(ref)
         decision = _of_case(world, ref, resource if case.bucket is not Bucket.EXPIRED else None, case, former)
         if decision is not None:
             decisions.append(decision)
@@ -136,7 +134,7 @@ def decide_realisation(world: World, ref: Ref, target: Target, *, needed: bool =
     resource = world.resource(ref)
     if not world.realised(ref, target):
         return None
-    seen = [found for place, found in world.seen(ref) if place == target]
+    seen = world.seen_on(ref, target)
     binding = world.ledger.bindings.get((ref, target))
     uid = realisation_uid(mint(world.desired.datacenter_id if world.desired else "", ref, 1), target)
     base = Decision(ref, Bucket.MISSING, target, uid=uid, resource=resource, binding=binding)
@@ -154,7 +152,7 @@ def decide_realisation(world: World, ref: Ref, target: Target, *, needed: bool =
         return None
     why = world.unreadable(target)
     if why is not None:
-        world.waiting.add(ref)
+        world.waiting.setdefault(target, set()).add(ref)
         return msgspec.structs.replace(base, bucket=Bucket.UNKNOWN, detail=why)
     return base
 

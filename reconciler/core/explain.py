@@ -26,7 +26,7 @@ class Where(msgspec.Struct, frozen=True):
 def where(planner: Planner, ref: Ref) -> Where | None:
     """None for a ref that is not a wanted machine. What the machine itself takes now is not counted against it."""
     world = planner.world
-    world.refresh()
+    planner.settle()
     resource = world.resource(ref)
     if resource is None or not resource.ref.startswith("Machine/"):
         return None
@@ -42,4 +42,4 @@ def where(planner: Planner, ref: Ref) -> Where | None:
 
 def users(planner: Planner, ref: Ref) -> tuple[Ref, ...]:
     """The machines that refer to a network or an image, in canonical order."""
-    return tuple(sorted(planner.world.users.get(ref, ())))
+    return tuple(sorted(planner.world.users(ref)))

@@ -7,7 +7,7 @@ the fleet. Must not go here: what is reserved where (world), addresses.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -49,27 +49,57 @@ class Room(msgspec.Struct):
 
 
 class Rooms:
-    """All targets, kept in order of load."""
+    """All targets, kept in order of load. The order is mended when somebody asks for it."""
 
     def __init__(self, rooms: Iterable[Room]) -> None:
         self.by_target: dict[Target, Room] = {room.target: room for room in rooms}
-        self._order: list[tuple[float, Target]] = sorted((room.load, room.target) for room in self.by_target.values())
+        self._order: list[tuple[float, Target]] = []
+        self._loads: dict[Target, float] = {}
+        """As they stand in the order."""
+        self._moved: set[Target] = set(self.by_target)
+
+    def put(self, room: Room) -> None:
+        """A target that is new, or has become another: what is promised there stays promised."""
+        known = self.by_target.get(room.target)
+        if known is not None:
+            room.used = known.used
+        self.by_target[room.target] = room
+        self._moved.add(room.target)
+
+    def drop(self, target: Target) -> None:
+        if self.by_target.pop(target, None) is not None:
+            self._moved.add(target)
 
     def promise(self, target: Target, demand: Demand, sign: int = 1) -> None:
         """Take (or with sign -1 give back) a demand on a target; one that is not known is let be."""
         room = self.by_target.get(target)
         if room is None:
             return
-        place = bisect_left(self._order, (room.load, target))
-        del self._order[place]
         used = room.used
         room.used = Demand(
             used.memory + sign * demand.memory, used.cpu + sign * demand.cpu, used.disk + sign * demand.disk
         )
-        insort(self._order, (room.load, target))
+        self._moved.add(target)
 
-    def by_load(self) -> list[Room]:
-        return [self.by_target[target] for _, target in self._order]
+    def by_load(self) -> Iterator[Room]:
+        """The least loaded first. What moves while somebody looks on takes its place the next time."""
+        self._mend()
+        return (self.by_target[target] for _, target in self._order)
+
+    def _mend(self) -> None:
+        if len(self._moved) > 64:
+            self._loads = {target: room.load for target, room in self.by_target.items()}
+            self._order = sorted((load, target) for target, load in self._loads.items())
+        else:
+            for target in self._moved:
+                old = self._loads.pop(target, None)
+                if old is not None:
+                    del self._order[bisect_left(self._order, (old, target))]
+                room = self.by_target.get(target)
+                if room is not None:
+                    self._loads[target] = room.load
+                    insort(self._order, (room.load, target))
+        self._moved.clear()
 
 
 class Company(msgspec.Struct, frozen=True):
@@ -173,10 +203,10 @@ def _net(demand: Demand, freed: Demand | None) -> Demand:
     return Demand(demand.memory - freed.memory, demand.cpu - freed.cpu, demand.disk - freed.disk)
 
 
-def _candidates(wanted: Placing, rooms: Rooms) -> list[Room]:
+def _candidates(wanted: Placing, rooms: Rooms) -> Iterator[Room]:
     node = wanted.resource.constraints.node
     if node is not None and node in rooms.by_target:
-        return [rooms.by_target[Target(node)]]
+        return iter((rooms.by_target[Target(node)],))
     return rooms.by_load()
 
 

@@ -7,7 +7,8 @@ Must not go here: what each phase does (the modules it calls), any IO, the clock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -29,6 +30,7 @@ from reconciler.core.plan import (
 from reconciler.core.refs import Ref, Target, Uid, kind_of, mint
 from reconciler.core.rules import Request
 from reconciler.core.shape import Shape
+from reconciler.core.sights import OPEN
 from reconciler.core.siting import Site, Siting
 from reconciler.core.work import REASONS, Work, action_of, grown, holds_on, made_new, matched
 from reconciler.core.world import PER_TARGET, World
@@ -36,26 +38,58 @@ from reconciler.core.world import PER_TARGET, World
 __all__ = ["Planner", "Request", "make_plan"]
 
 
+Pending = tuple[Ref, Target | Literal[""]]
+
+
 class Planner:
     """A world, and the decisions of all refs that are not at rest."""
 
-    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None) -> None:
-        self.world = World(shapes, ledger)
-        self.pending: dict[Ref, tuple[Decision, ...]] = {}
+    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
+        self.world = World(shapes, ledger, open_at_most=open_at_most)
+        self.pending: dict[Pending, tuple[Decision, ...]] = {}
+        """By ref, and target where a kind has a realisation on each (else empty)."""
+        self._now = 0.0
+
+    def take_report(self, report: Report) -> bool:
+        """A target's report. What it tells of is decided at once, while it lies open: the plan then finds it done.
+        True if something had to be decided."""
+        told = self.world.take_report(report)
+        if self.world.desired is None:
+            return bool(told)
+        return any((self._decide(self.world.refresh(told)), self._decide_at(report.target)))
 
     def plan(self, request: Request) -> Plan:
         """The plan for the world as it stands."""
         assert self.world.desired is not None, "take_desired comes first"
-        self.world.due(request.now)
-        dirty = self.world.refresh()
-        self.world.waiting.difference_update(dirty)
-        for ref in dirty:
-            found = decide(self.world, ref, request.now)
-            if found:
-                self.pending[ref] = found
-            else:
-                self.pending.pop(ref, None)
+        self.settle(request.now)
         return _Making(self.world, self.pending, request).plan()
+
+    def settle(self, now: float | None = None) -> None:
+        """Decide what was touched since it was decided last. `now` None: it is as late as it was then."""
+        if now is not None:
+            self._now = now
+            self.world.due(now)
+        self._decide(self.world.refresh())
+        for target in list(self.world.dirty_at):
+            self._decide_at(target)
+
+    def _decide(self, refs: Collection[Ref]) -> bool:
+        for ref in refs:
+            self._keep((ref, ""), decide(self.world, ref, self._now))
+        return bool(refs)
+
+    def _decide_at(self, target: Target) -> bool:
+        refs = self.world.refresh_at(target)
+        for ref in refs:
+            found = decide_realisation(self.world, ref, target)
+            self._keep((ref, target), () if found is None else (found,))
+        return bool(refs)
+
+    def _keep(self, key: Pending, found: tuple[Decision, ...]) -> None:
+        if found:
+            self.pending[key] = found
+        else:
+            self.pending.pop(key, None)
 
 
 def make_plan(
@@ -69,7 +103,7 @@ def make_plan(
     planner = Planner(shapes, ledger)
     planner.world.take_desired(desired)
     for report in reports:
-        planner.world.take_report(report)
+        planner.take_report(report)
     return planner.plan(request)
 
 
@@ -79,7 +113,7 @@ class _Making:
     def __init__(
         self,
         world: World,
-        pending: Mapping[Ref, tuple[Decision, ...]],
+        pending: Mapping[Pending, tuple[Decision, ...]],
         request: Request,
     ) -> None:
         assert world.desired is not None, "a plan is of a revision"
@@ -95,7 +129,7 @@ class _Making:
     # -- the phases --------------------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        decisions = [decision for ref in sorted(self.pending) if self._chosen(ref) for decision in self.pending[ref]]
+        decisions = [each for key in sorted(self.pending) if self._chosen(key[0]) for each in self.pending[key]]
         placeless = []
         for decision in decisions:
             if self._places(decision):
@@ -330,7 +364,7 @@ class _Making:
                 self.holds.append(Hold(work.ref, "needs", sentence, lifts, work.target, work.action))
 
     def _there(self, ref: Ref, target: Target) -> bool:
-        return any(place == target for place, _ in self.world.seen(ref))
+        return bool(self.world.seen_on(ref, target))
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -377,7 +411,7 @@ class _Making:
             observed_at=self.request.now,
             complete=not unreadable,
             problems=(*unreadable, *self.problems),
-            unmanaged=sum(world.foreign.values()),
+            unmanaged=world.unmanaged,
             headroom=figures.headroom(world, self.works, siting.freed),
             budgets=figures.budget_uses(world, changes, self.request.now),
             proved=not self.problems,

@@ -32,7 +32,7 @@ from reconciler.core.standing import declared_targets, lists_absence, standing
 def rebuilt(desired: Desired, reports: Iterable[Report], now: float) -> tuple[Entry, ...]:
     """The entries, in an order that can be folded. Targets whose word does not count give nothing: creations wait for
     their coverage as with any new ledger. Raises nothing; what cannot be told is left out."""
-    declared = declared_targets(desired)
+    declared = declared_targets(desired.nodes)
     entries: list[Entry] = []
     newest: Marks | None = None
     machines = 0

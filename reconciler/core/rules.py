@@ -125,7 +125,7 @@ def unclear(decision: Decision) -> Hold | None:
 
 def uncovered(decision: Decision, world: World) -> Hold | None:
     """Invariant I2: no creation while an object of this name may live where nobody has looked."""
-    gaps = world.uncovered()
+    gaps = sorted(world.gaps)
     if not gaps:
         return None
     return _hold(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from reconciler.core.desired import Desired, NodeWant
+from reconciler.core.desired import NodeWant
 from reconciler.core.ledger import Ledger
 from reconciler.core.observed import Report
 from reconciler.core.refs import Target
@@ -25,11 +25,11 @@ class Standing(msgspec.Struct, frozen=True):
     unclaimed: bool = False
 
 
-def declared_targets(desired: Desired) -> dict[Target, NodeWant]:
-    """Every target of the declared nodes: the node itself, or its members."""
+def declared_targets(nodes: Mapping[str, NodeWant]) -> dict[Target, NodeWant]:
+    """Every target of declared nodes: the node itself, or its members."""
     found: dict[Target, NodeWant] = {}
-    for name in sorted(desired.nodes):
-        node = desired.nodes[name]
+    for name in sorted(nodes):
+        node = nodes[name]
         for target in [f"{name}/{member}" for member in sorted(node.members)] or [name]:
             found[Target(target)] = node
     return found

@@ -107,11 +107,10 @@ def _in_use(decision: Decision, action: Action, world: World) -> Hold | None:
     """An image that something on the target was made from, in quarantine too, cannot go: clones stand on it."""
     if action is not Action.DESTROY or kind_of(decision.ref) != "Image" or decision.target is None:
         return None
-    report = world.reports.get(decision.target)
     digest = decision.found.fields.get("digest") if decision.found else None
     users = [
         found.native_name
-        for found in (report.objects if report else ())
+        for found in world.sights.objects(decision.target)
         if found.kind == "Machine" and found.fields.get("image") == digest
     ]
     if not users:

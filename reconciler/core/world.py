@@ -1,37 +1,38 @@
 """The index: all that is wanted, seen and remembered, by what decisions look up, kept up to date by deltas.
 
-Owns: indexes (things by ref, users by reference, addresses, room on targets, needs) and which refs are dirty.
-Must not go here: deciding (decide, planner). A world fed at once and a world fed piece by piece are the same (I9).
+Owns: indexes (resources and things by ref, users by reference, addresses, room on targets, needs) and which refs are
+dirty. Must not go here: deciding (decide, planner). A world fed at once and one fed piece by piece are the same (I9).
 
-Cost: `take_desired` with the refs that changed, `take_report` with an unchanged digest and `take_record` are O(delta).
+Cost: `take_desired` with the refs that changed, `take_report` and `take_record` follow what is other than before, a
+report that of one target at most. The world keeps tables of its own: what it was given may be altered afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 
 import msgspec
 
-from reconciler.core.addresses import Pool
+from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
-from reconciler.core.desired import Demand, Desired, NodeWant, Resource
+from reconciler.core.desired import Demand, Desired, NodeWant, Policy, Resource
 from reconciler.core.ledger import Address, Binding, Entry, Ledger, Record
 from reconciler.core.observed import Object, Report
 from reconciler.core.placement import PLENTY, Room, Rooms
 from reconciler.core.refs import Ref, Target, kind_of
 from reconciler.core.shape import Capability, NativeContext, Shape
+from reconciler.core.sights import OPEN, PER_TARGET, Sights
 from reconciler.core.standing import Standing, declared_targets, lists_absence, standing
 
-PER_TARGET = frozenset({"Network", "Image"})
-"""Kinds with one realisation on each target that needs them."""
+__all__ = ["PER_TARGET", "Facts", "World"]
 
 NOTHING = Capability(kinds=frozenset(), image_types=frozenset(), brands=frozenset())
 """What a driver that is not installed can take."""
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What one machine takes from the world: its place, its room there, its addresses, what it refers to."""
 
     target: Target | None = None
@@ -40,28 +41,36 @@ class Facts(msgspec.Struct, frozen=True):
     needs: tuple[Ref, ...] = ()
 
 
-class World:
-    """Mutable only through the `take_*` methods."""
+_NO_FACTS = Facts()
 
-    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None) -> None:
+
+class World:
+    """Mutable only through the `take_*` methods. `open_at_most`: see Sights."""
+
+    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
         self.shapes = shapes
         self.ledger = ledger or Ledger()
         self.desired: Desired | None = None
+        self.resources: dict[Ref, Resource] = {}
+        self.nodes: dict[str, NodeWant] = {}
         self.targets: dict[Target, NodeWant] = {}
-        self.reports: dict[Target, Report] = {}
+        self.sights = Sights(open_at_most)
+        self.reports = self.sights.reports
+        """The latest of each target, without objects."""
         self.standings: dict[Target, Standing] = {}
         self.troubled: dict[Target, str] = {}
         """Declared targets that could not be read whole, and why."""
         self.unclaimed: set[Target] = set()
-        self._nodes_generation: int | None = 0
-        """Highest generation in a claim; None: to be looked up again."""
-        self.foreign: dict[Target, int] = {}
-        """How many objects on each target are not ours."""
-        self.things: dict[Ref, dict[tuple[Target, str], Object]] = {}
-        self.users: dict[Ref, dict[Ref, None]] = {}
-        """Machines by the network or image that they refer to."""
+        self.gaps: set[Target] = set()
+        """Targets whose complete listing nobody has seen since the ledger began: no creation until then (I2)."""
+        self._highest: int | None = 0
+        """Generation in a claim; None: to be looked up again."""
+        self._users: dict[Ref, dict[tuple[Ref, ...], dict[Ref, None]]] = {}
+        """Machines by what they refer to: those that refer to just the same stand together."""
         self.renames: dict[Ref, Ref] = {}
         """Former name to the resource that says `renamedFrom`."""
+        self.holders: dict[Ref, Holders] = {}
+        """Who has which address, by network, whether there is a document for it or not."""
         self.pools: dict[Ref, Pool] = {}
         self.rooms = Rooms(())
         self._stale_rooms: set[Target] = set()
@@ -70,53 +79,68 @@ class World:
         """Machines by the target they are bound to."""
         self.needs: dict[Ref, dict[Target, int]] = {}
         self.dirty: set[Ref] = set()
-        self.waiting: set[Ref] = set()
-        """Refs that a fresher listing of some target may decide otherwise."""
+        self.dirty_at: dict[Target, set[Ref]] = {}
+        """Realisations, of kinds that have one on each target."""
+        self.waiting: dict[Target, set[Ref]] = {}
+        """Refs that a fresher listing of the target may decide otherwise."""
         self._timers: list[tuple[float, Ref]] = []
-        for ref in {ref for ref, _ in self.ledger.bindings}:
-            self.dirty.add(ref)
+        for ref, target in self.ledger.bindings:
+            self._stain(ref, target)
+        for target in self.ledger.claims:
+            self._look_for_gap(target)
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 
     def take_desired(self, desired: Desired, changed: Iterable[Ref] | None = None) -> None:
         """A revision. `changed`: the refs whose resources may differ from the last one's; None looks at all."""
-        before = self.desired
-        old: Mapping[Ref, Resource] = before.resources if before else {}
+        before, self.desired = self.desired, desired
+        wanted = desired.resources
         if changed is None:
-            changed = {
-                ref
-                for ref in (*old, *desired.resources)
-                if (was := old.get(ref)) is not (now := desired.resources.get(ref))
-                and (was is None or now is None or was.digest != now.digest)
-            }
-        changed = set(changed)
-        previous = {ref: old.get(ref) for ref in changed}
-        self.desired = desired
+            changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
         for ref in changed:
-            self._relink(ref, previous[ref], desired.resources.get(ref))
-        if before is None or before.nodes != desired.nodes or before.policy != desired.policy:
-            self._take_nodes(desired)
+            old, new = self.resources.get(ref), wanted.get(ref)
+            if old is not None and new is not None and old.digest == new.digest:
+                continue
+            if new is not None:
+                self.resources[ref] = new
+            else:
+                self.resources.pop(ref, None)
+            self._relink(ref, old, new)
+        if before is None or before.datacenter_id != desired.datacenter_id:
+            self._take_nodes(desired, {*self.nodes, *desired.nodes})
+            for target in self.reports:
+                self._dirty_target(target)
+        elif self.nodes != desired.nodes:
+            self._take_nodes(desired, _differing(self.nodes, desired.nodes))
+        if before is not None and _sizing(before.policy) != _sizing(desired.policy):
+            self._stale_rooms.update(self.targets)
 
-    def take_report(self, report: Report) -> None:
-        """A target's report; only what differs from the last one is looked at."""
-        old = self.reports.get(report.target)
-        was = self.standings.get(report.target)
-        self.reports[report.target] = report
-        self._judge(report.target)
-        now = self.standings[report.target]
-        self.dirty.update(self.waiting)
+    def take_report(self, report: Report) -> dict[Ref, None]:
+        """A target's report; only what differs from the last one is looked at. Returns the refs it tells news of."""
+        target = report.target
+        old, was = self.reports.get(target), self.standings.get(target)
+        changed = self.sights.take(report)
+        self._judge(target)
+        now = self.standings[target]
+        for ref in self.waiting.pop(target, ()):
+            self._stain(ref, target)
         if old is not None and old.digest == report.digest and was == now:
-            return
-        self._nodes_generation = None
-        self.foreign[report.target] = self._foreign(report)
-        before = self._trusted(old, was)
-        after = self._trusted(report, now)
-        for key in before.keys() | after.keys():
-            if key not in after or before.get(key) is not after[key]:
-                self._place_thing(report.target, key, before.get(key), after.get(key))
+            return {}
+        self._take_claim(old, report)
+        for ref in changed:
+            self._seen_anew(ref, target)
         if was != now:
-            self._dirty_target(report.target)
-        self._stale_rooms.add(report.target)
+            self._dirty_target(target)
+        self._stale_rooms.add(target)
+        return changed
+
+    def drop_report(self, target: Target) -> None:
+        """The target is no part of the data centre any more: what was seen there is seen no more."""
+        for ref in self.sights.drop(target):
+            self._stain(ref, target)
+        self._highest = None
+        self._judge(target)
+        self._dirty_target(target)
 
     def take_record(self, record: Record) -> None:
         """One more record of the journal."""
@@ -125,18 +149,24 @@ class World:
 
     def note(self, entry: Entry) -> None:
         """An entry that the ledger, which is shared with the journal, has folded already."""
+        target: Target | None = getattr(entry, "target", None)
         for name in ("ref", "before", "after"):
-            ref = getattr(entry, name, None)
+            ref: Ref | None = getattr(entry, name, None)
             if ref is not None:
-                self.dirty.add(ref)
+                self._stain(ref, target)
         subject = getattr(entry, "subject", None)
         if subject is not None:
-            self.dirty.add(Ref(subject))
-        target = getattr(entry, "target", None)
-        if target is not None and kind_of(getattr(entry, "ref", "Node/")) == "Node":
+            self._stain(Ref(subject))
+        if target is None:
+            return
+        for ref in self.waiting.pop(target, ()):
+            self._stain(ref, target)
+        if kind_of(getattr(entry, "ref", "Node/")) == "Node":
             self._judge(target)
             self._dirty_target(target)
             self._stale_rooms.add(target)
+        else:
+            self._look_for_gap(target)
 
     def due(self, now: float) -> None:
         """Mark what time alone has changed: quarantines that ended, pauses that ran out."""
@@ -146,15 +176,20 @@ class World:
     @property
     def generation(self) -> int:
         """The highest known: ours, or one that a node remembers of a ledger that was lost."""
-        if self._nodes_generation is None:
+        if self._highest is None:
             claims = (report.claim for report in self.reports.values())
-            self._nodes_generation = max((claim.generation for claim in claims if claim is not None), default=0)
-        return max(self.ledger.generation, self._nodes_generation)
+            self._highest = max((claim.generation for claim in claims if claim is not None), default=0)
+        return max(self.ledger.generation, self._highest)
 
     # -- what is asked ---------------------------------------------------------------------------------------------
 
     def resource(self, ref: Ref) -> Resource | None:
-        return self.desired.resources.get(ref) if self.desired else None
+        return self.resources.get(ref)
+
+    def users(self, ref: Ref) -> Iterator[Ref]:
+        """Machines that refer to a network or an image, in no order that means anything."""
+        for together in self._users.get(ref, {}).values():
+            yield from together
 
     def shape_of(self, target: Target) -> Shape:
         """Raises KeyError for a target that is not declared."""
@@ -169,8 +204,16 @@ class World:
 
     def seen(self, ref: Ref) -> tuple[Seen, ...]:
         """Trusted objects that bear this ref, by target and native identity."""
-        found = self.things.get(ref, {})
-        return tuple((key[0], found[key]) for key in sorted(found))
+        places = self.sights.places(ref)
+        return tuple((target, found) for target in sorted(places) for found in self.seen_on(ref, target))
+
+    def seen_on(self, ref: Ref, target: Target) -> list[Object]:
+        """Trusted objects on a target that bear this ref, by native identity."""
+        state = self.standings.get(target)
+        if state is None or state.problem is not None or self.desired is None:
+            return []
+        mine = self.desired.datacenter_id
+        return [found for found in self.sights.on(ref, target) if found.marks and found.marks.datacenter == mine]
 
     def binding(self, ref: Ref) -> Binding | None:
         """What the ledger knows of a machine, else what its one object proves by itself."""
@@ -195,40 +238,46 @@ class World:
         facts = self.facts.get(ref)
         return facts.target if facts else None
 
-    def uncovered(self) -> tuple[Target, ...]:
-        """Targets whose complete listing nobody has seen since the ledger began: no creation until then (I2)."""
-        return tuple(
-            target
-            for target in sorted({*self.targets, *self.ledger.claims})
-            if target not in self.ledger.covered and self.unreadable(target) is not None
-        )
-
     def context(self, resource: Resource, target: Target, addresses: tuple[Address | None, ...] = ()) -> NativeContext:
         references = {ref: found for ref in resource.references if (found := self.resource(ref)) is not None}
         whole = tuple(address for address in addresses if address is not None)
         return NativeContext(self.targets[target], target, whole, references)
 
+    @property
+    def unmanaged(self) -> int:
+        """How many objects on all targets are not ours."""
+        return self.sights.count_but(self.desired.datacenter_id if self.desired else "")
+
+    def realisations(self, ref: Ref) -> set[Target]:
+        """Where a Network or Image is, or should be."""
+        return {*self.needs.get(ref, ()), *self.sights.places(ref)}
+
+    def known(self, ref: Ref) -> bool:
+        """Whether the ref is wanted, seen or remembered."""
+        return ref in self.resources or ref in self.facts or ref in self.sights or ref in self.ledger.targets
+
     # -- keeping the indexes ---------------------------------------------------------------------------------------
 
-    def refresh(self) -> tuple[Ref, ...]:
-        """Bring the facts of all dirty refs up to date; returns them in canonical order, and they are clean."""
+    def refresh(self, only: Iterable[Ref] | None = None) -> list[Ref]:
+        """Bring the facts of dirty machines up to date (all, or `only` of those); returns which are to be decided anew,
+        those of one target together. They are clean."""
         self._take_rooms()
-        done: set[Ref] = set()
-        while self.dirty - done:
-            batch = sorted(self.dirty - done)
-            for ref in batch:
-                self._refresh(ref)
-            done.update(batch)
-        self.dirty.clear()
-        return tuple(sorted(done))
+        wanted = self.dirty if only is None else [ref for ref in only if ref in self.dirty]
+        done = sorted(wanted, key=lambda ref: next(iter(self.sights.places(ref)), ""))
+        for ref in done:
+            self._refresh(ref)
+        self.dirty.difference_update(done)
+        return done
+
+    def refresh_at(self, target: Target) -> set[Ref]:
+        """Realisations on the target that are to be decided anew. They are clean."""
+        return self.dirty_at.pop(target, set())
 
     def _refresh(self, ref: Ref) -> None:
-        if kind_of(ref) in PER_TARGET:
-            return
-        old, new = self.facts.get(ref, Facts()), self._facts(ref)
+        old, new = self.facts.get(ref, _NO_FACTS), self._facts(ref)
         if old == new:
             return
-        if new == Facts():
+        if new == _NO_FACTS:
             self.facts.pop(ref, None)
         else:
             self.facts[ref] = new
@@ -240,12 +289,14 @@ class World:
         if (old.target, old.demand) != (new.target, new.demand):
             self._promise(old, -1)
             self._promise(new, 1)
-        for network, ip in set(old.addresses) - set(new.addresses):
-            if network in self.pools:
-                self.pools[network].free(ip, ref)
-        for network, ip in set(new.addresses) - set(old.addresses):
-            if network in self.pools:
-                self.pools[network].take(ip, ref)
+        for address in old.addresses:
+            if address not in new.addresses:
+                network, ip = address
+                self.holders[network].free(ip, ref)
+        for address in new.addresses:
+            if address not in old.addresses:
+                network, ip = address
+                (self.holders.get(network) or self.holders.setdefault(network, Holders())).take(ip, ref)
         if (old.target, old.needs) != (new.target, new.needs):
             self._need(old, -1)
             self._need(new, 1)
@@ -253,7 +304,7 @@ class World:
     def _facts(self, ref: Ref) -> Facts:
         resource, binding = self.resource(ref), self.binding(ref)
         if resource is None and binding is None:
-            return Facts()
+            return _NO_FACTS
         authored = [(nic.networks[0], nic.ip) for nic in (resource.nics if resource else ()) if nic.ip is not None]
         if binding is None:
             return Facts(addresses=tuple(authored))
@@ -280,54 +331,66 @@ class World:
             counts[facts.target] = counts.get(facts.target, 0) + sign
             if not counts[facts.target]:
                 del counts[facts.target]
-                self.dirty.add(ref)
+                self._stain(ref, facts.target)
             elif sign > 0 and counts[facts.target] == 1:
-                self.dirty.add(ref)
+                self._stain(ref, facts.target)
+
+    def _stain(self, ref: Ref, target: Target | None = None) -> None:
+        """To be decided anew: a machine, or the realisation of another thing on the target (None: on all)."""
+        if kind_of(ref) not in PER_TARGET:
+            self.dirty.add(ref)
+            return
+        for place in (target,) if target is not None else self.realisations(ref):
+            self.dirty_at.setdefault(place, set()).add(ref)
 
     def _relink(self, ref: Ref, old: Resource | None, new: Resource | None) -> None:
-        self.dirty.add(ref)
-        self.dirty.update(self.users.get(ref, ()))
-        for reference in old.references if old else ():
-            self.users.get(reference, {}).pop(ref, None)
-        for reference in new.references if new else ():
-            self.users.setdefault(reference, {})[ref] = None
+        self._stain(ref)
+        for user in self.users(ref):
+            self._stain(user)
+        was, now = old.references if old else (), new.references if new else ()
+        if was != now:
+            for reference in was:
+                together = self._users[reference][was]
+                together.pop(ref, None)
+                if not together:
+                    del self._users[reference][was]
+            for reference in now:
+                self._users.setdefault(reference, {}).setdefault(now, {})[ref] = None
         former = old.behaviour.renamed_from if old else None
         if former is not None and self.renames.get(former) == ref:
             del self.renames[former]
-            self.dirty.add(former)
+            self._stain_known(former)
         former = new.behaviour.renamed_from if new else None
         if former is not None:
             self.renames[former] = ref
-            self.dirty.add(former)
+            self._stain_known(former)
         if kind_of(ref) == "Network":
             self._take_pool(ref, new)
+
+    def _stain_known(self, ref: Ref) -> None:
+        """A name of which nothing is known has nothing to be decided."""
+        if self.known(ref):
+            self._stain(ref)
 
     def _take_pool(self, ref: Ref, resource: Resource | None) -> None:
         if resource is None or resource.network is None:
             self.pools.pop(ref, None)
             return
-        pool = Pool(resource.network)
-        previous = self.pools.get(ref)
-        for holders_of, holders in (previous.taken if previous else {}).items():
-            pool.taken[holders_of] = dict(holders)
-        if previous is None:
-            for holder, facts in self.facts.items():
-                for network, ip in facts.addresses:
-                    if network == ref:
-                        pool.take(ip, holder)
-        self.pools[ref] = pool
+        self.pools[ref] = Pool(resource.network, self.holders.setdefault(ref, Holders()))
 
-    def _take_nodes(self, desired: Desired) -> None:
-        self.targets = declared_targets(desired)
-        for target in {*self.targets, *self.reports}:
+    def _take_nodes(self, desired: Desired, names: Iterable[str]) -> None:
+        """Nodes of these names are other than before, or gone."""
+        targets = declared_targets({name: desired.nodes[name] for name in names if name in desired.nodes})
+        gone = declared_targets({name: self.nodes[name] for name in names if name in self.nodes}).keys() - targets
+        self.nodes = dict(desired.nodes)
+        for target in gone:
+            del self.targets[target]
+            self.rooms.drop(target)
+        self.targets.update(targets)
+        for target in {*targets, *gone}:
             self._judge(target)
-        self.foreign = {target: self._foreign(report) for target, report in self.reports.items()}
-        self._stale_rooms.clear()
-        self.rooms = Rooms(self._room(target) for target in sorted(self.targets))
-        for facts in self.facts.values():
-            self._promise(facts, 1)
-        self.dirty.update(self.facts)
-        self.dirty.update(ref for ref in self.things)
+            self._dirty_target(target)
+        self._stale_rooms.update(targets)
 
     def _judge(self, target: Target) -> None:
         """Keep what is thought of a target, and the short lists that a plan looks at, up to date."""
@@ -345,35 +408,27 @@ class World:
             self.troubled.pop(target, None)
         claimable = node is not None and state.unclaimed and state.problem is None
         (self.unclaimed.add if claimable else self.unclaimed.discard)(target)
+        self._look_for_gap(target)
 
-    def _trusted(self, report: Report | None, state: Standing | None) -> dict[str, Object]:
-        """Objects of ours on a target whose word counts, by native identity."""
-        if report is None or state is None or state.problem is not None or self.desired is None:
-            return {}
-        mine = self.desired.datacenter_id
-        return {
-            found.native_id: found
-            for found in report.objects
-            if found.marks is not None and found.marks.datacenter == mine
-        }
+    def _look_for_gap(self, target: Target) -> None:
+        concerned = target in self.targets or target in self.ledger.claims
+        gap = concerned and target not in self.ledger.covered and self.unreadable(target) is not None
+        (self.gaps.add if gap else self.gaps.discard)(target)
 
-    def _foreign(self, report: Report) -> int:
-        mine = self.desired.datacenter_id if self.desired else ""
-        return sum(1 for found in report.objects if found.marks is None or found.marks.datacenter != mine)
+    def _take_claim(self, old: Report | None, new: Report) -> None:
+        """Keep the highest generation that a claim tells of."""
+        was = old.claim.generation if old is not None and old.claim is not None else 0
+        now = new.claim.generation if new.claim is not None else 0
+        if self._highest is not None:
+            self._highest = None if now < was == self._highest else max(now, self._highest)
 
-    def _place_thing(self, target: Target, key: str, old: Object | None, new: Object | None) -> None:
-        for found in (old, new):
-            if found is not None and found.marks is not None:
-                ref = found.marks.ref
-                self.dirty.add(ref)
-                if ref in self.renames:
-                    self.dirty.add(self.renames[ref])
-        if old is not None and old.marks is not None:
-            self.things.get(old.marks.ref, {}).pop((target, key), None)
-        if new is not None and new.marks is not None:
-            self.things.setdefault(new.marks.ref, {})[target, key] = new
-            if new.marks.quarantined_until is not None:
-                self._timer(new.marks.quarantined_until, new.marks.ref)
+    def _seen_anew(self, ref: Ref, target: Target) -> None:
+        self._stain(ref, target)
+        if ref in self.renames:
+            self._stain(self.renames[ref])
+        for found in self.sights.on(ref, target):
+            if found.marks is not None and found.marks.quarantined_until is not None:
+                self._timer(found.marks.quarantined_until, ref)
 
     def _timer(self, until: float, ref: Ref) -> None:
         if (until, ref) not in self._timers[:1]:
@@ -382,21 +437,22 @@ class World:
     def _dirty_target(self, target: Target) -> None:
         """Everything bound or seen there must be decided anew: the word of the target counts otherwise now."""
         self.dirty.update(self.homes.get(target, ()))
-        report = self.reports.get(target)
-        for found in report.objects if report else ():
-            if found.marks is not None:
-                self.dirty.add(found.marks.ref)
-        self.dirty.update(ref for ref, counts in self.needs.items() if target in counts)
+        for ref in self.sights.refs_on(target):
+            self._stain(ref, target)
+            if ref in self.renames:
+                self._stain(self.renames[ref])
+        for ref, counts in self.needs.items():
+            if target in counts:
+                self._stain(ref, target)
 
     def _take_rooms(self) -> None:
-        stale, self._stale_rooms = self._stale_rooms & self.targets.keys(), set()
-        if not stale:
-            return
-        rooms = dict(self.rooms.by_target)
-        for target in stale:
-            used = rooms[target].used if target in rooms else Demand()
-            rooms[target] = msgspec.structs.replace(self._room(target), used=used)
-        self.rooms = Rooms(rooms.values())
+        stale, self._stale_rooms = self._stale_rooms, set()
+        for target in stale & self.targets.keys():
+            fresh = target not in self.rooms.by_target
+            self.rooms.put(self._room(target))
+            if fresh:
+                for ref in self.homes.get(target, ()):
+                    self.rooms.promise(target, self.facts[ref].demand)
 
     def _room(self, target: Target) -> Room:
         assert self.desired is not None, "rooms are of declared targets"
@@ -413,7 +469,8 @@ class World:
             if total is None:
                 return PLENTY
             factor = policy.overprovision.get(name, 1.0) * (1 - policy.reserve.get(name, 0.0))
-            return int(total * factor) - node.reserve.get(name, 0) - self._unmanaged(report, name)
+            taken: int = getattr(self.sights.unmanaged.get(target, _NO_DEMAND), name)
+            return int(total * factor) - node.reserve.get(name, 0) - taken
 
         declared = frozenset(node.nics)
         carried = declared if report is None or report.carries is None else declared & frozenset(report.carries)
@@ -429,11 +486,14 @@ class World:
             closed=closed,
         )
 
-    def _unmanaged(self, report: Report | None, name: str) -> int:
-        """What machines that are not ours take of a target."""
-        total = 0
-        for found in report.objects if report else ():
-            if found.kind == "Machine" and found.marks is None:
-                value = found.fields.get(name)
-                total += value if isinstance(value, int) else 0
-        return total
+
+_NO_DEMAND = Demand()
+
+
+def _differing(old: Mapping[str, NodeWant], new: Mapping[str, NodeWant]) -> set[str]:
+    return {name for name in {*old, *new} if old.get(name) != new.get(name)}
+
+
+def _sizing(policy: Policy) -> tuple[object, object]:
+    """What of the policy decides how much room a target has."""
+    return policy.overprovision, policy.reserve

@@ -53,7 +53,7 @@ def test_there_are_examples() -> None:
 def test_an_example_gives_the_plan_beside_it(tree: Path) -> None:
     wanted = load(FolderTree(EXAMPLES / tree), None, REVISION)
     capacity = Capacity(128 * GiB, 32_000, 4000 * GiB)
-    reports = [report(target, claimed=False, capacity=capacity) for target in declared_targets(wanted)]
+    reports = [report(target, claimed=False, capacity=capacity) for target in declared_targets(wanted.nodes)]
     shapes = {node.driver: twin(node.driver) for node in wanted.nodes.values()}
     plan = make_plan(wanted, reports, Ledger(), shapes, request(now=NOW))
     assert plan.proved, plan.problems

@@ -1,0 +1,236 @@
+"""Planning as a fold: whatever happens, in whatever order it is told, the plan is the one made from scratch (I9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.desired import Affinity, Behaviour, Constraints, Desired, Lineage, Policy, Resource
+from reconciler.core.ledger import Accepted, Claimed, Entry, Held, Ledger, Paused, Record, Resumed
+from reconciler.core.observed import Report
+from reconciler.core.plan import to_json
+from reconciler.core.planner import Planner, Request, make_plan
+from reconciler.core.refs import Ref, Target
+from reconciler.core.values import digest, replaced
+from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network, node
+
+NAMES = ("web", "web-1", "web-2", "db", "cache", "job")
+TARGETS = ("edge1", "edge2", "edge3")
+
+
+class Site:
+    """What is wanted, seen and remembered, with a planner that is told of every change as it comes."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.nodes = {name: node(name) for name in TARGETS}
+        self.policy = Policy()
+        self.wanted: dict[Ref, Resource] = {each.ref: each for each in (image(), network(), network("db"))}
+        self.fleet = Fleet(*TARGETS)
+        self.reports: dict[Target, Report] = {}
+        self.records = 0
+        self.ledger = Ledger()
+        self.planner = Planner(SHAPES, self.ledger, open_at_most=1)
+        self.told: Desired | None = None
+        self.tell(set(self.wanted))
+        self.look_all()
+        for name in ("web", "db", "job"):
+            self.want(machine(name, memory=2 * GiB))
+        self.apply(99)
+        self.look_all()
+
+    # -- deeds, each told to the planner by itself
+
+    def tell(self, changed: set[Ref] | None) -> None:
+        fresh = desired(*self.wanted.values(), nodes=self.nodes.values(), policy=self.policy)
+        self.planner.world.take_desired(fresh, changed)
+        self.told = fresh
+
+    def want(self, *resources: Resource) -> None:
+        for one in resources:
+            self.wanted[one.ref] = one
+        self.tell({one.ref for one in resources})
+
+    def drop(self, ref: Ref) -> None:
+        """What something refers to cannot go: the loader would say so."""
+        used = any(ref in one.references for one in self.wanted.values())
+        if not used and self.wanted.pop(ref, None) is not None:
+            self.tell({ref})
+
+    def drop_node(self, name: str) -> None:
+        """Its Node document is removed; nobody asks it any more."""
+        if self.nodes.pop(name, None) is not None:
+            self.tell(set())
+            self.reports.pop(Target(name), None)
+            self.planner.world.drop_report(Target(name))
+
+    def add_node(self, name: str) -> None:
+        self.nodes.setdefault(name, node(name))
+        self.tell(set())
+        self.look(name)
+
+    def set_node(self, name: str, **fields: Any) -> None:
+        if name in self.nodes:
+            self.nodes[name] = msgspec.structs.replace(self.nodes[name], **fields)
+            self.tell(set())
+
+    def look(self, target: str, **more: Any) -> None:
+        if target not in self.nodes:
+            return
+        found = next(each for each in self.fleet.reports() if each.target == target)
+        found = msgspec.structs.replace(found, began=self.records, **more)
+        found = msgspec.structs.replace(found, digest=digest([found.digest, sorted(more)]))
+        self.reports[found.target] = found
+        self.planner.take_report(found)
+
+    def rule(self, policy: Policy) -> None:
+        self.policy = policy
+        self.tell(set())
+
+    def look_all(self) -> None:
+        for target in TARGETS:
+            self.look(target)
+
+    def remember(self, *entries: Entry) -> None:
+        for entry in entries:
+            self.records += 1
+            self.planner.world.take_record(Record(self.records, self.now, entry))
+
+    def apply(self, count: int) -> None:
+        """Carry out the first changes of the plan; the nodes are not looked at."""
+        plan = self.plan()
+        self.fleet.records.clear()
+        self.fleet.journal(*plan.entries)
+        for change in plan.changes[:count]:
+            try:
+                self.fleet.take(change, now=self.now)
+            except AssertionError:
+                continue
+        self.remember(*(record.entry for record in self.fleet.records))
+
+    def drift(self, target: str, path: str, value: Any) -> None:
+        here = self.fleet.objects[Target(target)]
+        for key in sorted(here)[:1]:
+            fields = replaced(here[key].fields, path, value)
+            found = msgspec.structs.replace(here[key], fields=fields, digest="")
+            here[key] = msgspec.structs.replace(found, digest=digest(msgspec.to_builtins(found)))
+
+    def lose(self, target: str) -> None:
+        here = self.fleet.objects[Target(target)]
+        for key in sorted(here)[:1]:
+            del here[key]
+
+    # -- what it comes to
+
+    def request(self) -> Request:
+        return Request(now=self.now, lineage=Lineage(accepted=True))
+
+    def plan(self) -> Any:
+        return self.planner.plan(self.request())
+
+    def scratch(self) -> Any:
+        assert self.told is not None
+        return make_plan(self.told, self.reports.values(), self.ledger, SHAPES, self.request())
+
+
+Deed = Callable[[Site], object]
+
+
+def machines() -> st.SearchStrategy[Resource]:
+    def make(name: str, memory: int, nics: tuple[str, ...], more: dict[str, Any]) -> Resource:
+        return machine(name, memory=memory * GiB, nics=nics, **more)
+
+    more = st.fixed_dictionaries(
+        {},
+        optional={
+            "protected": st.booleans(),
+            "behaviour": st.builds(
+                Behaviour,
+                drift=st.sampled_from([None, "heal"]),
+                renamed_from=st.sampled_from([None, Ref("Machine/acme/web"), Ref("Machine/acme/web-1")]),
+            ),
+            "constraints": st.builds(
+                Constraints,
+                node=st.sampled_from([None, "edge1", "edge2"]),
+                spread=st.sampled_from([None, Affinity((Ref("Machine/acme/db"), Ref("Machine/acme/job")), hard=True)]),
+            ),
+        },
+    )
+    nics = st.sampled_from([(), ("Network/acme/app",), ("Network/acme/app", "Network/acme/db")])
+    return st.builds(make, st.sampled_from(NAMES), st.integers(1, 40), nics, more)
+
+
+def deeds() -> st.SearchStrategy[Deed]:
+    names = st.sampled_from([Ref(f"Machine/acme/{name}") for name in NAMES])
+    targets = st.sampled_from(TARGETS)
+    return st.one_of(
+        st.builds(lambda one: lambda site: site.want(network("db"), one), machines()),
+        st.builds(lambda one: lambda site: site.want(network("db"), one), machines()),
+        st.builds(lambda ref: lambda site: site.drop(ref), names),
+        st.builds(lambda count: lambda site: site.apply(count), st.integers(1, 9)),
+        st.just(lambda site: (site.apply(99), site.look_all())),
+        st.builds(lambda target: lambda site: site.look(target), targets),
+        st.builds(lambda target: lambda site: site.look(target), targets),
+        st.builds(lambda target: lambda site: site.look(target, complete=False, problem="cut short"), targets),
+        st.builds(lambda target: lambda site: site.look(target, identity=None, problem="no answer"), targets),
+        st.builds(
+            lambda target, value: lambda site: site.drift(target, "/memory", value * GiB), targets, st.integers(1, 3)
+        ),
+        st.builds(lambda target: lambda site: site.lose(target), targets),
+        st.builds(lambda on, why: lambda site: site.set_node(on, cordon=why), targets, st.sampled_from([None, "?"])),
+        st.builds(lambda mtu: lambda site: site.want(network(mtu=mtu)), st.sampled_from([1500, 9000])),
+        st.builds(lambda low: lambda site: site.want(network(first=low)), st.sampled_from(["10.0.1.20", "10.0.1.40"])),
+        st.builds(lambda content: lambda site: site.want(image(content=content)), st.sampled_from(["1", "2"])),
+        st.just(lambda site: site.drop(Ref("Network/acme/db"))),
+        st.just(lambda site: site.want(network("db"))),
+        st.builds(lambda ref: lambda site: site.remember(Paused(ref, site.now + 50, "rest")), names),
+        st.builds(lambda ref: lambda site: site.remember(Resumed(ref)), names),
+        st.builds(lambda ref: lambda site: site.remember(Held(ref, "mine", "")), names),
+        st.just(lambda site: site.remember(Accepted("x"))),
+        st.builds(lambda more: lambda site: setattr(site, "now", site.now + more), st.sampled_from([10.0, 700_000.0])),
+        st.builds(lambda target: lambda site: site.drop_node(target), targets),
+        st.builds(lambda target: lambda site: site.add_node(target), targets),
+        st.builds(
+            lambda share: lambda site: site.rule(Policy(reserve={"memory": share})), st.sampled_from([0.0, 0.9])
+        ),
+        st.builds(
+            lambda target, identity: lambda site: site.remember(Claimed(Target(target), identity)),
+            targets, st.sampled_from(["guid-edge1", "another"]),
+        ),
+        st.just(lambda site: site.plan()),
+    )  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(deeds(), max_size=25))
+def test_a_plan_by_and_by_is_the_plan_from_scratch(happened: list[Deed]) -> None:
+    site = Site()
+    for deed in happened:
+        deed(site)
+    assert to_json(site.plan()) == to_json(site.scratch())
+
+
+@settings(deadline=None)
+@given(st.lists(deeds(), max_size=15))
+def test_planning_after_every_deed_changes_nothing(happened: list[Deed]) -> None:
+    site = Site()
+    for deed in happened:
+        deed(site)
+        site.plan()
+    assert to_json(site.plan()) == to_json(site.scratch())
+
+
+@settings(deadline=None)
+@given(st.lists(deeds(), max_size=15))
+def test_the_order_of_reports_changes_nothing(happened: list[Deed]) -> None:
+    site = Site()
+    for deed in happened:
+        deed(site)
+    assert site.told is not None
+    forward = make_plan(site.told, site.reports.values(), site.ledger, SHAPES, site.request())
+    backward = make_plan(site.told, list(site.reports.values())[::-1], site.ledger, SHAPES, site.request())
+    assert to_json(forward) == to_json(backward)
