@@ -110,7 +110,7 @@ class Cgroups:
     def populated(self, name: str) -> bool:
         """Whether any process lives in the group."""
         if self.unified is not None:
-            events = _read(self.unified / name / "cgroup.events")
+            events = _read(f"{self.unified}/{name}/cgroup.events")
             if events is not None:
                 return "populated 1" in events
         root = self._legacy.get("memory")

@@ -22,6 +22,9 @@ _ADDR = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 _IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_ALIAS, _IFLA_NSID, _IFLA_TARGET = 20, 37, 46
+_IFLA_EXT_MASK, _SKIP_STATS = 29, 8
+_WANTED = frozenset({1, 2, 3, 4, 5, 10, 20, 37})
+"""Of links and addresses both; the rest of what the kernel tells is passed over."""
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_TARGET = 1, 2, 10
 _UP = 1
 _UNIVERSE = 0
@@ -58,7 +61,9 @@ class Netlink:
 
     def links(self, namespace: int | None = None) -> dict[str, Link]:
         """By name. Raises OSError, for a namespace that is gone too."""
-        extra = b"" if namespace is None else struct.pack("=HHi", 8, _IFLA_TARGET, namespace)
+        extra = struct.pack("=HHI", 8, _IFLA_EXT_MASK, _SKIP_STATS)
+        if namespace is not None:
+            extra += struct.pack("=HHi", 8, _IFLA_TARGET, namespace)
         found: dict[str, Link] = {}
         for body in self._dump(_GETLINK, _LINK.pack(0, 0, 0, 0, 0) + extra):
             _, _, index, flags, _ = _LINK.unpack_from(body)
@@ -102,7 +107,8 @@ def _attributes(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         length, kind = _ATTRIBUTE.unpack_from(body, offset)
         if length < 4:
             return
-        yield kind & 0x3FFF, body[offset + 4 : offset + length]
+        if kind in _WANTED:
+            yield kind, body[offset + 4 : offset + length]
         offset += (length + 3) & ~3
 
 

@@ -25,6 +25,7 @@ from reconciler.core.observed import Capacity, Claim, Lifecycle, Marks, Object, 
 from reconciler.core.refs import Target
 from reconciler.core.values import digest, plain
 
+_FILES = ("config", "leaves.json", *(f"guest/{name}" for name in guest.FILES))
 LXC_PATH = Path("/var/lib/lxc")
 _KINDS = {"zones": "Machine", "images": "Image", "networks": "Network", "quarantine": "Machine"}
 
@@ -220,11 +221,11 @@ class Observer:
 
     def written(self, zone: str) -> tuple[config.Written | None, Mapping[str, Any]]:
         """Configuration and what the guest is told; read again only if one of the files changed."""
-        folder = self._node.place.zone(zone)
+        folder = f"{self._node.place.zones}/{zone}/"
         stamps: list[int] = []
-        for name in ("config", "leaves.json", *(f"guest/{name}" for name in guest.FILES)):
+        for name in _FILES:
             try:
-                stat = os.stat(folder / name)
+                stat = os.stat(folder + name)
             except FileNotFoundError:
                 if name == "config":
                     return None, {}
@@ -233,7 +234,8 @@ class Observer:
         key = tuple(stamps)
         kept = self._parsed.get(zone)
         if kept is None or kept[0] != key:
-            kept = (key, config.parse((folder / "config").read_text()), guest.read(folder))
+            path = Path(folder)
+            kept = (key, config.parse((path / "config").read_text()), guest.read(path))
             self._parsed[zone] = kept
         return kept[1], kept[2]
 

@@ -257,7 +257,7 @@ class Zfs:
         if fresh and not self._import():
             self._make()
         if self.zfs("list", "-H", "-o", "name", self.pool).code != 0:
-            raise StorageFailed(f"the pool {self.pool} is there but not usable: {run(['zpool', 'status', '-x']).text}")
+            raise StorageFailed(self._unusable())
         if self.zfs("list", "-H", "-o", "name", self.base).code != 0:
             self.must("create", "-o", f"mountpoint={self._place.pool}", "-o", "canmount=noauto", self.base)
         if not self._owned or self._noauto:
@@ -267,6 +267,11 @@ class Zfs:
             if self.zfs("list", "-H", "-o", "name", name).code != 0:
                 self.must("create", "-o", "canmount=off", name)
         return fresh
+
+    def _unusable(self) -> str:
+        if self._owned and not self._file.exists():
+            return f"the pool's file {self._file} is missing; bring it back, or tear the node down"
+        return f"the pool {self.pool} is there but not usable: {run(['zpool', 'status', '-x']).text}"
 
     @property
     def _file(self) -> Path:

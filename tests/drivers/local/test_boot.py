@@ -1,0 +1,66 @@
+"""The host boots: nothing that lives in memory is left, and the first look brings back what ran."""
+
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import anyio
+import pytest
+
+from reconciler.testing.conformance.expect import made
+from reconciler.testing.scene import Scene
+from tests.drivers.local.hand import LEGACY, MI, Hand
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real]
+
+
+def _power_off(hand: Hand) -> None:
+    """Of this instance alone: its processes, its namespace, its links, its rules."""
+    tree = Path("/sys/fs/cgroup/memory" if LEGACY else "/sys/fs/cgroup")
+    for group in tree.glob(f"{hand.place.cgroup}*/**/cgroup.procs"):
+        for pid in group.read_text().split():
+            try:
+                os.kill(int(pid), 9)
+            except ProcessLookupError:
+                continue
+    hand.kill_daemon()
+    for link in os.listdir("/sys/class/net"):
+        if link.startswith((hand.place.bridges, hand.place.veths)):
+            subprocess.run(["ip", "link", "del", link], check=False, stderr=subprocess.DEVNULL)
+    for family in ("inet", "bridge"):
+        subprocess.run(["nft", "delete", "table", family, hand.place.table], check=True)
+    for mount in (hand.place.pin, hand.place.mounts):
+        subprocess.run(["umount", "-l", mount], check=True)
+
+
+async def test_what_ran_before_a_boot_runs_after_it(scene: Scene, hand: Hand) -> None:
+    disk = {"size": 64 * MI, "path": "/data/more", "delegated": False}
+    _, running = await made(scene, disks={"data": disk})
+    _, stopped = await made(scene, state="stopped")
+    network = scene.uid(scene.harness.network(0).ref)
+    before = [dict((await scene.there(uid)).fields) for uid in (running.native_name, stopped.native_name, network)]
+    await scene.driver.close()
+    _power_off(hand)
+    await anyio.sleep(0.3)
+    await scene.reopen()
+    after = [dict((await scene.there(uid)).fields) for uid in (running.native_name, stopped.native_name, network)]
+    assert after == before
+    assert "/data/more" in hand.lxc("attach", running.native_name, "--", "cat", "/proc/mounts")
+
+
+async def test_pool_that_is_missing_is_never_replaced_by_an_empty_one(scene: Scene, hand: Hand) -> None:
+    """An empty pool would look like a node on which nothing was ever made."""
+    from reconciler.driver import NodeUnreachable
+
+    identity = (await scene.look()).identity
+    away = hand.place.pool_file.with_suffix(".away")
+    hand.place.pool_file.rename(away)
+    hand.kill_daemon()
+    with pytest.raises(NodeUnreachable, match="missing"):
+        await scene.look()
+    assert not hand.place.pool_file.exists()
+    away.rename(hand.place.pool_file)
+    assert (await scene.look()).identity == identity
