@@ -6,7 +6,7 @@ unfinished plans). Must not go here: repeating it (loop), deciding (core), the w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -18,7 +18,7 @@ from reconciler.core.planner import make_plan
 from reconciler.core.refs import Target
 from reconciler.core.rules import Request, is_machine, over_budget
 from reconciler.core.shape import Shape
-from reconciler.errors import Mend, PlanMissing, TrueupError, TryLater
+from reconciler.errors import Mend, PlanMissing, TrueupError, TryLater, UsageError
 from reconciler.ports import Clock, Fencing, Files, Journal, PlanStore, Secrets, Source
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes, Opening
@@ -78,13 +78,38 @@ async def dated(request: Request, ports: Ports, desired: Desired) -> Request:
     return msgspec.structs.replace(request, now=ports.clock.now(), lineage=lineage)
 
 
+def off_branch(branch: str | None, ids: Collection[str | None], ledger: Ledger) -> str | None:
+    """Why a revision may be planned and not applied (invariant I13): only commits on the branch that is applied here
+    are. The first apply settles which; `trueup accept` of a revision (`ids`: its commit and tree) moves to its branch.
+    """
+    last = ledger.applied.branch if ledger.applied is not None else ""
+    if not ledger.accepted.isdisjoint(ids):
+        return None
+    if not branch:
+        return f"this commit is not on {last or 'a branch'}, which is what is applied here"
+    if last and branch != last:
+        return f"this is the branch {branch}, and {last} is what is applied here"
+    return None
+
+
+async def newest(source: Source, ledger: Ledger) -> Desired:
+    """What git wants now. Raises what loading raises, UsageError where the branch that is checked out is not the one
+    that is applied here."""
+    desired = await source.load()
+    revision = desired.revision
+    why = off_branch(revision.branch, (revision.commit, revision.tree), ledger)
+    if why is not None:
+        raise UsageError(why, hint="switch back to it, or merge into it")
+    return desired
+
+
 async def in_force(source: Source, ledger: Ledger) -> InForce:
     """The newest revision if it can be read and holds no mistakes, else the one applied last.
 
     Raises what loading the newest raises, if there is no other.
     """
     try:
-        return InForce(await source.load())
+        return InForce(await newest(source, ledger))
     except (Mend, TryLater) as error:
         last = ledger.applied
         if last is None or last.revision.startswith("tree:"):

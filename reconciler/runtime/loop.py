@@ -23,7 +23,7 @@ from reconciler.core.refs import Target
 from reconciler.core.rules import Request
 from reconciler.errors import FenceLost, Mend, TrueupError, TryLater
 from reconciler.ports import Journal
-from reconciler.runtime.cycle import Ports, in_force, means_of, unattended, unfinished
+from reconciler.runtime.cycle import Ports, in_force, means_of, newest, unattended, unfinished
 from reconciler.runtime.dispatch import Dispatch, choose, fresh
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import beginning
@@ -191,7 +191,7 @@ class Loop:
                     found = await in_force(self._ports.source, self._ports.journal.ledger)
                     desired, problem = found.desired, found.problem
                 else:
-                    desired, problem = await self._ports.source.load(), None
+                    desired, problem = await newest(self._ports.source, self._ports.journal.ledger), None
             if problem is None:
                 self._problems.pop("source", None)
             else:
@@ -236,7 +236,7 @@ class Loop:
             report, old = self._rounds.reports.get(target), world.reports.get(target)
             if report is not None:
                 news = news or old is None or (old.digest, old.complete) != (report.digest, report.complete)
-                world.take_report(report)
+                news = self._planner.take_report(report) or news
         if news or world.dirty:
             self._reasons.add(Trigger("timer", name))
 
@@ -342,6 +342,7 @@ class Loop:
             reasons=tuple(words),
             seconds=seconds,
             plan=plan.digest,
+            revision=plan.commit,
             changes=len(plan.changes),
             holds=len(plan.holds),
             begun=len(chosen.now),

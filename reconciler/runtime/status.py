@@ -15,13 +15,14 @@ from reconciler.runtime.summary import Summary
 
 
 class Cycle(msgspec.Struct, frozen=True):
-    """One planning: when (unix seconds), why, how long it took, and what was found. `begun` changes were handed to
-    the executor, `waiting` have their next attempt later, `postponed` wait for their nodes."""
+    """One planning: of which commit, when (unix seconds), why, how long it took, and what was found. `begun` changes
+    were handed to the executor, `waiting` have their next attempt later, `postponed` wait for their nodes."""
 
     at: float
     reasons: tuple[str, ...]
     seconds: float
     plan: str
+    revision: str | None
     changes: int
     holds: int
     begun: int

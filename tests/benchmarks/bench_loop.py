@@ -1,0 +1,90 @@
+"""The loop alone: from a commit made to its plan ready.
+
+Compared with nothing: the row is absolute. A fleet at rest, `follow: approve`, so that each commit ends in a plan and
+nothing is carried out. Counted from the end of `git commit` to the end of the cycle that knows of it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from drivers.sim.generate import generate
+from drivers.sim.generate.site import Site
+from reconciler.cli import session
+from reconciler.edge.watch import watch_repository
+from reconciler.runtime.loop import Loop, Settings
+from tests.benchmarks.rows import Measured, Row
+
+COMMITS = 40
+
+
+@contextmanager
+def fleet(machines: int, nodes: int) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="trueup-bench-", dir="/var/tmp"))
+    try:
+        generate(folder / "site", Site(machines, nodes))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def noticed(folder: Path) -> list[float]:
+    """Seconds from each commit to its plan."""
+    site, times = folder / "site", []
+    args = Namespace(directory=str(site), state=str(folder / "state"), command="bench", revision=None, dirty=False)
+    document = next(path for path in sorted(site.rglob("tenants/**/*.yaml")) if "kind: Machine" in path.read_text())
+    async with session.writing(args) as here, anyio.create_task_group() as group:
+        send, hints = anyio.create_memory_object_stream[str](100)
+        loop = Loop(here.ports, Settings(), random=random.Random(1).random, watching=lambda: hints)
+        group.start_soon(loop.run)
+        group.start_soon(watch_repository, here.repository.git_folder, send.send_nowait)
+        while not loop.status.ready:  # noqa: ASYNC110 - the loop announces nothing
+            await anyio.sleep(0.05)
+        await anyio.sleep(2)
+        for _ in range(COMMITS):
+            text = document.read_text()
+            size = "l" if "package: m" in text else "m"
+            document.write_text(re.sub(r"package: \w+", f"package: {size}", text))
+            commit = await anyio.to_thread.run_sync(committed, site)
+            start = time.perf_counter()
+            while not planned(loop, commit):  # noqa: ASYNC110 - as above
+                await anyio.sleep(0.0005)
+            times.append(time.perf_counter() - start)
+            await anyio.sleep(0.3)
+        loop.stop("measured")
+        group.cancel_scope.cancel()
+    return times
+
+
+def planned(loop: Loop, commit: str) -> bool:
+    """The plan of the commit is made, which is the first after it to name it."""
+    cycle = loop.status.cycle
+    return cycle is not None and cycle.revision == commit
+
+
+def committed(site: Path) -> str:
+    git = ["git", "-C", str(site), "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    subprocess.run([*git, "commit", "-qam", "another size"], check=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def notice() -> Measured:
+    with fleet(10_000, 500) as folder:
+        times = sorted(anyio.run(noticed, folder))
+    p95, middle = times[int(len(times) * 0.95) - 1], times[len(times) // 2]
+    return Measured(p95 * 1000, f"10,000 machines on 500 nodes, {COMMITS} commits, median {middle * 1000:.0f} ms")
+
+
+ROWS = [Row("notice", 30.0, "ms", notice, "a commit made to its plan ready, p95, working tree")]
