@@ -128,6 +128,11 @@ class Firewall:
         for family in ("inet", "bridge"):
             self._leniently(f"delete table {family} {self._table}")
 
+    def others(self) -> bool:
+        """Whether other nodes on this host have tables too."""
+        tables = self._nft.run("list tables").split()
+        return any(word.startswith("trueup_") and word != self._table for word in tables)
+
     def _leniently(self, command: str) -> None:
         """What is not there need not be removed."""
         try:

@@ -27,6 +27,9 @@ from drivers.local.place import Place
 
 INTERNAL = ("none", "bridge", "internal", "")
 _MTU = 1500
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_FORWARD_BEFORE = Path("/run/trueup.ip_forward")
+"""One for all nodes of the host."""
 
 
 class NetworkFailed(Exception):
@@ -151,11 +154,16 @@ class Networks:
             self._forward()
 
     def _forward(self) -> None:
-        """The host routes from now on; what it was before is kept, for `tear_down`."""
-        switch, kept = Path("/proc/sys/net/ipv4/ip_forward"), self._place.folder / "ip_forward"
-        if switch.read_text().strip() != "1":
-            kept.write_text(switch.read_text())
-            switch.write_text("1")
+        """The host routes from now on; what it did before is kept for the last node that lets go."""
+        if _FORWARD.read_text().strip() != "1":
+            _FORWARD_BEFORE.write_text(_FORWARD.read_text())
+            _FORWARD.write_text("1")
+
+    def let_go(self) -> None:
+        """After our rules are gone: the host routes as before, unless another node on it still has networks."""
+        if _FORWARD_BEFORE.exists() and not self._firewall.others():
+            _FORWARD.write_text(_FORWARD_BEFORE.read_text())
+            _FORWARD_BEFORE.unlink()
 
     def bridge_of(self, form: Mapping[str, Any]) -> Bridge | None:
         """For laying the firewall: None where the segment has an uplink."""

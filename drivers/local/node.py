@@ -139,9 +139,7 @@ class Node:
         self.firewall.remove()
         for group in (self.place.cgroup, f"{self.place.cgroup}.monitor"):
             self.cgroups.remove(group)
-        forwarding = self.place.folder / "ip_forward"
-        if forwarding.exists():
-            Path("/proc/sys/net/ipv4/ip_forward").write_text(forwarding.read_text())
+        self.networks.let_go()
 
     def leave(self) -> None:
         """After `tear_down`, in the host's own namespace: the namespace and the folder."""
