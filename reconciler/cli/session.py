@@ -44,7 +44,7 @@ from reconciler.edge.state import State
 from reconciler.errors import Mend, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
 from reconciler.ports import Journal as JournalPort
-from reconciler.runtime.cycle import InForce, Ports, dated, in_force, means_of, unfinished
+from reconciler.runtime.cycle import InForce, Ports, dated, in_force, means_of, off_branch, unfinished
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes
@@ -141,7 +141,7 @@ class Looking:
         planner = Planner(self.ports.shapes, self.ledger)
         planner.world.take_desired(desired)
         for report in reports.values():
-            planner.world.take_report(report)
+            planner.take_report(report)
         plan = planner.plan(request)
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
@@ -182,6 +182,12 @@ class Looking:
 
     def applicable(self, plan: Plan) -> None:
         """Raises UsageError for what may be planned and not applied (invariant I13)."""
+        why = off_branch(plan.branch, (plan.commit, plan.tree), self.ledger)
+        if why is not None:
+            raise UsageError(
+                f"{why}: it can be planned, not applied",
+                hint="merge it; or, to apply it from now on in place of the other: trueup accept REVISION",
+            )
         if plan.commit is not None:
             return
         learning = [node for node in self.source.loader.desired.nodes.values() if _learning(node)]
