@@ -15,7 +15,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import msgspec
@@ -35,7 +35,7 @@ from reconciler.edge.plans import PlanFiles
 from reconciler.edge.state import State
 from reconciler.runtime.cycle import Ports, attempt
 from reconciler.runtime.loop import Loop, Settings
-from reconciler.runtime.nodes import Nodes
+from reconciler.runtime.nodes import Nodes, Opening
 from reconciler.runtime.status import Status
 from reconciler.testing.ports import EPOCH, StaticFiles, StaticSource
 from tests.builders import DATACENTER, SHAPES, desired, node
@@ -91,6 +91,20 @@ class DeadlyDriver:
         await self._driver.close()
 
 
+class Engine(NamedTuple):
+    """What the nodes are made of: how one is opened, and the shapes that planning needs."""
+
+    opening: Opening
+    shapes: Mapping[str, Shape]
+
+
+def simulated(folder: Path) -> Engine:
+    def opening(wanted: NodeWant) -> Driver:
+        return DRIVER.open(wanted, {"root": str(folder)})
+
+    return Engine(opening, SHAPES)
+
+
 class ShiftedClock:
     def __init__(self, seconds: float) -> None:
         self._now = EPOCH + seconds
@@ -105,11 +119,13 @@ def site(*resources: Resource, **more: Any) -> Desired:
     return desired(*resources, nodes=nodes, **more)
 
 
-async def working(folder: Path, history: Sequence[Desired], points: Points, job: Job, *, later: float) -> None:
+async def working(
+    folder: Path, history: Sequence[Desired], job: Job, *, engine: Engine, points: Points, later: float
+) -> None:
     """One process's life in the datacenter of that folder."""
 
     def opening(wanted: NodeWant) -> Driver:
-        return DeadlyDriver(DRIVER.open(wanted, {"root": str(folder)}), points)
+        return DeadlyDriver(engine.opening(wanted), points)
 
     state, clock = State.open(DATACENTER, folder / "state"), ShiftedClock(later)
     lock = DatacenterLock.acquire(state, purpose="a campaign")
@@ -121,7 +137,7 @@ async def working(folder: Path, history: Sequence[Desired], points: Points, job:
                 journal=DeadlyJournal(journal, points),
                 clock=clock,
                 fencing=lock,
-                shapes=SHAPES,
+                shapes=engine.shapes,
                 opening=opening,
                 files=StaticFiles(),
             )
@@ -162,6 +178,7 @@ def live(
     *,
     job: Job = by_attempts,
     later: float = 0.0,
+    engine: Engine | None = None,
 ) -> int | None:
     """Another process does the job. How many points it passed, or None if it was killed at the deadly one.
 
@@ -171,8 +188,8 @@ def live(
     if not child:
         status = 70
         try:
-            points = Points(deadly)
-            anyio.run(lambda: working(folder, history, points, job, later=later))
+            points, nodes = Points(deadly), engine or simulated(folder)
+            anyio.run(lambda: working(folder, history, job, engine=nodes, points=points, later=later))
             told.write_text(str(points.passed))
             status = 0
         except BaseException:
