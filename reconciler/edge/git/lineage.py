@@ -39,16 +39,22 @@ def lineage(
     if revision.tree == applied.tree and applied.revision.startswith("tree:"):
         return Lineage()  # the very files that were tried out before they were committed
     broken = _elsewhere(revision, applied) or _broken(repository, commit, applied)
+    if commit is not None and _older(repository, commit, applied):
+        return Lineage(older=True, broken=broken)
     if broken:
         return Lineage(broken=broken)
-    assert commit is not None
-    if commit != applied.revision and repository.is_ancestor(commit, applied.revision):
-        return Lineage(older=True)
     return Lineage(removed=removed(applied.tree, revision.tree))
 
 
+def _older(repository: Repository, commit: str, applied: Applied) -> bool:
+    """Told by history alone: a commit is the same one in every clone and on every branch."""
+    last = applied.revision
+    return commit != last and repository.has_commit(last) and repository.is_ancestor(commit, last)
+
+
 def _elsewhere(revision: Revision, applied: Applied) -> str | None:
-    """Why the two cannot be compared at all."""
+    """Why the two cannot be compared at all. The branch is no reason: what a branch of its own removes is what merging
+    it would remove, and who applies looks at the branch (`reconciler.runtime.cycle.off_branch`)."""
     pairs = (
         ("the repository", revision.repository, applied.repository),
         ("the folder", revision.root or "/", applied.root or "/"),
@@ -56,10 +62,6 @@ def _elsewhere(revision: Revision, applied: Applied) -> str | None:
     for what, now, before in pairs:
         if now != before:
             return f"{what} is {now}, and what was applied last came from {before}"
-    if revision.branch is None:
-        return f"this revision is not on {applied.branch}, which was applied last"
-    if revision.branch != applied.branch:
-        return f"the branch is {revision.branch}, and what was applied last came from {applied.branch}"
     return None
 
 

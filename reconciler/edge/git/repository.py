@@ -94,6 +94,13 @@ class Repository:
             f"{self.folder}: HEAD is on no branch", hint="name the branch to follow, or switch to it"
         )
 
+    def branch_if_any(self) -> str | None:
+        """The branch that HEAD is on; None if it is on none."""
+        try:
+            return self.branch()
+        except SourceUnreadable:
+            return None
+
     def commit(self, revision: str) -> str:
         """The full id of the commit that a revision names. Raises RevisionMissing."""
         found = None if revision.startswith("-") else self.objects.find(f"{revision}^{{commit}}")
@@ -110,8 +117,14 @@ class Repository:
         return bool(_HEX.fullmatch(commit)) and self.objects.find(f"{commit}^{{commit}}") is not None
 
     def tree(self, commit: str, root: str = "") -> str:
-        """The id of the tree at a root. Raises RevisionMissing if there is no such folder in it."""
+        """The id of the tree at a root. Raises RevisionMissing if there is no such folder in it, SourceUnreadable if a
+        commit's own tree is not there."""
         found = self.objects.find(f"{commit}:{_root(root)}" if _root(root) else f"{commit}^{{tree}}")
+        if found is None and not _root(root):
+            raise SourceUnreadable(
+                f"{self.identity}: the tree of {commit[:12]} is missing",
+                hint="the clone is incomplete or damaged: git fsck, or clone it anew",
+            )
         if found is None or found.kind != "tree":
             raise RevisionMissing(f"{self.identity}: revision {commit[:12]} has no folder {root!r}")
         return found.id
@@ -119,12 +132,13 @@ class Repository:
     def revision(self, name: str | None, *, ref: str | None = None, root: str = "") -> Revision:
         """The Revision of a name (None: the head of `ref`, which is HEAD's branch unless named).
 
-        `branch` is None if the commit is not part of that ref: it can be planned, never applied (invariant I13).
+        `branch` is None if the commit is not part of that ref, or HEAD is on no branch, as where CI checks out: it can
+        be planned, never applied (invariant I13).
         """
-        branch = ref or self.branch()
-        head = self._head(branch)
+        branch = ref or self.branch_if_any()
+        head = self.commit("HEAD") if branch is None else self._head(branch)
         commit = head if name is None else self.commit(name)
-        member = commit == head or self.is_ancestor(commit, head)
+        member = branch is not None and (commit == head or self.is_ancestor(commit, head))
         return Revision(
             commit=commit,
             tree=self.tree(commit, root),

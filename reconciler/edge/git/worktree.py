@@ -56,7 +56,7 @@ def snapshot(repository: Repository, root: str = "") -> WorkingTree:
         revision = Revision(
             commit=head if unchanged else None,
             tree=at_root,
-            branch=_branch(repository),
+            branch=repository.branch_if_any(),
             root=root,
             repository=repository.identity,
         )
@@ -112,13 +112,6 @@ def _object_store(repository: Repository) -> Path:
 def _head(repository: Repository) -> str | None:
     found = repository.objects.find("HEAD^{commit}")
     return found.id if found else None
-
-
-def _branch(repository: Repository) -> str | None:
-    try:
-        return repository.branch()
-    except SourceUnreadable:
-        return None
 
 
 def _subtree(top: Path, tree: str, root: str, extra: Mapping[str, str]) -> str:

@@ -129,19 +129,30 @@ def test_a_shallow_clone_breaks_the_lineage(clone: Clone, clone_of: Callable[...
     [
         ({"repository": "elsewhere"}, "the repository is elsewhere"),
         ({"root": "sites/a"}, "the folder is sites/a, and what was applied last came from /"),
-        ({"branch": "next"}, "the branch is next"),
-        ({"branch": None}, "not on main"),
     ],
 )
-def test_another_repository_folder_or_branch_breaks_the_lineage(
-    clone: Clone, changed: dict[str, Any], words: str
-) -> None:
+def test_another_repository_or_folder_breaks_the_lineage(clone: Clone, changed: dict[str, Any], words: str) -> None:
     clone.commit({"a": "a"})
     before = at_head(clone)
     clone.commit({"a": None, "b": "b"})
     found = between(clone, before, **changed)
     assert found.removed == frozenset()
     assert words in (found.broken or "")
+
+
+@pytest.mark.parametrize("branch", ["next", None])
+def test_a_branch_that_is_planned_shows_what_merging_it_removes(clone: Clone, branch: str | None) -> None:
+    clone.commit({"a": "a"})
+    before = at_head(clone)
+    clone.commit({"a": None, "b": "b"})
+    assert between(clone, before, branch=branch) == Lineage(removed=frozenset({Ref("a")}))
+
+
+@pytest.mark.parametrize("elsewhere", [{"branch": "next"}, {"repository": "elsewhere"}, {"root": "sites/a"}])
+def test_an_older_commit_is_older_wherever_it_is_found(clone: Clone, elsewhere: dict[str, Any]) -> None:
+    commit = clone.commit({"a": "a"})
+    clone.commit({"b": "b"})
+    assert between(clone, at_head(clone), name=commit, **elsewhere).older
 
 
 def test_accepting_a_revision_stands_in_for_lineage(clone: Clone) -> None:

@@ -242,13 +242,24 @@ def test_an_empty_repository_is_told(clone: Clone) -> None:
         repository.revision(None)
 
 
-def test_a_detached_head_asks_for_a_branch(clone: Clone) -> None:
+def test_a_detached_head_is_read_and_is_on_no_branch(clone: Clone) -> None:
     commit = clone.commit({"a.yaml": "a"})
     clone.git("switch", "--quiet", "--detach")
     with Repository.open(clone.path) as repository:
         with pytest.raises(SourceUnreadable, match="on no branch"):
-            repository.revision(None)
-        assert repository.revision(None, ref="main").commit == commit
+            repository.branch()
+        detached = repository.revision(None)
+        assert (detached.commit, detached.branch) == (commit, None)
+        named = repository.revision(None, ref="main")
+        assert (named.commit, named.branch) == (commit, "main")
+
+
+def test_a_commit_whose_tree_is_lost_is_damage_and_not_an_empty_tree(clone: Clone) -> None:
+    commit = clone.commit({"a.yaml": "a"})
+    tree = clone.git("rev-parse", f"{commit}^{{tree}}")
+    (clone.path / ".git/objects" / tree[:2] / tree[2:]).unlink()
+    with Repository.open(clone.path) as repository, pytest.raises(SourceUnreadable, match="is missing"):
+        repository.revision(None)
 
 
 def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
