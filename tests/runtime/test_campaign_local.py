@@ -73,7 +73,7 @@ class Turnover:
 def turnover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Turnover]:
     needs()
     folder = tmp_path_factory.mktemp("campaign")
-    hand = Hand(folder / "node")
+    hand = Hand(folder / "node", size=16 << 30)  # sparse: what was destroyed keeps its room in quarantine
     found = Turnover(hand, folder)
     yield found
     anyio.run(hand.open().tear_down)
