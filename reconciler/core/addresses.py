@@ -7,6 +7,7 @@ Must not go here: where machines live, who may use a network.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from ipaddress import ip_address, ip_network
 
 from reconciler.core.desired import NetworkFacts
@@ -28,15 +29,15 @@ class Holders:
         known = self.by_number.get(number)
         if known is None:
             self.by_number[number] = holder
-        elif holder not in _several(known):
-            self.by_number[number] = (*_several(known), holder)
+        elif holder not in several(known):
+            self.by_number[number] = (*several(known), holder)
 
     def free(self, ip: str, holder: Ref) -> None:
         number = _number(ip)
         known = self.by_number.get(number)
         if known is None:
             return
-        left = tuple(other for other in _several(known) if other != holder)
+        left = tuple(other for other in several(known) if other != holder)
         if not left:
             del self.by_number[number]
             self.freed = min(self.freed, number)
@@ -45,14 +46,14 @@ class Holders:
 
     def of(self, ip: str) -> tuple[Ref, ...]:
         """Who has, or wants by its document, this address."""
-        return tuple(sorted(_several(self.by_number.get(_number(ip), ()))))
+        return tuple(sorted(several(self.by_number.get(_number(ip), ()))))
 
 
 _NONE = 1 << 128
 """Beyond every address."""
 
 
-def _several(known: Ref | tuple[Ref, ...]) -> tuple[Ref, ...]:
+def several(known: Ref | tuple[Ref, ...]) -> tuple[Ref, ...]:
     return known if isinstance(known, tuple) else (known,)
 
 
@@ -70,16 +71,15 @@ class Pool:
     free one was found."""
 
     def __init__(self, facts: NetworkFacts, holders: Holders | None = None) -> None:
-        network = ip_network(facts.subnet)
-        self.version = network.version
-        hosts = (int(network.network_address) + 1, int(network.broadcast_address) - (1 if self.version == 4 else 0))
-        self.first = int(ip_address(facts.first)) if facts.first else hosts[0]
-        self.last = int(ip_address(facts.last)) if facts.last else hosts[1]
-        self.allocates = facts.first is not None
-        """A network without `range` takes authored addresses only."""
-        self.reserved = _reserved(facts)
+        self._network = ip_network(facts.subnet)
         self._holders = holders if holders is not None else Holders()
-        self._cursor = self.first
+        self._reserved = _reserved(facts)
+        self._range: tuple[int, int] | None = None
+        """A network without `range` takes authored addresses only."""
+        if facts.first is not None:
+            last = ip_address(facts.last) if facts.last else self._network.broadcast_address - 1
+            self._range = (int(ip_address(facts.first)), int(last))
+        self._cursor = self._range[0] if self._range else 0
 
     def take(self, ip: str, holder: Ref) -> None:
         self._holders.take(ip, holder)
@@ -91,26 +91,47 @@ class Pool:
         """Who has, or wants by its document, this address."""
         return self._holders.of(ip)
 
+    def contains(self, ip: str) -> bool:
+        return ip_address(ip) in self._network
+
     def lowest(self) -> str | None:
         """The lowest free address of the range; None if it is full, or if there is no range."""
-        if not self.allocates:
+        if self._range is None:
             return None
-        taken = self._holders.by_number
-        number = max(self.first, min(self._cursor, self._holders.freed))
+        first, last = self._range
+        number = max(first, min(self._cursor, self._holders.freed))
         self._holders.freed = _NONE
-        while number <= self.last and (number in taken or number in self.reserved):
-            number += 1
+        while number <= last and (end := self._blocked(number)) is not None:
+            number = end + 1
         self._cursor = number
-        return str(ip_address(number)) if number <= self.last else None
+        base = self._network.network_address
+        return str(base + (number - int(base))) if number <= last else None
+
+    def _blocked(self, number: int) -> int | None:
+        """None if the address is free, else the last one that is blocked with it."""
+        if number in self._holders.by_number:
+            return number
+        place = bisect_right(self._reserved, number, key=_start) - 1
+        return self._reserved[place][1] if place >= 0 and self._reserved[place][1] >= number else None
 
 
-def _reserved(facts: NetworkFacts) -> frozenset[int]:
-    numbers: set[int] = set()
+def _start(span: tuple[int, int]) -> int:
+    return span[0]
+
+
+def _reserved(facts: NetworkFacts) -> list[tuple[int, int]]:
+    """Spans that are not allocated, in order, apart from each other: a span of IPv6 cannot be counted out."""
+    spans = []
     for text in (*facts.reserved, *([facts.gateway] if facts.gateway else ())):
         low, _, high = text.partition("-")
-        start, end = int(ip_address(low.strip())), int(ip_address((high or low).strip()))
-        numbers.update(range(start, end + 1))
-    return frozenset(numbers)
+        spans.append((int(ip_address(low.strip())), int(ip_address((high or low).strip()))))
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def mac_for(uid: Uid, network: Ref) -> str:

@@ -67,7 +67,7 @@ def classify(
     main = _main(resource, live, old, binding, unreadable)
     resting = old if main.bucket is not Bucket.QUARANTINED else [pair for pair in old if pair[1] is not main.found]
     quarantine = tuple(_in_quarantine(target, found, now) for target, found in resting)
-    if resource is None and not live and quarantine:
+    if resource is None and not live and quarantine and _newer(binding, old) is None:
         return quarantine
     return (main, *quarantine)
 
@@ -82,12 +82,19 @@ def _main(
     if len(live) > 1:
         places = ", ".join(f"{target} ({found.native_name})" for target, found in live)
         return Case(Bucket.CONFLICT, live[0][0], None, binding, places)
+    newer = _newer(binding, live or old)
+    if newer is not None and (unreadable is not None or live or newer.applied is not None):
+        return _beside(newer, live, unreadable)
     if live:
         target, found = live[0]
         return Case(Bucket.MATCHED if resource is not None else Bucket.ORPHANED, target, found, binding)
     if resource is not None and old:
-        target, found = max(old, key=lambda pair: pair[1].marks.incarnation if pair[1].marks else 0)
+        target, found = max(old, key=_incarnation)
         return Case(Bucket.QUARANTINED, target, found, binding)
+    return _unseen(resource, binding, unreadable)
+
+
+def _unseen(resource: Resource | None, binding: Binding | None, unreadable: str | None) -> Case:
     if binding is None:
         return Case(Bucket.MISSING) if resource is not None else Case(Bucket.LEFTOVER)
     if resource is None and binding.quarantined_until is not None:
@@ -98,6 +105,28 @@ def _main(
     if binding.applied is None:
         return Case(Bucket.UNMADE if resource is not None else Bucket.LEFTOVER, binding.target, None, binding)
     return Case(Bucket.VANISHED, binding.target, None, binding)
+
+
+def _incarnation(pair: Seen) -> int:
+    return pair[1].marks.incarnation if pair[1].marks else 0
+
+
+def _newer(binding: Binding | None, seen: list[Seen]) -> Binding | None:
+    """The binding, if it is of a later thing than all that is seen, and that thing should be live."""
+    if binding is None or binding.quarantined_until is not None or not seen:
+        return None
+    return binding if binding.incarnation > max(map(_incarnation, seen)) else None
+
+
+def _beside(newer: Binding, live: list[Seen], unreadable: str | None) -> Case:
+    """An older incarnation is seen, and a newer one was begun: it is never taken for it (invariant I2)."""
+    if unreadable is not None:
+        return Case(Bucket.UNKNOWN, newer.target, None, newer, unreadable)
+    if live:
+        target, found = live[0]
+        detail = f"{target} ({found.native_name}) is an older one than that which was made on {newer.target}"
+        return Case(Bucket.CONFLICT, target, None, newer, detail)
+    return Case(Bucket.VANISHED, newer.target, None, newer)
 
 
 def _in_quarantine(target: Target, found: Object, now: float) -> Case:

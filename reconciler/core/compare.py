@@ -6,29 +6,30 @@ Must not go here: which differences may be acted on (rules).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from reconciler.core.desired import Resource
+from reconciler.core.desired import Demand, Resource
 from reconciler.core.diff import cause_of, changed_paths, covered
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.observed import Object
 from reconciler.core.plan import Cause, Difference, rest_digest
-from reconciler.core.refs import Ref, kind_of, name_of
+from reconciler.core.refs import Ref, Target, kind_of
 from reconciler.core.shape import NativeContext, Shape
 from reconciler.core.values import Fields, find, replaced
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """`wanted`: all that is desired, `applied`: the rest digest of it. `marks`: why only the marks are behind."""
+    """`wanted`: all that is desired, `last`: what was applied last, if that is known. `marks`: why the marks are behind
+    once the fields are right."""
 
     wanted: Mapping[str, Any]
-    applied: str
     differences: tuple[Difference, ...]
     unknown: tuple[tuple[str, str], ...] = ()
     marks: str | None = None
+    last: Mapping[str, Any] | None = None
 
     @property
     def at_rest(self) -> bool:
@@ -39,13 +40,13 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
     """Compare what the target holds with what it should hold. `last`: the fields applied last, if known."""
     wanted = shape.native(resource, context)
     applied = rest_digest(resource.ref, wanted, protected=resource.protected)
-    behind = _marks_behind(resource, found, applied)
+    behind = marks_behind(resource, found, applied)
     if last is None and found.marks is not None and found.marks.applied == applied:
         last = wanted  # the ledger was lost, but the object itself says that just this was applied
     if found.marks is not None and not found.marks.applied:
         last = None  # the last to write there were we, in a change that was cut short: what differs is no drift
     if found.fields == wanted and not found.unknown:
-        return Comparison(wanted, applied, (), marks=behind)
+        return Comparison(wanted, (), marks=behind, last=last)
     silent = resource.behaviour.ignore + (("/state",) if resource.behaviour.any_state else ())
     unknown, differences = [], []
     kind = kind_of(resource.ref)
@@ -60,10 +61,24 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
         cause = cause_of(path, observed=found.fields, desired=wanted, last=last)
         manner = shape.manner(kind, path, before, after, found.fields)
         differences.append(Difference(path, before, after, cause, manner))
-    return Comparison(wanted, applied, tuple(differences), tuple(unknown), behind)
+    return Comparison(wanted, tuple(differences), tuple(unknown), behind, last)
 
 
-def _marks_behind(resource: Resource, found: Object, applied: str) -> str | None:
+def settled(comparison: Comparison, made: tuple[Difference, ...]) -> dict[str, Any]:
+    """What counts as applied once these differences are made and the others withheld: those keep what they were
+    applied with last, so that the next comparison still tells git's changes from the node's."""
+    done = {difference.path for difference in made}
+    result, last = dict(comparison.wanted), comparison.last
+    for difference in comparison.differences:
+        if difference.path not in done:
+            kept = difference.before if last is None else find(last, difference.path)
+            result = replaced(result, difference.path, kept)
+    for path, _ in comparison.unknown if last is not None else ():
+        result = replaced(result, path, find(last or {}, path))
+    return result
+
+
+def marks_behind(resource: Resource, found: Object, applied: str) -> str | None:
     marks = found.marks
     if marks is None:
         return "it bears no marks"
@@ -91,10 +106,15 @@ def whole_cause(differences: tuple[Difference, ...]) -> Cause | None:
     return causes.pop() if len(causes) == 1 else Cause.BOTH
 
 
-def sticky_addresses(resource: Resource, binding: Binding | None) -> tuple[Address | None, ...]:
-    """For each nic the address it keeps; None where one must be allocated."""
+def sticky_addresses(
+    resource: Resource, binding: Binding | None, current: Callable[[Ref], Ref]
+) -> tuple[Address | None, ...]:
+    """For each nic the address it keeps; None where one must be allocated. `current`: a network's name of today."""
     kept: list[Address | None] = []
-    held = {address.network: address for address in (binding.addresses if binding else ())}
+    held = {}
+    for address in binding.addresses if binding else ():
+        network = current(address.network)
+        held[network] = address if network == address.network else msgspec.structs.replace(address, network=network)
     for nic in resource.nics:
         match = next((held[network] for network in nic.networks if network in held), None)
         if match is not None and nic.ip is not None and nic.ip != match.ip:
@@ -105,16 +125,37 @@ def sticky_addresses(resource: Resource, binding: Binding | None) -> tuple[Addre
     return tuple(kept)
 
 
-def recovered(ref: Ref, found: Object, target: Any, resource: Resource | None) -> Binding:
-    """The binding that an object itself proves, for a ledger that has lost it."""
+def recovered(ref: Ref, found: Object, target: Target, network: Callable[[str], Ref]) -> Binding:
+    """The binding that an object itself proves, for a ledger that has lost it. `network`: the one of this name, as its
+    machine means it."""
     marks = found.marks
     assert marks is not None, "only an object with marks proves a binding"
-    networks = {name_of(network): network for nic in (resource.nics if resource else ()) for network in nic.networks}
-    addresses = [
-        Address(networks.get(name, Ref(f"Network/{name}")), str(nic["ip"]).partition("/")[0], nic.get("mac", ""))
+    addresses = tuple(
+        Address(network(name), str(nic["ip"]).partition("/")[0], nic.get("mac", ""))
         for name, nic in sorted((found.fields.get("nics") or {}).items())
         if nic.get("ip")
-    ]
-    return Binding(
-        ref, marks.uid, marks.incarnation, target, tuple(addresses), quarantined_until=marks.quarantined_until
     )
+    takes = takes_of(found.fields, Demand())
+    return Binding(
+        ref,
+        marks.uid,
+        marks.incarnation,
+        target,
+        addresses,
+        (takes.memory, takes.cpu, takes.disk),
+        protected=marks.protected,
+        quarantined_until=marks.quarantined_until,
+    )
+
+
+def takes_of(fields: Fields, wants: Demand) -> Demand:
+    """What a machine with these fields takes of its target; where they do not tell, what is wanted of it counts."""
+
+    def size(where: Any, name: str, otherwise: int) -> int:
+        value = where.get(name) if isinstance(where, Mapping) else None
+        return value if isinstance(value, int) else otherwise
+
+    disks = fields.get("disks")
+    data = sum(size(disk, "size", 0) for disk in disks.values()) if isinstance(disks, Mapping) else 0
+    disk = size(fields, "disk", max(wants.disk - data, 0)) + data
+    return Demand(size(fields, "memory", wants.memory), size(fields, "cpu", wants.cpu), disk)

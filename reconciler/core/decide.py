@@ -13,7 +13,7 @@ from reconciler.core.compare import Comparison, compare, sticky_addresses
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.observed import Object
-from reconciler.core.refs import Ref, Target, Uid, kind_of, mint, node_of, realisation_uid
+from reconciler.core.refs import Ref, Target, Uid, node_of
 from reconciler.core.world import World
 
 
@@ -39,39 +39,51 @@ class Decision(msgspec.Struct, frozen=True):
         return any(address is None for address in self.addresses)
 
 
-_UNSEEN = (Bucket.UNKNOWN, Bucket.UNMADE, Bucket.VANISHED, Bucket.LEFTOVER, Bucket.RESTING)
-"""What rests on what the target it is bound to does not list."""
-
-
-def decide(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
-    """The decisions of a machine that is not at rest; empty if it is, or if it is none."""
-    return _decide_machine(world, ref, now) if kind_of(ref) == "Machine" else ()
-
-
-def _decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
+def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
+    """The decisions of a machine that is not at rest; empty if it is."""
     resource = world.resource(ref)
-    if resource is None and _renamed_to(world, ref) is not None:
+    heir = renamed_to(world, ref)
+    if heir is not None and _taken_over(world, ref, heir):
         return ()
     seen, binding, former = world.seen(ref), world.binding(ref), None
     source = resource.behaviour.renamed_from if resource is not None else None
-    if source is not None and not seen and binding is None and _renamed_to(world, source) == ref:
-        seen, binding, former = world.seen(source), world.binding(source), source
-    unreadable = world.unreadable(binding.target) if binding is not None else None
+    if source is not None and renamed_to(world, source) == ref and _taken_over(world, source, ref):
+        seen = (*(pair for pair in seen if pair[1].lifecycle == "quarantined"), *world.seen(source))
+        binding, former = world.binding(source), source
+    shared = [other for _, found in seen if found.marks for other in world.others(found.marks.uid, ref, former)]
+    if shared:
+        detail = f"{ref} and {shared[0]}"
+        return (Decision(ref, Bucket.CONFLICT, seen[0][0], resource=resource, binding=binding, detail=detail),)
+    unreadable = None
+    if binding is not None:
+        unreadable = world.unreadable(binding.target)
+        if not any(found.lifecycle == "live" and _bears(found, binding) for _, found in seen):
+            world.waits_on(binding.target, ref)
     decisions = []
     for case in classify(resource, seen, binding, unreadable, now):
-        if case.bucket in _UNSEEN and case.target is not None:
-            world.waiting.setdefault(case.target, set()).add(ref)
         decision = _of_case(world, ref, resource if case.bucket is not Bucket.EXPIRED else None, case, former)
         if decision is not None:
             decisions.append(decision)
     return tuple(decisions)
 
 
-def _renamed_to(world: World, ref: Ref) -> Ref | None:
+def _bears(found: Object, binding: Binding) -> bool:
+    return found.marks is not None and found.marks.uid == binding.uid
+
+
+def renamed_to(world: World, ref: Ref) -> Ref | None:
     """The resource that this name was given up for, if the name is no longer wanted for itself."""
     if world.resource(ref) is not None:
         return None
-    return world.renames.get(ref)
+    return min(world.renames.get(ref, ()), default=None)
+
+
+def _taken_over(world: World, source: Ref, ref: Ref) -> bool:
+    """Whether the thing under the former name becomes that of the new one: there is one, and the new name has none
+    that lives. One in quarantine under the new name gives way to a living one."""
+    if not world.lives(source):
+        return world.binding(ref) is None and world.binding(source) is not None
+    return not world.lives(ref)
 
 
 def _of_case(world: World, ref: Ref, resource: Resource | None, case: Case, former: Ref | None) -> Decision | None:
@@ -79,27 +91,36 @@ def _of_case(world: World, ref: Ref, resource: Resource | None, case: Case, form
         return None
     marks = case.found.marks if case.found else None
     binding = case.binding
-    incarnation = marks.incarnation if marks else (binding.incarnation if binding else _next(world, ref))
     decision = Decision(
         ref,
         case.bucket,
         case.target,
         uid=marks.uid if marks else (binding.uid if binding else None),
-        incarnation=incarnation,
+        incarnation=_incarnation(world, ref, case, former),
         resource=resource,
         found=case.found,
         binding=binding,
-        former=former,
+        former=former if case.bucket is not Bucket.EXPIRED else None,
         detail=case.detail,
     )
     if resource is None:
         return decision
-    decision = msgspec.structs.replace(decision, addresses=sticky_addresses(resource, binding))
-    if case.bucket is Bucket.UNKNOWN and not _wants_else(resource, binding):
+    decision = msgspec.structs.replace(decision, addresses=sticky_addresses(resource, binding, world.current))
+    if case.bucket is Bucket.UNKNOWN and former is None and not _wants_else(resource, binding):
         return None
     if case.bucket is not Bucket.MATCHED or decision.allocates:
         return decision
     return compared(world, decision)
+
+
+def _incarnation(world: World, ref: Ref, case: Case, former: Ref | None) -> int:
+    """That of the thing; for a thing that takes over a name, one more than any that bore it."""
+    marks = case.found.marks if case.found else None
+    own = marks.incarnation if marks else (case.binding.incarnation if case.binding else None)
+    if own is not None and former is None:
+        return own
+    highest = world.incarnation(ref)
+    return max(own or 1, highest + 1)
 
 
 def _wants_else(resource: Resource, binding: Binding | None) -> bool:
@@ -116,10 +137,9 @@ def compared(world: World, decision: Decision) -> Decision | None:
     assert decision.resource is not None, "only what is wanted is compared"
     assert decision.found is not None, "only what is there is compared"
     assert decision.target is not None, "what is there is somewhere"
-    if decision.target not in world.targets:
-        return None
     context = world.context(decision.resource, decision.target, decision.addresses)
-    last = decision.binding.applied if decision.binding else None
+    binding = decision.binding
+    last = binding.applied if binding is not None and binding.uid == decision.uid else None
     comparison = compare(decision.resource, decision.found, last, world.shape_of(decision.target), context)
     wanted_node = decision.resource.constraints.node
     misplaced = wanted_node is not None and wanted_node not in (decision.target, node_of(decision.target))
@@ -134,30 +154,38 @@ def decide_realisation(world: World, ref: Ref, target: Target, *, needed: bool =
     resource = world.resource(ref)
     if not world.realised(ref, target):
         return None
-    seen = world.seen_on(ref, target)
-    binding = world.ledger.bindings.get((ref, target))
-    uid = realisation_uid(mint(world.desired.datacenter_id if world.desired else "", ref, 1), target)
-    base = Decision(ref, Bucket.MISSING, target, uid=uid, resource=resource, binding=binding)
+    heir = renamed_to(world, ref)
+    if heir is not None and not world.seen_on(heir, target):
+        return None
+    seen, former = world.seen_on(ref, target), None
+    source = resource.behaviour.renamed_from if resource is not None else None
+    if not seen and source is not None and renamed_to(world, source) == ref:
+        seen = world.seen_on(source, target)
+        former = source if seen else None
+    binding = world.ledger.bindings.get((former or ref, target))
+    base = Decision(ref, Bucket.MISSING, target, resource=resource, binding=binding, former=former)
     if len(seen) > 1:
         names = ", ".join(found.native_name for found in seen)
         return msgspec.structs.replace(base, bucket=Bucket.CONFLICT, detail=names)
     if seen:
         found = seen[0]
-        uid = found.marks.uid if found.marks else uid
-        base = msgspec.structs.replace(base, found=found, uid=uid)
+        base = msgspec.structs.replace(base, found=found, uid=found.marks.uid if found.marks else None)
         if resource is None:
             return msgspec.structs.replace(base, bucket=Bucket.ORPHANED)
         return compared(world, msgspec.structs.replace(base, bucket=Bucket.MATCHED))
-    if resource is None or not (needed or target in world.needs.get(ref, ())):
+    return _unseen(world, base, target, needed=needed)
+
+
+def _unseen(world: World, base: Decision, target: Target, *, needed: bool) -> Decision | None:
+    """Not there, as far as can be told: to be made where it is needed, forgotten where it is not wanted."""
+    ref, why = base.ref, world.unreadable(target)
+    world.waits_on(target, ref)
+    if base.resource is None:
+        leftover = base.binding is not None and why is None
+        return msgspec.structs.replace(base, bucket=Bucket.LEFTOVER) if leftover else None
+    if not (needed or target in world.needs.get(ref, ())):
         return None
-    why = world.unreadable(target)
     if why is not None:
-        world.waiting.setdefault(target, set()).add(ref)
         return msgspec.structs.replace(base, bucket=Bucket.UNKNOWN, detail=why)
-    return base
-
-
-def _next(world: World, ref: Ref) -> int:
-    """1 + the highest incarnation known of the ref in ledger, live or quarantined."""
-    known = [found.marks.incarnation for _, found in world.seen(ref) if found.marks]
-    return 1 + max([world.ledger.incarnations.get(ref, 0), *known])
+    uid, incarnation = world.mint(ref, 1, target)
+    return msgspec.structs.replace(base, uid=uid, incarnation=incarnation)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from reconciler.core import work as works_module
-from reconciler.core.compare import compare
+from reconciler.core.compare import compare, marks_behind
 from reconciler.core.desired import Demand
 from reconciler.core.ledger import Bound, Claimed, Entry, Forgotten, Purged, Quarantined, Renamed, Settled, Spent
 from reconciler.core.observed import Marks, Object
@@ -78,33 +78,31 @@ def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Chang
         if step.verb == "stop" and step.risk is Risk.RESTART and work.action is not Action.DESTROY:
             before.append(Spent("restarts", work.ref, work.target))
         if step.verb == "create" and work.action is Action.REPLACE:
-            before.extend(_bind(work))
+            before.append(_bind(work))
         if index == last:
             after.extend(_settled(work, world))
         result.append(msgspec.structs.replace(step, on_intent=tuple(before), on_applied=tuple(after)))
     return tuple(result)
 
 
-def _bind(work: Work) -> tuple[Entry, ...]:
+def _bind(work: Work) -> Bound:
     demand = work.resource.demand if work.resource else Demand()
     sizes = (demand.memory, demand.cpu, demand.disk)
-    return (Bound(work.ref, work.uid, work.incarnation, work.target, work.addresses, sizes),)
+    return Bound(work.ref, work.uid, work.incarnation, work.target, work.addresses, sizes)
 
 
 def _bound(work: Work, world: World) -> tuple[Entry, ...]:
-    """Place, addresses and room are taken with the first intent of whatever is made, grows or was lost from memory."""
+    """Place, addresses and room are taken with the first intent of whatever is made, grows or was lost from memory; a
+    newer thing that never came to be gives way to an older one that is taken up again."""
     if work.resource is None or kind_of(work.ref) == "Node" or work.action is Action.REPLACE:
         return ()
-    known = world.ledger.bindings.get((work.former or work.ref, work.target))
-    wanted = _bind(msgspec.structs.replace(work, ref=work.former or work.ref))
-    entry = wanted[0]
-    if (
-        isinstance(entry, Bound)
-        and known is not None
-        and (known.uid, known.addresses, known.demand) == (entry.uid, entry.addresses, entry.demand)
-    ):
+    ref = work.former or work.ref
+    entry = _bind(msgspec.structs.replace(work, ref=ref))
+    known = world.ledger.bindings.get((ref, work.target))
+    if known is not None and (known.uid, known.addresses, known.demand) == (entry.uid, entry.addresses, entry.demand):
         return ()
-    return wanted
+    newer = [each for each in world.ledger.bound(ref) if each.incarnation > work.incarnation]
+    return (*(Forgotten(each.ref, each.uid, each.target) for each in newer), entry)
 
 
 def _settled(work: Work, world: World) -> tuple[Entry, ...]:
@@ -114,11 +112,11 @@ def _settled(work: Work, world: World) -> tuple[Entry, ...]:
         return (Purged(work.ref, work.uid, work.target),)
     if work.action is Action.FORGET:
         return (Forgotten(work.ref, work.uid, work.target),)
-    if work.resource is None or work.wanted is None or world.desired is None:
+    if work.resource is None or work.settled is None or world.desired is None:
         return ()
     revision = f"tree:{world.desired.revision.tree}"
     renamed = (Renamed(work.uid, work.former, work.ref),) if work.former is not None else ()
-    settled = Settled(work.ref, work.uid, work.target, work.wanted, revision, protected=work.resource.protected)
+    settled = Settled(work.ref, work.uid, work.target, work.settled, revision, protected=work.resource.protected)
     return (*renamed, settled)
 
 
@@ -158,22 +156,30 @@ def predicted(work: Work, change: Change) -> Object | None:
 
 
 def unproved(work: Work, change: Change, world: World) -> str | None:
-    """None if the next plan has nothing left of this change; else which field, and whose fault (invariant I3)."""
+    """None if the next plan has nothing left of this change but what is withheld; else which field, and whose fault
+    (invariant I3)."""
     if work.resource is None or work.context is None or kind_of(work.ref) == "Node":
         return None
     found = predicted(work, change)
     if found is None:
         return f"{change.id}: its steps would leave nothing"
-    shape = world.shape_of(work.target)
-    rest = compare(work.resource, found, work.wanted, shape, work.context)
-    left = {difference.path for difference in rest.differences}
-    if work.found is not None and work.action is not Action.REPLACE:
-        before = compare(work.resource, work.found, work.wanted, shape, work.context)
-        made = {difference.path for difference in work.differences}
-        left -= {difference.path for difference in before.differences} - made
+    rest = compare(work.resource, found, work.settled, world.shape_of(work.target), work.context)
+    left = {difference.path for difference in rest.differences} - _withheld(work, world)
     driver = world.targets[work.target].driver
     if left:
         return f"{change.id}: driver {driver} would leave {', '.join(sorted(left))} as it is"
-    if rest.marks is not None:
-        return f"{change.id}: driver {driver} would leave the marks behind: {rest.marks}"
-    return None
+    behind = marks_behind(work.resource, found, work.applied)
+    return f"{change.id}: driver {driver} would leave the marks behind: {behind}" if behind is not None else None
+
+
+def _withheld(work: Work, world: World) -> set[str]:
+    """Paths that the change leaves as they are, because they were withheld or could not be read."""
+    if work.found is None or work.resource is None or work.context is None:
+        return set()
+    shape = world.shape_of(work.target)
+    before = compare(work.resource, work.found, work.settled, shape, work.context)
+    made = {difference.path for difference in work.differences}
+    paths = {difference.path for difference in before.differences} | {path for path, _ in before.unknown}
+    if work.action is Action.REPLACE:
+        return {path for path in paths if path.startswith("/disks/")}
+    return paths - made - ({"/state"} if work.action is Action.RESTORE else set())

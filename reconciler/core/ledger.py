@@ -6,12 +6,13 @@ Must not go here: how entries are stored (edge), decisions on what they mean for
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from reconciler.core.refs import Ref, Target, Uid
+from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
 
 Status = Literal["applied", "unchanged", "deferred", "failed", "unconfirmed"]
 
@@ -258,6 +259,7 @@ class Ledger:
         self.witnessed: set[Ref] = set()
         self.accepted: set[str] = set()
         self.spent: list[tuple[float, Spent]] = []
+        """In order of time, whatever the clock did."""
         self.pauses: dict[str, Paused] = {}
         self.held: dict[Ref, Held] = {}
         for record in records:
@@ -271,13 +273,18 @@ class Ledger:
         """Every binding of a ref, in order of its targets."""
         return tuple(self.bindings[ref, target] for target in sorted(self.targets.get(ref, ())))
 
+    def spent_since(self, since: float, budget: str) -> int:
+        """How many units of a budget were spent after a time (unix seconds)."""
+        start = bisect_right(self.spent, since, key=_at)
+        return sum(1 for _, entry in self.spent[start:] if entry.budget == budget)
+
     def fold(self, record: Record) -> None:
         """Take one more record. Records come in the order of their sequence."""
         self.sequence = record.sequence
         self.last_at = record.at
         entry = record.entry
         if isinstance(entry, Spent):
-            self.spent.append((record.at, entry))
+            insort(self.spent, (record.at, entry), key=_at)
         elif isinstance(entry, Quarantined):
             self._quarantined(entry, record.at)
         elif isinstance(entry, Result):
@@ -305,14 +312,24 @@ class Ledger:
         return self.bindings.pop((ref, target), None)
 
     def _bound(self, entry: Bound) -> None:
+        """A thing of which there is one in all is bound in one place, and the newest incarnation is what counts."""
         old = self.bindings.get((entry.ref, entry.target))
+        if kind_of(entry.ref) not in PER_TARGET:
+            others = self.bound(entry.ref)
+            if any(other.incarnation > entry.incarnation for other in others):
+                return
+            for other in others:
+                if other.target != entry.target:
+                    self._drop(other.ref, other.target)
         fresh = Binding(entry.ref, entry.uid, entry.incarnation, entry.target, entry.addresses, entry.demand)
         if old is not None and old.uid == entry.uid:
             fresh = msgspec.structs.replace(fresh, applied=old.applied, revision=old.revision, protected=old.protected)
         self._put(fresh)
 
     def _settled(self, entry: Settled) -> None:
-        old = self.bindings.get((entry.ref, entry.target))
+        old = self._same(entry)
+        if old is None and self._superseded(entry.ref):
+            return
         base = old or Binding(entry.ref, entry.uid, self.incarnations.get(entry.ref, 1), entry.target)
         self._put(
             msgspec.structs.replace(
@@ -325,25 +342,41 @@ class Ledger:
         )
 
     def _quarantined(self, entry: Quarantined, at: float) -> None:
-        old = self.bindings.get((entry.ref, entry.target))
+        old = self._same(entry)
+        if old is None and self._superseded(entry.ref):
+            return
         base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
         self._put(msgspec.structs.replace(base, quarantined_until=at + entry.seconds))
         self.witnessed.discard(entry.ref)
 
-    def _purged(self, entry: Purged) -> None:
+    def _same(self, entry: Settled | Quarantined | Purged | Forgotten) -> Binding | None:
+        """The binding, if it is of the very thing that the entry tells of."""
         old = self.bindings.get((entry.ref, entry.target))
-        if old is not None and old.uid == entry.uid:
+        return old if old is not None and old.uid == entry.uid else None
+
+    def _superseded(self, ref: Ref) -> bool:
+        """Another thing bears the name by now: what is told of an older one changes nothing."""
+        return kind_of(ref) not in PER_TARGET and ref in self.targets
+
+    def _purged(self, entry: Purged) -> None:
+        """What has a realisation on each target stays witnessed: others may be left."""
+        if self._same(entry) is not None:
             self._drop(entry.ref, entry.target)
-        self.witnessed.discard(entry.ref)
+        if kind_of(entry.ref) not in PER_TARGET and entry.ref not in self.targets:
+            self.witnessed.discard(entry.ref)
 
     def _renamed(self, entry: Renamed) -> None:
         for binding in self.bound(entry.before):
             if binding.uid == entry.uid:
                 self._drop(entry.before, binding.target)
+                if kind_of(entry.after) not in PER_TARGET:
+                    for other in self.bound(entry.after):
+                        self._drop(entry.after, other.target)
                 self._put(msgspec.structs.replace(binding, ref=entry.after))
 
     def _forgotten(self, entry: Forgotten) -> None:
-        self._drop(entry.ref, entry.target)
+        if self._same(entry) is not None:
+            self._drop(entry.ref, entry.target)
         self.witnessed.discard(entry.ref)
 
     def _claimed(self, entry: Claimed) -> None:
@@ -382,9 +415,14 @@ class Ledger:
         pass
 
     def _intent(self, entry: Intent) -> None:
+        """An intent that is told of again, when a plan is resumed, is one."""
         if (entry.plan, entry.step) not in self.in_flight:
             self.flying[entry.target] = self.flying.get(entry.target, 0) + 1
         self.in_flight[entry.plan, entry.step] = entry
+
+
+def _at(pair: tuple[float, Spent]) -> float:
+    return pair[0]
 
 
 _FOLDS: dict[type, Any] = {

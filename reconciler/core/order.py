@@ -10,51 +10,45 @@ import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
+from reconciler.core.desired import Demand
 from reconciler.core.plan import Action, Gate
-from reconciler.core.refs import Ref, Target, kind_of
-from reconciler.core.work import Work
-from reconciler.core.world import PER_TARGET
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
+from reconciler.core.work import Work, freed_of
+from reconciler.core.world import World
 
-_REMOVALS = (Action.DESTROY, Action.PURGE, Action.FORGET)
+REMOVALS = (Action.DESTROY, Action.PURGE, Action.FORGET)
 
 
 def natural(ref: str) -> tuple[object, ...]:
     """Sort key in which web-2 comes before web-10."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", ref))
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", ref))
 
 
-def rank(work: Work) -> tuple[int, str, str]:
+def rank(work: Work) -> tuple[int, str, str, int]:
     """Canonical order: claims, images and networks, machines, then removals in reverse."""
-    removed = work.action in _REMOVALS
+    removed = work.action in REMOVALS
     kind = kind_of(work.ref)
     level = {"Node": 0, "Image": 1, "Network": 2}.get(kind, 3)
-    return (9 - level if removed else level, work.ref, work.target)
+    return (9 - level if removed else level, work.ref, work.target, work.incarnation)
 
 
-def edges(works: Iterable[Work], claims: Mapping[Target, str]) -> dict[str, set[str]]:
+def edges(works: Iterable[Work], claims: Mapping[Target, str], world: World) -> dict[str, set[str]]:
     """Change id to the ids that must have been applied first. `claims`: target to the id of the change claiming it."""
     works = list(works)
-    by_place = {(work.ref, work.target): work for work in works}
+    by_place = {(work.ref, work.target): work for work in works if not work.apart}
     needs: dict[str, set[str]] = {work.id: set() for work in works}
     for work in works:
         claim = claims.get(work.target)
         if claim is not None and work.id != claim:
             needs[work.id].add(claim)
-        if kind_of(work.ref) in PER_TARGET and work.action not in _REMOVALS:
-            needs[work.id].update(_origins(work, by_place))
-        for reference in work.resource.references if work.resource else ():
+        for reference in world.closure(work.resource) if work.resource else ():
             other = by_place.get((reference, work.target))
-            if other is not None and other.action not in _REMOVALS and other is not work:
+            if other is not None and other.action not in REMOVALS:
                 needs[work.id].add(other.id)
     _removals_last(works, needs)
-    _freed_first(works, needs)
-    _moved_addresses(works, needs)
+    _freed_first(works, needs, world)
+    _moved_addresses(works, needs, world)
     return needs
-
-
-def _origins(work: Work, by_place: Mapping[tuple[Ref, Target], Work]) -> set[str]:
-    references = work.resource.references if work.resource else ()
-    return {by_place[ref, work.target].id for ref in references if (ref, work.target) in by_place}
 
 
 def _removals_last(works: list[Work], needs: dict[str, set[str]]) -> None:
@@ -64,56 +58,47 @@ def _removals_last(works: list[Work], needs: dict[str, set[str]]) -> None:
         if kind_of(work.ref) not in (*PER_TARGET, "Node"):
             machines.setdefault(work.target, []).append(work.id)
     for work in works:
-        if work.action in _REMOVALS and kind_of(work.ref) in PER_TARGET:
+        if work.action in REMOVALS and kind_of(work.ref) in PER_TARGET:
             needs[work.id].update(machines.get(work.target, ()))
 
 
-def _freed_first(works: list[Work], needs: dict[str, set[str]]) -> None:
+def _freed_first(works: list[Work], needs: dict[str, set[str]], world: World) -> None:
     """What fits only into room that others give back waits for all of them on its target."""
+    waiting = {work.target for work in works if work.waits_for_room}
     givers: dict[Target, list[str]] = {}
     for work in works:
-        if kind_of(work.ref) == "Machine" and gives_back(work):
+        if work.target in waiting and freed_of(work, world) != Demand():
             givers.setdefault(work.target, []).append(work.id)
     for work in works:
         if work.waits_for_room:
             needs[work.id].update(other for other in givers.get(work.target, ()) if other != work.id)
 
 
-def gives_back(work: Work) -> bool:
-    """Whether the change leaves its target with more room."""
-    if work.action in _REMOVALS:
-        return True
-    shrinks = [
-        difference
-        for difference in work.differences
-        if difference.path in ("/memory", "/cpu", "/disk")
-        and isinstance(difference.before, int)
-        and isinstance(difference.after, int)
-        and difference.after < difference.before
-    ]
-    return bool(shrinks)
+def takes(work: Work, world: World) -> set[tuple[Ref, str]]:
+    """The addresses (network, ip) that it has after the change and not before."""
+    after = {(address.network, address.ip) for address in work.addresses}
+    return after - world.has(work.former or work.ref) if after else after
 
 
-def _moved_addresses(works: list[Work], needs: dict[str, set[str]]) -> None:
-    """An address that one machine gives up and another takes in the same plan."""
-    given: dict[tuple[str, str], str] = {}
-    taken: dict[tuple[str, str], str] = {}
-    for work in works:
-        before = _addresses(work.found.fields if work.found else {})
-        after = _addresses(work.after or {}) if work.action not in _REMOVALS else set()
-        given.update({address: work.id for address in before - after})
-        taken.update({address: work.id for address in after - before})
-    for address, taker in taken.items():
-        giver = given.get(address)
-        if giver is not None and giver != taker:
-            needs[taker].add(giver)
-
-
-def _addresses(fields: Mapping[str, object]) -> set[tuple[str, str]]:
-    nics = fields.get("nics")
-    if not isinstance(nics, Mapping):
+def gives(work: Work, world: World) -> set[tuple[Ref, str]]:
+    """The addresses that it has before and not after. In quarantine a machine keeps them, until its purge."""
+    if not _is_machine(work) or work.apart or work.action is Action.DESTROY:
         return set()
-    return {(name, str(nic["ip"])) for name, nic in nics.items() if isinstance(nic, Mapping) and nic.get("ip")}
+    return world.has(work.former or work.ref) - {(address.network, address.ip) for address in work.addresses}
+
+
+def _is_machine(work: Work) -> bool:
+    return kind_of(work.ref) == "Machine"
+
+
+def _moved_addresses(works: list[Work], needs: dict[str, set[str]], world: World) -> None:
+    """An address that one machine gives up and another takes in the same plan."""
+    taken = {address: work.id for work in works for address in takes(work, world)}
+    for work in works if taken else ():
+        for address in gives(work, world):
+            taker = taken.get(address)
+            if taker is not None and taker != work.id:
+                needs[taker].add(work.id)
 
 
 def cycle(needs: Mapping[str, set[str]]) -> tuple[str, ...]:

@@ -48,6 +48,16 @@ class Room(msgspec.Struct):
         return None
 
 
+def plus(first: Demand, second: Demand, sign: int = 1) -> Demand:
+    """The sum, or with sign -1 the difference, of each part."""
+    return Demand(first.memory + sign * second.memory, first.cpu + sign * second.cpu, first.disk + sign * second.disk)
+
+
+def most(first: Demand, second: Demand) -> Demand:
+    """The larger of each part."""
+    return Demand(max(first.memory, second.memory), max(first.cpu, second.cpu), max(first.disk, second.disk))
+
+
 class Rooms:
     """All targets, kept in order of load. The order is mended when somebody asks for it."""
 
@@ -75,10 +85,7 @@ class Rooms:
         room = self.by_target.get(target)
         if room is None:
             return
-        used = room.used
-        room.used = Demand(
-            used.memory + sign * demand.memory, used.cpu + sign * demand.cpu, used.disk + sign * demand.disk
-        )
+        room.used = plus(room.used, demand, sign)
         self._moved.add(target)
 
     def by_load(self) -> Iterator[Room]:
@@ -200,7 +207,7 @@ def refusal(wanted: Placing, room: Room, freed: Demand | None = None) -> str | N
 def _net(demand: Demand, freed: Demand | None) -> Demand:
     if freed is None:
         return demand
-    return Demand(demand.memory - freed.memory, demand.cpu - freed.cpu, demand.disk - freed.disk)
+    return plus(demand, freed, -1)
 
 
 def _candidates(wanted: Placing, rooms: Rooms) -> Iterator[Room]:

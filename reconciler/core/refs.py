@@ -19,6 +19,10 @@ Uid = NewType("Uid", str)
 """Identity of the thing itself: 36 characters, minted once at creation and kept on the object."""
 
 
+PER_TARGET = frozenset({"Network", "Image"})
+"""Kinds with one realisation on each target that needs them; of every other kind there is at most one in all."""
+
+
 def make_ref(kind: str, name: str, tenant: str | None = None) -> Ref:
     return Ref(f"{kind}/{tenant}/{name}" if tenant else f"{kind}/{name}")
 
@@ -55,3 +59,9 @@ def mint(datacenter: str, ref: Ref, incarnation: int) -> Uid:
 def realisation_uid(machine_or_kind_uid: Uid, target: Target) -> Uid:
     """The uid of one realisation of a thing that has one per target (Network, Image)."""
     return Uid(str(uuid.uuid5(uuid.UUID(machine_or_kind_uid), target)))
+
+
+def minted(datacenter: str, ref: Ref, incarnation: int, target: Target | None = None) -> Uid:
+    """The uid of a thing, or of its one realisation on a target."""
+    uid = mint(datacenter, ref, incarnation)
+    return uid if target is None else realisation_uid(uid, target)

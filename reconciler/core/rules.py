@@ -13,9 +13,10 @@ from reconciler.core.decide import Decision
 from reconciler.core.desired import Budget, Lineage, Policy
 from reconciler.core.ledger import Ledger, Spent
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner
-from reconciler.core.refs import Ref, kind_of, node_of, short
+from reconciler.core.refs import Ref, Target, kind_of, node_of, short
 from reconciler.core.world import World
 
+OLDER, OLDER_LIFTS = "this revision is older than what was applied last", "trueup accept REVISION, to go back"
 WINDOWS = {"per hour": 3600.0, "per day": 86400.0}
 
 
@@ -51,11 +52,11 @@ def paused(decision: Decision, world: World, now: float) -> Hold | None:
     return None
 
 
-def kept_by_hand(decision: Decision, world: World) -> Hold | None:
-    """An undo or a restore without a commit: the ref rests until its document changes."""
+def kept_by_hand(decision: Decision, world: World, request: Request) -> Hold | None:
+    """An undo or a restore without a commit: the ref rests until its document changes, or it is healed."""
     held = world.ledger.held.get(decision.ref)
     digest = decision.resource.digest if decision.resource else ""
-    if held is None or held.digest != digest:
+    if held is None or held.digest != digest or request.heals(decision.ref):
         return None
     return _hold(decision, "kept", held.reason, f"commit what is wanted, or trueup heal {short(decision.ref)}")
 
@@ -64,9 +65,7 @@ def older_revision(decision: Decision, lineage: Lineage) -> Hold | None:
     """Invariant I12: an older revision never undoes a newer one."""
     if not lineage.older:
         return None
-    return _hold(
-        decision, "older", "this revision is older than what was applied last", "trueup accept REVISION, to go back"
-    )
+    return _hold(decision, "older", OLDER, OLDER_LIFTS)
 
 
 def unwitnessed(decision: Decision, world: World, lineage: Lineage) -> Hold | None:
@@ -123,9 +122,9 @@ def unclear(decision: Decision) -> Hold | None:
     return None
 
 
-def uncovered(decision: Decision, world: World) -> Hold | None:
-    """Invariant I2: no creation while an object of this name may live where nobody has looked."""
-    gaps = sorted(world.gaps)
+def uncovered(decision: Decision, gaps: tuple[Target, ...]) -> Hold | None:
+    """Invariant I2: no creation while an object of this name may live where nobody has looked. `gaps`: targets that
+    cannot be read and have not been listed since the ledger began."""
     if not gaps:
         return None
     return _hold(
@@ -135,6 +134,46 @@ def uncovered(decision: Decision, world: World) -> Hold | None:
         "make it answer, or trueup forget Node/NAME",
         Action.CREATE,
     )
+
+
+def claim_held(ref: Ref, target: Target, world: World, request: Request) -> Hold | None:
+    """A claim is a change like any other: it waits for who paused the node, and comes from git."""
+    pause = world.ledger.pauses.get(f"Node/{node_of(target)}")
+    if pause is not None and pause.until > request.now:
+        return Hold(ref, "paused", f"paused: {pause.reason}", f"trueup resume {pause.subject}", target, Action.ADOPT)
+    if request.lineage.older:
+        return Hold(ref, "older", OLDER, OLDER_LIFTS, target, Action.ADOPT)
+    if not request.intent:
+        return Hold(ref, "follow", "the loop does not follow git here", "trueup apply", target, Action.ADOPT)
+    return None
+
+
+def abandoned(world: World) -> tuple[Hold, ...]:
+    """Invariant I13: the document of a node is missed until nothing of ours lives there."""
+    holds = []
+    for target in sorted(world.abandoned):
+        count = len(world.homes.get(target, ()))
+        if count:
+            sentence = f"its document was removed, and {count} machine{'s' if count > 1 else ''} of ours may live there"
+            lifts = f"bring the document back, or trueup forget Node/{node_of(target)}"
+            holds.append(Hold(f"Node/{target}", "node", sentence, lifts, target, Action.FORGET))
+    return tuple(holds)
+
+
+def misplaced(decision: Decision) -> tuple[Hold, ...]:
+    """It is where it should not be, and nothing moves it."""
+    if not decision.detail:
+        return ()
+    sentence = f"it lives on {decision.target}, but {decision.detail}"
+    lifts = "not possible with this driver yet"
+    return (Hold(decision.ref, "move", sentence, lifts, decision.target, Action.MOVE),)
+
+
+def marks_may(decision: Decision, behind: str | None, request: Request) -> bool:
+    """Whether marks that are behind may be written alone: they come from git, but for a heal that was cut short."""
+    comparison = decision.comparison
+    unfinished = comparison is not None and comparison.last == comparison.wanted
+    return behind is not None and (request.intent or decision.former is not None or unfinished)
 
 
 def allowed_differences(
@@ -161,6 +200,19 @@ def allowed_differences(
         path, why = comparison.unknown[0]
         holds.append(_hold(decision, "unknown", f"{path[1:]} could not be read: {why}", "make it readable"))
     return tuple(made), tuple(holds)
+
+
+def possible_differences(decision: Decision) -> tuple[tuple[Difference, ...], tuple[Hold, ...]]:
+    """The differences that something can take with it as it comes back from quarantine, whoever made them."""
+    comparison, resource = decision.comparison, decision.resource
+    assert comparison is not None, "what comes back was compared"
+    assert resource is not None, "what comes back is wanted"
+    made: list[Difference] = []
+    held: dict[str, list[Difference]] = {}
+    for difference in comparison.differences:
+        rule = _withheld(difference, heal=True, intent=True, replace=resource.behaviour.replace)
+        (made if rule is None else held.setdefault(rule, [])).append(difference)
+    return tuple(made), tuple(_difference_hold(decision, rule, tuple(held[rule])) for rule in sorted(held))
 
 
 def _withheld(difference: Difference, *, heal: bool, intent: bool, replace: bool) -> str | None:
@@ -206,8 +258,7 @@ def allowance(budget: Budget, window: str, machines: int) -> int | None:
 
 def spent_in(ledger: Ledger, budget: str, window: str, now: float) -> int:
     """How many were spent in the rolling window that ends now."""
-    since = now - WINDOWS[window]
-    return sum(1 for at, entry in ledger.spent if at > since and entry.budget == budget)
+    return ledger.spent_since(now - WINDOWS[window], budget)
 
 
 def over_budget(ledger: Ledger, policy: Policy, spending: Spent, machines: int, now: float) -> str | None:

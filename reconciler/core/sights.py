@@ -16,10 +16,7 @@ import msgspec
 
 from reconciler.core.desired import Demand
 from reconciler.core.observed import Object, Report
-from reconciler.core.refs import Ref, Target, kind_of
-
-PER_TARGET = frozenset({"Network", "Image"})
-"""Kinds with one realisation on each target that needs them."""
+from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
 
 OPEN = 32
 """Targets whose objects are kept as they are."""
@@ -55,6 +52,8 @@ class Sights:
         """Where a thing is seen that lives in one place."""
         self._spread: dict[Ref, dict[Target, None]] = {}
         """Where a thing is seen that may be on every target."""
+        self._bearers: dict[int, Ref | tuple[Ref, ...]] = {}
+        """By the hash of a uid the refs of the objects that bear it, nearly always one."""
         self._alone: dict[Target, tuple[Target, ...]] = {}
         self._owners: dict[Target, dict[str, int]] = {}
         self._owned: dict[str, int] = {}
@@ -78,6 +77,7 @@ class Sights:
             was, now = before.by_ref.get(ref), fresh.by_ref.get(ref)
             if was != now:
                 changed[ref] = None
+                changed.update(dict.fromkeys(self._bear(ref, was or (), now or ())))
             if (was is None) != (now is None):
                 self._place(ref, target, there=now is not None)
         return changed
@@ -86,8 +86,10 @@ class Sights:
         """The target is no more of interest; returns the refs that were seen there."""
         if target not in self.reports:
             return {}
-        gone = dict.fromkeys(self._opened(target).by_ref)
-        for ref in gone:
+        gone: dict[Ref, None] = {}
+        for ref, objects in self._opened(target).by_ref.items():
+            gone[ref] = None
+            gone.update(dict.fromkeys(self._bear(ref, objects, ())))
             self._place(ref, target, there=False)
         self._count(target, ())
         for table in (self.reports, self.unmanaged, self._open, self._packed, self._alone, self._owners):
@@ -108,6 +110,11 @@ class Sights:
         """Targets with an object that bears this ref, in no order that means anything."""
         return self._spread.get(ref) or self._places.get(ref, ())
 
+    def bearers(self, uid: Uid) -> tuple[Ref, ...]:
+        """The refs of the objects that may bear this uid (who wants to be sure looks at them)."""
+        found = self._bearers.get(hash(uid), ())
+        return found if isinstance(found, tuple) else (found,)
+
     def on(self, ref: Ref, target: Target) -> list[Object]:
         """The objects on a target that bear this ref, by native identity."""
         if target not in self.reports:
@@ -125,6 +132,20 @@ class Sights:
     def count_but(self, datacenter: str) -> int:
         """How many objects on all targets do not bear marks of this data centre."""
         return sum(self._owned.values()) - self._owned.get(datacenter, 0)
+
+    def _bear(self, ref: Ref, was: Iterable[Object], now: Iterable[Object]) -> Iterator[Ref]:
+        """Objects that bear a ref come and go; yields the other refs that bear a uid of theirs."""
+        for objects, comes in ((was, False), (now, True)):
+            for found in objects:
+                assert found.marks is not None, "what bears a ref has marks"
+                uid = found.marks.uid
+                bearers = list(self.bearers(uid))
+                (bearers.append if comes else bearers.remove)(ref)
+                if bearers:
+                    self._bearers[hash(uid)] = bearers[0] if len(bearers) == 1 else tuple(bearers)
+                else:
+                    del self._bearers[hash(uid)]
+                yield from (other for other in bearers if other != ref)
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 

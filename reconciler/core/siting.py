@@ -6,17 +6,20 @@ Must not go here: feasibility itself (placement), pools (addresses).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from reconciler.core.addresses import mac_for
+from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, NicWant, Resource
 from reconciler.core.ledger import Address
-from reconciler.core.placement import Placing, choose, placing, rejections
+from reconciler.core.placement import Placing, Room, choose, most, placing, plus, rejections
 from reconciler.core.plan import Action, Hold
-from reconciler.core.refs import Ref, Target, Uid
+from reconciler.core.refs import Ref, Target, Uid, node_of
+from reconciler.core.standing import targets_of
+from reconciler.core.work import Work, grown
 from reconciler.core.world import World
 
 
@@ -30,25 +33,91 @@ class Site(msgspec.Struct, frozen=True):
 class Siting:
     """Use as a context manager: what it promised is taken back at the end, whatever happens."""
 
-    def __init__(self, world: World, freed: Mapping[Target, Demand]) -> None:
+    def __init__(self, world: World, freed: Mapping[Target, Demand] | None = None) -> None:
         self.world = world
-        self.freed = freed
+        self.freed = freed or {}
         self.placed: dict[Ref, Target] = {}
-        self._promised: list[tuple[Target, Demand]] = []
+        self._promised: list[tuple[Target, Demand, int]] = []
         self._taken: list[tuple[Ref, str, Ref]] = []
+        self._shut: list[tuple[Room, str | None]] = []
 
     def __enter__(self) -> Siting:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for target, demand in self._promised:
-            self.world.rooms.promise(target, demand, -1)
+        for target, demand, sign in self._promised:
+            self.world.rooms.promise(target, demand, -sign)
         for network, ip, ref in self._taken:
             self.world.pools[network].free(ip, ref)
+        for room, closed in reversed(self._shut):
+            room.closed = closed
 
-    def promise(self, target: Target, demand: Demand) -> None:
-        self.world.rooms.promise(target, demand)
-        self._promised.append((target, demand))
+    def promise(self, target: Target, demand: Demand, sign: int = 1) -> None:
+        self.world.rooms.promise(target, demand, sign)
+        self._promised.append((target, demand, sign))
+
+    def shut(self, target: Target, why: str) -> None:
+        """Nothing new goes there in this plan."""
+        room = self.world.rooms.by_target[target]
+        self._shut.append((room, room.closed))
+        room.closed = room.closed or why
+
+    def shut_paused(self, now: float) -> None:
+        """Nothing new goes to a node that is paused."""
+        nodes = self.world.desired.nodes if self.world.desired else {}
+        for subject, pause in sorted(self.world.ledger.pauses.items()):
+            node = nodes.get(subject.removeprefix("Node/"))
+            if node is not None and subject.startswith("Node/") and pause.until > now:
+                for target in targets_of(node):
+                    self.shut(target, f"it is paused: {pause.reason}")
+
+    def grow(self, works: Iterable[Work]) -> list[tuple[Work, Hold]]:
+        """Machines that grow where they are, in order; those that do not fit are returned, with their Holds. The world
+        counts what is wanted of a machine already."""
+        growing = [(work, more) for work in works if (more := grown(work)) != Demand()]
+        for work, more in growing:
+            self.promise(work.target, more, -1)
+        short = []
+        for work, more in growing:
+            fits = self._fits(work.target, more)
+            if fits is None:
+                sentence = f"{work.target} has no room for it to grow"
+                lifts = "free some, or move a machine"
+                short.append((work, Hold(work.ref, "capacity", sentence, lifts, work.target, work.action)))
+                continue
+            work.waits_for_room = fits.waits
+            self.promise(work.target, more)
+        return short
+
+    def _fits(self, target: Target, more: Demand) -> Site | None:
+        """Whether that much more fits there, now or once room is given back."""
+        room = self.world.rooms.by_target[target]
+        if room.lacks(more) is None:
+            return Site(target)
+        freed = self.freed.get(target)
+        return Site(target, waits=True) if freed is not None and room.lacks(plus(more, freed, -1)) is None else None
+
+    def site(self, decision: Decision) -> Site | Hold:
+        """Where a machine goes that is to be made, or comes back."""
+        resource, target = decision.resource, decision.target
+        assert resource is not None, "only what is wanted is placed"
+        facts = self.world.facts.get(decision.former or decision.ref)
+        if facts is not None and target is not None and decision.bucket in (Bucket.VANISHED, Bucket.UNMADE):
+            node = resource.constraints.node
+            if decision.bucket is Bucket.UNMADE and (node is None or node in (target, node_of(target))):
+                return Site(target)
+            # It is proved not to be there: what it had there does not count against it.
+            self.promise(target, facts.demand, -1)
+            return self.place(resource)
+        if target is None:
+            return self.place(resource)
+        more = plus(resource.demand, facts.demand if facts is not None else Demand(), -1)
+        fits = self._fits(target, most(more, Demand()))
+        if fits is None:
+            sentence = f"{target}, where it is in quarantine, has no room for it"
+            return Hold(decision.ref, "capacity", sentence, "free some there", target, Action.RESTORE)
+        self.promise(target, most(more, Demand()))
+        return fits
 
     def wanted(self, resource: Resource) -> Placing:
         """What a choice for this machine depends on."""
@@ -97,35 +166,23 @@ class Siting:
             chosen = address if address is not None else self._allocate(nic, resource.ref, target, uid)
             if isinstance(chosen, Hold):
                 return chosen
-            clash = self._clash(chosen, resource.ref)
-            if clash is not None:
-                return clash
             found.append(chosen)
         return tuple(found)
-
-    def _clash(self, address: Address, ref: Ref) -> Hold | None:
-        """An authored address that another machine still has; in the same plan it may be given up first."""
-        pool = self.world.pools.get(address.network)
-        for other in pool.holders(address.ip) if pool else ():
-            if other == ref:
-                continue
-            wants = self.world.resource(other)
-            if wants is None:
-                sentence = f"{address.ip} stays reserved for {other} until its purge"
-                return Hold(ref, "address", sentence, f"purge {other}, or take another address")
-        return None
 
     def _allocate(self, nic: NicWant, ref: Ref, target: Target, uid: Uid) -> Address | Hold:
         carried = self.world.rooms.by_target[target].tags
         for network in nic.networks:
-            resource = self.world.resource(network)
-            pool = self.world.pools.get(network)
-            if resource is None or resource.network is None or pool is None or resource.network.nic_tag not in carried:
+            resource, pool = self.world.resource(network), self.world.pools.get(network)
+            facts = resource.network if resource is not None else None
+            if facts is None or pool is None or facts.nic_tag not in carried:
+                continue
+            if nic.ip is not None and not pool.contains(nic.ip):
                 continue
             ip = nic.ip or pool.lowest()
             if ip is not None:
-                pool.take(ip, ref)
-                self._taken.append((network, ip, ref))
+                if ref not in pool.holders(ip):
+                    pool.take(ip, ref)
+                    self._taken.append((network, ip, ref))
                 return Address(network, ip, nic.mac or mac_for(uid, network), authored=nic.ip is not None)
         names = " or ".join(nic.networks)
         return Hold(ref, "address", f"no address is free on {names} at {target}", "widen its range", target)

@@ -29,10 +29,13 @@ def declared_targets(nodes: Mapping[str, NodeWant]) -> dict[Target, NodeWant]:
     """Every target of declared nodes: the node itself, or its members."""
     found: dict[Target, NodeWant] = {}
     for name in sorted(nodes):
-        node = nodes[name]
-        for target in [f"{name}/{member}" for member in sorted(node.members)] or [name]:
-            found[Target(target)] = node
+        found.update(dict.fromkeys(targets_of(nodes[name]), nodes[name]))
     return found
+
+
+def targets_of(node: NodeWant) -> tuple[Target, ...]:
+    """The node itself, or its members."""
+    return tuple(Target(f"{node.name}/{member}") for member in sorted(node.members)) or (Target(node.name),)
 
 
 def standing(target: Target, report: Report | None, claims: Mapping[Target, str], datacenter_id: str) -> Standing:
@@ -58,6 +61,9 @@ def standing(target: Target, report: Report | None, claims: Mapping[Target, str]
     if known is not None and known != report.identity:
         return Standing(problem="it is not the node that was claimed under this name")
     return Standing(partial=None if report.complete else report.problem or "its listing is incomplete")
+
+
+UNDECLARED = Standing(problem="its Node document is not there, so it cannot be asked")
 
 
 def lists_absence(target: Target, report: Report | None, state: Standing, ledger: Ledger) -> str | None:

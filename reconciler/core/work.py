@@ -6,22 +6,24 @@ Must not go here: placement, addresses, budgets, order (planner and the modules 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from reconciler.core import rules
 from reconciler.core.classify import Bucket
-from reconciler.core.compare import overlay, whole_cause
+from reconciler.core.compare import compare, overlay, settled, takes_of, whole_cause
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, Resource
 from reconciler.core.ledger import Address
 from reconciler.core.observed import Marks, Object
+from reconciler.core.placement import most, plus
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Reason, rest_digest
 from reconciler.core.refs import Ref, Target, Uid, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.shape import NativeContext
+from reconciler.core.values import replaced
 from reconciler.core.world import World
 
 
@@ -38,17 +40,20 @@ class Work(msgspec.Struct):
     found: Object | None = None
     context: NativeContext | None = None
     after: Mapping[str, Any] | None = None
-    wanted: Mapping[str, Any] | None = None
+    settled: Mapping[str, Any] | None = None
+    """What counts as applied once it is done: all that is desired but for what is withheld."""
     applied: str = ""
     differences: tuple[Difference, ...] = ()
     addresses: tuple[Address, ...] = ()
     former: Ref | None = None
     waits_for_room: bool = False
     """It fits only because of what other changes of the plan give back."""
+    apart: bool = False
+    """It is of an old incarnation, beside the thing that bears the name now."""
 
     @property
     def id(self) -> str:
-        return f"{self.ref}@{self.target}"
+        return f"{self.ref}#{self.incarnation}@{self.target}" if self.apart else f"{self.ref}@{self.target}"
 
 
 _ACTIONS = {
@@ -71,7 +76,9 @@ def action_of(decision: Decision, differences: tuple[Difference, ...]) -> Action
     return _ACTIONS.get(decision.bucket)
 
 
-def holds_on(decision: Decision, action: Action | None, world: World, request: Request) -> Hold | None:
+def holds_on(
+    decision: Decision, action: Action | None, world: World, request: Request, *, gaps: tuple[Target, ...]
+) -> Hold | None:
     """The first rule that withholds the whole decision. The order is that of certainty, then of people's wishes."""
     unclear = rules.unclear(decision)
     if unclear is not None and not (decision.bucket is Bucket.VANISHED and request.heals(decision.ref)):
@@ -81,25 +88,27 @@ def holds_on(decision: Decision, action: Action | None, world: World, request: R
     creating = action is Action.CREATE and rules.is_machine(decision.ref)
     found = (
         rules.paused(decision, world, request.now)
-        or rules.kept_by_hand(decision, world)
+        or rules.kept_by_hand(decision, world, request)
         or rules.older_revision(decision, request.lineage)
         or rules.unwitnessed(decision, world, request.lineage)
         or rules.protected(decision, action)
-        or (rules.uncovered(decision, world) if creating else None)
+        or (rules.uncovered(decision, gaps) if creating else None)
         or _in_use(decision, action, world)
         or _clock(decision, action, world, request.now)
     )
-    if found is None and not request.intent and _is_intent(decision, action):
+    if found is None and not request.intent and _is_intent(decision, action, world, request):
         return Hold(
             decision.ref, "follow", "the loop does not follow git here", "trueup apply", decision.target, action
         )
     return found
 
 
-def _is_intent(decision: Decision, action: Action) -> bool:
-    """Changes that come from git; updates are told apart field by field. What vanished comes here only to be healed."""
-    if decision.bucket is Bucket.VANISHED:
-        return False
+def _is_intent(decision: Decision, action: Action, world: World, request: Request) -> bool:
+    """Changes that come from git; updates are told apart field by field. A network or an image that was made and is
+    gone was removed on the node; a machine is healed only by name."""
+    if action is Action.CREATE and decision.binding is not None and decision.binding.applied is not None:
+        policy = world.desired.policy.drift if world.desired else ""
+        return not (request.heals(decision.ref) or (policy == "heal" and not rules.is_machine(decision.ref)))
     return action in (Action.CREATE, Action.DESTROY, Action.RESTORE, Action.RENAME, Action.PURGE)
 
 
@@ -131,40 +140,74 @@ def _clock(decision: Decision, action: Action, world: World, now: float) -> Hold
     return Hold(decision.ref, "clock", sentence, "apply again: the next record dates anew", decision.target, action)
 
 
-def matched(decision: Decision, world: World, differences: tuple[Difference, ...], action: Action) -> Work:
-    """The work of an update, rename or replace."""
-    comparison, found, resource, target = decision.comparison, decision.found, decision.resource, decision.target
-    assert comparison is not None, "a match was compared"
+def matched(
+    decision: Decision, world: World, differences: tuple[Difference, ...], action: Action, behind: str | None
+) -> Work:
+    """The work of an update, rename or replace. `behind`: what the marks lack."""
+    found, resource, target = decision.found, decision.resource, decision.target
     assert found is not None, "a match is there"
     assert resource is not None, "a match is wanted"
     assert target is not None, "a match is somewhere"
-    after = overlay(found.fields, differences)
-    replaces = action is Action.REPLACE
     addresses = tuple(address for address in decision.addresses if address is not None)
     return Work(
         decision.ref,
         target,
         action,
-        decision.uid if not replaces and decision.uid else Uid(""),
-        decision.incarnation + (1 if replaces else 0),
-        _reason(decision, differences, action),
+        decision.uid or Uid(""),
+        decision.incarnation,
+        _reason(decision, differences, action, behind),
         resource,
         found,
         world.context(resource, target, addresses),
-        after,
-        comparison.wanted,
-        comparison.applied,
-        differences,
-        addresses,
-        decision.former,
+        after=overlay(found.fields, differences),
+        differences=differences,
+        addresses=addresses,
+        former=decision.former,
     )
 
 
-def _reason(decision: Decision, differences: tuple[Difference, ...], action: Action) -> Reason:
+def replaced_by(work: Work, decision: Decision, world: World) -> Work:
+    """Turn a work into a replace: a new incarnation of all that is desired, but for a data disk that cannot shrink."""
+    comparison = decision.comparison
+    assert comparison is not None, "a replace comes of a comparison"
+    after = dict(comparison.wanted)
+    for difference in comparison.differences:
+        if difference.manner is Manner.IMPOSSIBLE and difference.path.startswith("/disks/"):
+            after = replaced(after, difference.path, difference.before)
+    work.action = Action.REPLACE
+    work.uid, work.incarnation = world.mint(work.ref, max(world.incarnation(work.ref), work.incarnation) + 1)
+    work.after = work.settled = after
+    work.applied = rest_digest(work.ref, after, protected=work.resource.protected if work.resource else False)
+    return work
+
+
+def back(work: Work, decision: Decision, addresses: tuple[Address, ...], world: World) -> tuple[Work, tuple[Hold, ...]]:
+    """The work of something that returns from quarantine: as it is wanted now, as far as the same thing can be that;
+    where that takes a new one and it may be replaced (a replace was cut short), a new one is made beside it."""
+    resource, found = decision.resource, decision.found
+    assert resource is not None, "only what is wanted comes back"
+    assert found is not None, "what is in quarantine is there"
+    context = world.context(resource, work.target, addresses)
+    last = decision.binding.applied if decision.binding is not None and decision.binding.uid == work.uid else None
+    comparison = compare(resource, found, last, world.shape_of(work.target), context)
+    decision = msgspec.structs.replace(decision, comparison=comparison)
+    made, holds = rules.possible_differences(decision)
+    work.resource, work.context, work.addresses = resource, context, addresses
+    work.differences = tuple(each for each in made if each.path != "/state")
+    if any(difference.manner is Manner.REPLACE for difference in made):
+        work.reason = Reason("replaced", "what came before is in quarantine, and a new one takes its place")
+        return replaced_by(work, decision, world), holds
+    after = overlay(found.fields, made)
+    work.after = {key: after[key] for key in (*comparison.wanted, *after) if key in after}
+    work.settled = settled(comparison, made)
+    work.applied = rest_digest(resource.ref, work.settled, protected=resource.protected)
+    return work, holds
+
+
+def _reason(decision: Decision, differences: tuple[Difference, ...], action: Action, behind: str | None) -> Reason:
     if action is Action.RENAME:
         return Reason("renamed", f"renamed from {decision.former}")
     if not differences:
-        behind = decision.comparison.marks if decision.comparison else None
         return Reason("marks", behind or "its marks are behind")
     cause = whole_cause(differences)
     if cause is Cause.DRIFT:
@@ -180,8 +223,8 @@ def made_new(work: Work, decision: Decision, addresses: tuple[Address, ...], wor
     assert resource is not None, "only what is wanted is made"
     context = world.context(resource, work.target, addresses)
     work.resource, work.context, work.addresses = resource, context, addresses
-    work.wanted = work.after = world.shape_of(work.target).native(resource, context)
-    work.applied = rest_digest(resource.ref, work.wanted, protected=resource.protected)
+    work.settled = work.after = world.shape_of(work.target).native(resource, context)
+    work.applied = rest_digest(resource.ref, work.settled, protected=resource.protected)
     return work
 
 
@@ -219,12 +262,34 @@ def grown(work: Work) -> Demand:
     if work.resource is None:
         return Demand()
     wants = work.resource.demand
-    if work.found is None or work.action is Action.RESTORE:
+    if work.found is None:
         return wants
-    has = work.found.fields
+    has = takes_of(work.found.fields, wants)
+    if work.found.lifecycle != "live":
+        has = Demand(disk=has.disk)
+    return most(plus(wants, has, -1), Demand())
 
-    def more(name: str) -> int:
-        have = has.get(name)
-        return max(0, int(getattr(wants, name)) - (have if isinstance(have, int) else 0))
 
-    return Demand(more("memory"), more("cpu"), more("disk"))
+def freed_by(works: Iterable[Work], world: World) -> dict[Target, Demand]:
+    """What these give back on each target once they are done; in quarantine a machine keeps its disk."""
+    freed: dict[Target, Demand] = {}
+    for work in works:
+        gives = freed_of(work, world)
+        if gives != Demand():
+            freed[work.target] = plus(freed.get(work.target, Demand()), gives)
+    return freed
+
+
+def freed_of(work: Work, world: World) -> Demand:
+    """What one change gives back of what the world counts for its machine."""
+    had = world.facts.get(work.former or work.ref)
+    if had is None or had.target != work.target or not rules.is_machine(work.ref) or work.found is None:
+        return Demand()
+    if work.action is Action.DESTROY:
+        return Demand(had.demand.memory, had.demand.cpu)
+    if work.action is Action.PURGE:
+        return Demand() if work.apart else had.demand
+    if work.action in (Action.UPDATE, Action.RENAME) and work.resource is not None:
+        wants = work.resource.demand
+        return most(plus(had.demand, most(wants, takes_of(work.after or {}, wants)), -1), Demand())
+    return Demand()

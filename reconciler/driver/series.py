@@ -308,10 +308,11 @@ def _replace_machine(series: _Series) -> None:
     assert observed is not None, "a replace starts from a live object"
     assert observed.marks is not None, "a replace starts from an object of ours"
     old = observed.marks.uid
-    if observed.fields.get("state") == "running":
-        _stop(series)
-        series.steps[-1] = msgspec.structs.replace(series.steps[-1], uid=old)
-    _quarantine(series, old, keep_disks=True)
+    if observed.lifecycle == "live":
+        if observed.fields.get("state") == "running":
+            _stop(series)
+            series.steps[-1] = msgspec.structs.replace(series.steps[-1], uid=old)
+        _quarantine(series, old, keep_disks=True)
     for index, step in enumerate(series.steps):
         args = {**step.args, "marks": msgspec.to_builtins(observed.marks)}
         series.steps[index] = msgspec.structs.replace(step, args=args)
@@ -336,6 +337,8 @@ def _restore(series: _Series) -> None:
         Expect("live", {"/state": "stopped"}),
         args={"fields": dict(series.after)},
     )
+    _, _, disks = _split(series)
+    _change_disks(series, disks)
     _bring_up(series, {"/state": "stopped"})
 
 

@@ -1,0 +1,145 @@
+"""What cannot be done because something else is withheld, or has not come yet.
+
+Owns: from all works and holds of a plan to the works that must fall, each with its Hold. One look; the planner looks
+again until nothing falls. Must not go here: the order of what remains (order), rules that look at one ref (rules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from reconciler.core import order
+from reconciler.core.plan import Action, Hold
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
+from reconciler.core.rules import is_machine
+from reconciler.core.work import Work
+from reconciler.core.world import World
+
+Fall = tuple[Work, Hold]
+
+
+def falling(works: Sequence[Work], holds: Sequence[Hold], world: World) -> list[Fall]:
+    """The works that fall in this round. The first check that finds any ends it: what falls may free the others."""
+    for check in (_unclaimed, _needy, _roomless, _addressless, _in_use):
+        found = list(check(works, holds, world))
+        if found:
+            return found
+    return list(_circular(works, world))
+
+
+def claims(works: Sequence[Work]) -> dict[Target, str]:
+    """The id of the change that claims a target."""
+    return {work.target: work.id for work in works if kind_of(work.ref) == "Node"}
+
+
+def _unclaimed(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
+    """Nothing is done on a node that is not claimed, and is not about to be."""
+    if not world.unclaimed:
+        return
+    claimed = claims(works)
+    for work in works:
+        if work.target in world.unclaimed and work.target not in claimed:
+            sentence = f"{work.target} is not claimed, and its claim is held"
+            yield work, Hold(work.ref, "claim", sentence, "see the hold of its node", work.target, work.action)
+
+
+def _needy(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
+    """A machine cannot be made, or given a nic, where its image or network is held and not there."""
+    held = {(hold.ref, hold.target): hold for hold in holds if kind_of(hold.ref) in PER_TARGET}
+    for work in works if held else ():
+        if work.resource is None or not _asks_for_more(work):
+            continue
+        needed = (ref for ref in world.closure(work.resource) if (ref, work.target) in held)
+        missing = next((ref for ref in needed if not _there(world, ref, work.target)), None)
+        if missing is not None:
+            sentence = f"it needs {missing} on {work.target}, which is held"
+            lifts = held[missing, work.target].lifts
+            yield work, Hold(work.ref, "needs", sentence, lifts, work.target, work.action)
+
+
+def _asks_for_more(work: Work) -> bool:
+    made = work.action in (Action.CREATE, Action.RESTORE, Action.REPLACE)
+    return made or any(difference.path.startswith("/nics") for difference in work.differences)
+
+
+def _there(world: World, ref: Ref, target: Target) -> bool:
+    return bool(world.seen_on(ref, target))
+
+
+def _roomless(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
+    """What waits for room that a withheld change would have given back."""
+    withheld = {hold.target for hold in holds if hold.wanted is not None and hold.rule in _GAVE_ROOM}
+    for work in works:
+        if work.waits_for_room and work.target in withheld:
+            sentence = f"the room that it would take on {work.target} is given back by a change that is held"
+            yield work, Hold(work.ref, "capacity", sentence, "see the other holds there", work.target, work.action)
+
+
+_GAVE_ROOM = frozenset({"address", "cycle", "needs"})
+"""Rules that withhold a change after room was counted on."""
+
+
+def _addressless(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
+    """An address that another machine has, and keeps, cannot be taken."""
+    by_ref = {work.ref: work for work in works if is_machine(work.ref)}
+    by_former = {work.former: work for work in works if work.former is not None}
+    for work in works:
+        for network, ip in sorted(order.takes(work, world)):
+            for other in world.holders[network].of(ip) if network in world.holders else ():
+                if other in (work.ref, work.former):
+                    continue
+                rival = by_ref.get(other) or by_former.get(other)
+                sentence = _taken(world, work, (network, ip), other, rival)
+                if sentence is not None:
+                    yield (
+                        work,
+                        Hold(
+                            work.ref,
+                            "address",
+                            sentence,
+                            f"wait for {other}, or take another",
+                            work.target,
+                            work.action,
+                        ),
+                    )
+                    break
+            else:
+                continue
+            break
+
+
+def _taken(world: World, work: Work, address: tuple[Ref, str], other: Ref, rival: Work | None) -> str | None:
+    """Why the address is not to be had; None if it is, or will be in time."""
+    if address not in world.has(other):
+        first = rival is not None and address in order.takes(rival, world) and other < work.ref
+        return f"{address[1]} is taken by {other}" if first else None
+    if rival is not None and address in order.gives(rival, world):
+        return None
+    if world.resource(other) is None:
+        return f"{address[1]} stays reserved for {other} until its purge"
+    return f"{address[1]} is still held by {other}"
+
+
+def _in_use(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
+    """A network goes only once nothing on the target has an address on it any more."""
+    by_ref: Mapping[Ref, Work] = {work.ref: work for work in works if is_machine(work.ref)}
+    for work in works:
+        if work.action is not Action.DESTROY or kind_of(work.ref) != "Network":
+            continue
+        for user in sorted(world.homes.get(work.target, ())):
+            own = {(network, ip) for network, ip in world.has(user) if network == work.ref}
+            other = by_ref.get(user)
+            leaves = other is not None and (other.action in order.REMOVALS or own <= order.gives(other, world))
+            if own and not leaves and world.lives(user):
+                sentence = f"{user} is on it still"
+                yield work, Hold(work.ref, "in-use", sentence, "see what holds that back", work.target, work.action)
+                break
+
+
+def _circular(works: Sequence[Work], world: World) -> Iterator[Fall]:
+    circle = order.cycle(order.edges(works, claims(works), world))
+    for work in works if circle else ():
+        if work.id in circle:
+            others = ", ".join(other for other in circle if other != work.id)
+            sentence = f"it waits for {others}, which waits for it"
+            yield work, Hold(work.ref, "cycle", sentence, "make the change in two commits", work.target, work.action)

@@ -1,0 +1,227 @@
+"""All that is wanted, seen and remembered, by what decisions ask.
+
+Owns: the tables and the questions. Must not go here: keeping the tables up to date (world), deciding (decide, planner).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from reconciler.core.addresses import Holders, Pool
+from reconciler.core.classify import Seen
+from reconciler.core.compare import recovered
+from reconciler.core.desired import Demand, Desired, NicWant, NodeWant, Resource
+from reconciler.core.ledger import Address, Binding, Ledger
+from reconciler.core.observed import Object
+from reconciler.core.placement import Rooms
+from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of, make_ref, minted, name_of, tenant_of
+from reconciler.core.shape import NativeContext, Shape
+from reconciler.core.sights import OPEN, Sights
+from reconciler.core.standing import UNDECLARED, Standing, lists_absence
+
+
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """What one machine takes from the world: its place, its room there, its addresses, what it refers to."""
+
+    target: Target | None = None
+    demand: Demand = Demand()
+    addresses: tuple[tuple[Ref, str], ...] = ()
+    needs: tuple[Ref, ...] = ()
+
+
+NO_FACTS = Facts()
+
+
+class Known:
+    """The tables of a world. `open_at_most`: see Sights."""
+
+    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
+        self.shapes = shapes
+        self.ledger = ledger if ledger is not None else Ledger()
+        self.desired: Desired | None = None
+        self.resources: dict[Ref, Resource] = {}
+        self.nodes: dict[str, NodeWant] = {}
+        self.targets: dict[Target, NodeWant] = {}
+        self.sights = Sights(open_at_most)
+        self.reports = self.sights.reports
+        """The latest of each target, without objects."""
+        self.standings: dict[Target, Standing] = {}
+        self.troubled: dict[Target, str] = {}
+        """Declared targets that could not be read whole, and why."""
+        self.unclaimed: set[Target] = set()
+        self.unlisted: set[Target] = set()
+        """Targets of which the ledger does not tell a complete listing."""
+        self.abandoned: set[Target] = set()
+        """Claimed targets that are not declared any more."""
+        self._highest: int | None = 0
+        """Generation in a claim; None: to be looked up again."""
+        self._users: dict[Ref, dict[tuple[Ref, ...], dict[Ref, None]]] = {}
+        """Machines by what they refer to: those that refer to just the same stand together."""
+        self.renames: dict[Ref, set[Ref]] = {}
+        """Former name to the resources that say `renamedFrom`."""
+        self.holders: dict[Ref, Holders] = {}
+        """Who has which address, by network, whether there is a document for it or not."""
+        self.pools: dict[Ref, Pool] = {}
+        self.rooms = Rooms(())
+        self._stale_rooms: set[Target] = set()
+        self.facts: dict[Ref, Facts] = {}
+        self.homes: dict[Target, dict[Ref, None]] = {}
+        """Machines by the target they are bound to."""
+        self.needs: dict[Ref, dict[Target, int]] = {}
+        self.dirty: set[Ref] = set()
+        self.dirty_at: dict[Target, set[Ref]] = {}
+        """Realisations, of kinds that have one on each target."""
+        self.waiting: dict[Target, set[Ref]] = {}
+        """Refs that a fresher listing of the target may decide otherwise."""
+        self._timers: list[tuple[float, Ref]] = []
+        self._timed: set[tuple[float, Ref]] = set()
+        self._now = 0.0
+
+    @property
+    def generation(self) -> int:
+        """The highest known: ours, or one that a node remembers of a ledger that was lost."""
+        if self._highest is None:
+            claims = (report.claim for report in self.reports.values())
+            self._highest = max((claim.generation for claim in claims if claim is not None), default=0)
+        return max(self.ledger.generation, self._highest)
+
+    def resource(self, ref: Ref) -> Resource | None:
+        return self.resources.get(ref)
+
+    def users(self, ref: Ref) -> Iterator[Ref]:
+        """Machines that refer to a network or an image, in no order that means anything."""
+        for together in self._users.get(ref, {}).values():
+            yield from together
+
+    def shape_of(self, target: Target) -> Shape:
+        """Raises KeyError for a target that is not declared."""
+        return self.shapes[self.targets[target].driver]
+
+    def realised(self, ref: Ref, target: Target) -> bool:
+        """Whether the target's driver makes an object of its own for this kind."""
+        node = self.targets.get(target)
+        return (
+            node is not None and node.driver in self.shapes and kind_of(ref) in self.shape_of(target).capability.kinds
+        )
+
+    def seen(self, ref: Ref) -> tuple[Seen, ...]:
+        """Trusted objects that bear this ref, by target and native identity."""
+        places = self.sights.places(ref)
+        return tuple((target, found) for target in sorted(places) for found in self.seen_on(ref, target))
+
+    def seen_on(self, ref: Ref, target: Target) -> list[Object]:
+        """Trusted objects on a target that bear this ref, by native identity."""
+        state = self.standings.get(target)
+        if state is None or state.problem is not None or self.desired is None:
+            return []
+        mine = self.desired.datacenter_id
+        return [found for found in self.sights.on(ref, target) if found.marks and found.marks.datacenter == mine]
+
+    def others(self, uid: Uid, *own: Ref | None) -> list[Ref]:
+        """Refs that trusted objects with this very uid bear beside these: two of one identity are a conflict."""
+        rest = [ref for ref in self.sights.bearers(uid) if ref not in own]
+        return sorted(ref for ref in rest if any(found.marks and found.marks.uid == uid for _, found in self.seen(ref)))
+
+    def binding(self, ref: Ref) -> Binding | None:
+        """What the ledger knows of a machine, else what its one object proves by itself."""
+        bound = self.ledger.bound(ref)
+        if bound:
+            return bound[0]
+        seen = self.seen(ref)
+        live = [pair for pair in seen if pair[1].lifecycle == "live"] or list(seen)
+        return self.proved(ref, *live[0]) if live else None
+
+    def proved(self, ref: Ref, target: Target, found: Object) -> Binding:
+        """The binding that an object proves by itself."""
+        return recovered(ref, found, target, lambda name: self._network_named(ref, name))
+
+    def lives(self, ref: Ref) -> bool:
+        """Whether something of this name is, or should be, there and not in quarantine."""
+        if any(found.lifecycle == "live" for _, found in self.seen(ref)):
+            return True
+        binding = self.binding(ref)
+        return binding is not None and binding.quarantined_until is None
+
+    def has(self, ref: Ref) -> set[tuple[Ref, str]]:
+        """The addresses that a machine holds: by the ledger, or by what is seen of it."""
+        binding = self.binding(ref)
+        held = {(self.current(address.network), address.ip) for address in (binding.addresses if binding else ())}
+        return held.union(*(self._bears(ref, found) for _, found in self.seen(ref) if found.lifecycle == "live"))
+
+    def _bears(self, ref: Ref, found: Object) -> list[tuple[Ref, str]]:
+        nics = found.fields.get("nics") or {}
+        bare = {name: str(nic["ip"]).partition("/")[0] for name, nic in nics.items() if nic.get("ip")}
+        return [(self._network_named(ref, name), ip) for name, ip in bare.items()]
+
+    def _network_named(self, ref: Ref, name: str) -> Ref:
+        """A nic bears its network's name alone: those of the document come first, then the tenant's, then all's."""
+        resource = self.resource(ref)
+        for nic in resource.nics if resource is not None else ():
+            for network in nic.networks:
+                if name_of(network) == name:
+                    return network
+        own = make_ref("Network", name, tenant_of(ref))
+        return own if self.resource(own) is not None else make_ref("Network", name)
+
+    def incarnation(self, ref: Ref) -> int:
+        """The highest known of the ref in ledger, live or quarantined; 0 if there was none."""
+        known = [found.marks.incarnation for _, found in self.seen(ref) if found.marks]
+        return max([self.ledger.incarnations.get(ref, 0), *known])
+
+    def mint(self, ref: Ref, incarnation: int, target: Target | None = None) -> tuple[Uid, int]:
+        """An identity that nothing known bears, and its incarnation: a thing keeps the uid that it was made with when
+        it is renamed, so the first one of a name may be taken."""
+        datacenter = self.desired.datacenter_id if self.desired else ""
+        while self.sights.bearers(uid := minted(datacenter, ref, incarnation, target)):
+            incarnation += 1
+        return uid, incarnation
+
+    def unreadable(self, target: Target) -> str | None:
+        """Why absence on this target is not proved; None if it is."""
+        state = self.standings.get(target, UNDECLARED)
+        return lists_absence(target, self.reports.get(target), state, self.ledger)
+
+    def waits_on(self, target: Target, ref: Ref) -> None:
+        """Remember that a decision hangs on whether this target proves absence."""
+        self.waiting.setdefault(target, set()).add(ref)
+
+    def current(self, ref: Ref) -> Ref:
+        """What a network is called today: another name only if it was given up for that."""
+        return ref if ref in self.resources else min(self.renames.get(ref, ()), default=ref)
+
+    def network_for(self, nic: NicWant) -> Ref:
+        """The candidate that an authored address belongs to."""
+        fits = (ref for ref in nic.networks if nic.ip and ref in self.pools and self.pools[ref].contains(nic.ip))
+        return next(fits, nic.networks[0])
+
+    def closure(self, resource: Resource) -> tuple[Ref, ...]:
+        """The networks and images that it needs on its target, those that these need included."""
+        found = [ref for ref in resource.references if kind_of(ref) in PER_TARGET]
+        for ref in found:
+            more = self.resource(ref)
+            found.extend(each for each in (more.references if more is not None else ()) if each not in found)
+        return resource.references if tuple(found) == resource.references else tuple(found)
+
+    def where(self, ref: Ref) -> Target | None:
+        facts = self.facts.get(ref)
+        return facts.target if facts else None
+
+    def context(self, resource: Resource, target: Target, addresses: tuple[Address | None, ...] = ()) -> NativeContext:
+        references = {ref: found for ref in resource.references if (found := self.resource(ref)) is not None}
+        whole = tuple(address for address in addresses if address is not None)
+        return NativeContext(self.targets[target], target, whole, references)
+
+    @property
+    def unmanaged(self) -> int:
+        """How many objects on all targets are not ours."""
+        return self.sights.count_but(self.desired.datacenter_id if self.desired else "")
+
+    def realisations(self, ref: Ref) -> set[Target]:
+        """Where a Network or Image is, or should be, or is remembered."""
+        return {*self.needs.get(ref, ()), *self.sights.places(ref), *self.ledger.targets.get(ref, ())}
+
+    def known(self, ref: Ref) -> bool:
+        """Whether the ref is wanted, seen or remembered."""
+        return ref in self.resources or ref in self.facts or ref in self.sights or ref in self.ledger.targets

@@ -1,0 +1,336 @@
+"""One plan in the making: from decisions to works, holds and changes.
+
+Owns: the sequence hold → claim → budget → place → need → check → order → prove.
+Must not go here: what each phase does (the modules it calls), anything kept between plans (planner, world).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import msgspec
+
+from reconciler.core import budgets, checks, figures, order, rules
+from reconciler.core.classify import Bucket
+from reconciler.core.compare import marks_behind, settled
+from reconciler.core.decide import Decision, compared, decide_realisation
+from reconciler.core.desired import Demand
+from reconciler.core.finish import make_change, stitch, unproved
+from reconciler.core.ledger import Covered, Entry, Forgotten, Purged, Ticked
+from reconciler.core.plan import Action, Change, Hold, Plan, Reason, plan_digest, rest_digest
+from reconciler.core.recall import recalled
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
+from reconciler.core.rules import Request
+from reconciler.core.siting import Siting
+from reconciler.core.work import REASONS, Work, action_of, back, freed_by, holds_on, made_new, matched, replaced_by
+from reconciler.core.world import World
+
+Key = tuple[Ref, Target | Literal[""]]
+"""A ref, and the target where its kind has a realisation on each (else empty)."""
+
+
+class Making:
+    """One plan in the making. `untold`: what the ledger should remember and does not."""
+
+    def __init__(
+        self, world: World, pending: Mapping[Key, tuple[Decision, ...]], untold: Collection[Key], request: Request
+    ) -> None:
+        assert world.desired is not None, "a plan is of a revision"
+        self.world = world
+        self.desired = world.desired
+        self.pending = pending
+        self.untold = untold
+        self.request = request
+        self.works: dict[str, Work] = {}
+        self.holds: dict[tuple[str, str, str, str], Hold] = {}
+        """By what makes their order: each is told once."""
+        self.entries: list[Entry] = []
+        self.problems: list[str] = []
+        self.gaps: tuple[Target, ...] = ()
+
+    def plan(self) -> Plan:
+        self._remember()
+        with Siting(self.world) as siting:
+            self._claims(siting)
+            placeless, gone = self._decisions(siting)
+            self._budgets(gone)
+            siting.freed = self._freed()
+            self._grow(siting)
+            for decision in placeless:
+                self._site(decision, siting)
+            self._dependencies()
+            self._checks()
+            return self._finished(self._changes(), siting)
+
+    # -- what is known ------------------------------------------------------------------------------------------------
+
+    def _remember(self) -> None:
+        """What the nodes tell goes into the ledger with the plan; so does a first complete listing."""
+        for ref, target in sorted(self.untold):
+            self.entries.extend(recalled(self.world, ref, target, self.request.now))
+        gaps = []
+        for target in sorted(self.world.unlisted):
+            if self.world.unreadable(target) is None:
+                self.entries.append(Covered(target))
+            else:
+                gaps.append(target)
+        self.gaps = tuple(gaps)
+
+    def _claims(self, siting: Siting) -> None:
+        """A node is claimed once, before anything is done there; what may not be claimed takes nothing new."""
+        siting.shut_paused(self.request.now)
+        for target in sorted(self.world.unclaimed):
+            ref = Ref(f"Node/{target}")
+            uid, incarnation = self.world.mint(ref, 1)
+            after = {"identity": self.world.reports[target].identity}
+            reason = Reason("claim", "it is declared here and belongs to nobody yet")
+            hold = rules.claim_held(ref, target, self.world, self.request)
+            if hold is None:
+                self._add(Work(ref, target, Action.ADOPT, uid, incarnation, reason, after=after))
+            else:
+                siting.shut(target, hold.sentence)
+                if self._asked(ref):
+                    self._hold(hold)
+
+    def _asked(self, ref: Ref) -> bool:
+        return self.request.only is None or ref in self.request.only
+
+    def _hold(self, hold: Hold) -> None:
+        self.holds[hold.ref, hold.target or "", hold.rule, hold.sentence] = hold
+
+    def _add(self, work: Work) -> None:
+        self.works[work.id] = work
+
+    def _withdraw(self, work: Work, hold: Hold) -> None:
+        del self.works[work.id]
+        self._hold(hold)
+
+    # -- what is there ------------------------------------------------------------------------------------------------
+
+    def _decisions(self, siting: Siting) -> tuple[list[Decision], int]:
+        """Deal with what is there already; the decisions that need a place, and how many machines have vanished."""
+        placeless, gone = [], 0
+        for decision in (each for key in sorted(self.pending) for each in self.pending[key]):
+            gone += decision.bucket is Bucket.VANISHED and not self.request.heals(decision.ref)
+            if not self._asked(decision.ref):
+                continue
+            if _placeless(decision):
+                placeless.append(decision)
+            elif decision.bucket is Bucket.MATCHED and decision.allocates:
+                self._addressed(decision, siting)
+            else:
+                self._existing(decision)
+        for hold in rules.abandoned(self.world):
+            if self._asked(Ref(hold.ref)):
+                self._hold(hold)
+        return placeless, gone
+
+    def _addressed(self, decision: Decision, siting: Siting) -> None:
+        """It is there, and lacks an address."""
+        assert decision.target is not None, "what is there is somewhere"
+        assert decision.uid is not None, "what is there has an identity"
+        addresses = siting.address(decision, decision.target, decision.uid)
+        if isinstance(addresses, Hold):
+            self._hold(addresses)
+            return
+        whole = compared(self.world, msgspec.structs.replace(decision, addresses=addresses))
+        if whole is not None:
+            self._existing(whole)
+
+    def _existing(self, decision: Decision) -> None:
+        if decision.bucket is Bucket.LEFTOVER or (
+            decision.bucket is Bucket.VANISHED and self.request.heals(decision.ref)
+        ):
+            self._leftover(decision)
+        elif decision.bucket is Bucket.MATCHED:
+            self._match(decision)
+        else:
+            action = action_of(decision, ())
+            if not self._held(decision, action) and action is not None:
+                self._plain(decision, action)
+
+    def _held(self, decision: Decision, action: Action | None) -> bool:
+        hold = holds_on(decision, action, self.world, self.request, gaps=self.gaps)
+        if hold is None:
+            return False
+        self._hold(hold)
+        if hold.rule == "clock" and Ticked() not in self.entries:
+            self.entries.append(Ticked())
+        return True
+
+    def _leftover(self, decision: Decision) -> None:
+        """Only the ledger remembers it: never made, purged by hand, or given up."""
+        binding = decision.binding
+        assert binding is not None, "what is left over is a binding"
+        realised = kind_of(binding.ref) in PER_TARGET
+        entry = Purged if realised or binding.quarantined_until is not None else Forgotten
+        self.entries.append(entry(binding.ref, binding.uid, binding.target))
+
+    def _match(self, decision: Decision) -> None:
+        comparison, resource, found = decision.comparison, decision.resource, decision.found
+        assert comparison is not None, "a match was compared"
+        assert resource is not None, "a match is wanted"
+        assert found is not None, "a match is there"
+        differences, holds = rules.allowed_differences(decision, self.desired.policy, self.request)
+        rest = settled(comparison, differences)
+        applied = rest_digest(resource.ref, rest, protected=resource.protected)
+        behind = marks_behind(resource, found, applied)
+        if not differences and not rules.marks_may(decision, behind, self.request):
+            behind = None
+        if differences or behind is not None:
+            action = action_of(decision, differences) or Action.UPDATE
+            if self._held(decision, action):
+                return
+            work = matched(decision, self.world, differences, action, behind)
+            work.settled, work.applied = rest, applied
+            self._add(replaced_by(work, decision, self.world) if action is Action.REPLACE else work)
+        for hold in (*holds, *rules.misplaced(decision)):
+            self._hold(hold)
+
+    def _plain(self, decision: Decision, action: Action) -> None:
+        """A destroy or purge, or a realisation that is made new."""
+        assert decision.target is not None, "it is somewhere"
+        assert decision.uid is not None, "it has an identity"
+        apart = action is Action.PURGE and len(self.world.seen(decision.ref)) > 1
+        work = Work(
+            decision.ref,
+            decision.target,
+            action,
+            decision.uid,
+            decision.incarnation,
+            REASONS[action],
+            found=decision.found,
+            apart=apart,
+        )
+        self._add(made_new(work, decision, (), self.world) if decision.resource is not None else work)
+
+    # -- budgets, room, places ----------------------------------------------------------------------------------------
+
+    def _budgets(self, gone: int) -> None:
+        for work, hold in budgets.beyond(self.works.values(), self.world, self.request.now, gone=gone):
+            self._withdraw(work, hold)
+
+    def _freed(self) -> dict[Target, Demand]:
+        """What this plan's own changes give back on each target, once they are made."""
+        return freed_by(self.works.values(), self.world)
+
+    def _grow(self, siting: Siting) -> None:
+        """Machines that grow in place must still fit; what grows beyond what its target has is held."""
+        growing = [work for work in self._machines() if work.found is not None]
+        for work, hold in siting.grow(sorted(growing, key=order.rank)):
+            self._withdraw(work, hold)
+
+    def _machines(self) -> list[Work]:
+        return [work for work in self.works.values() if rules.is_machine(work.ref) and work.resource is not None]
+
+    def _site(self, decision: Decision, siting: Siting) -> None:
+        """A machine that needs a place: made new, or back from quarantine."""
+        resource, action = decision.resource, action_of(decision, ())
+        assert resource is not None, "only what is wanted is placed"
+        if self._held(decision, action):
+            return
+        uid, incarnation = decision.uid, decision.incarnation
+        if uid is None or decision.bucket is Bucket.VANISHED:
+            highest = max(self.world.incarnation(resource.ref), incarnation - (uid is None))
+            uid, incarnation = self.world.mint(resource.ref, highest + 1)
+        site = siting.site(decision)
+        if isinstance(site, Hold):
+            self._hold(site)
+            return
+        addresses = siting.address(decision, site.target, uid)
+        if isinstance(addresses, Hold):
+            self._hold(addresses)
+            return
+        action = action or Action.CREATE
+        work = Work(resource.ref, site.target, action, uid, incarnation, REASONS[action], found=decision.found)
+        work.waits_for_room, work.former = site.waits, decision.former
+        if decision.bucket is not Bucket.QUARANTINED:
+            self._add(made_new(work, decision, addresses, self.world))
+            return
+        work, holds = back(work, decision, addresses, self.world)
+        self._add(work)
+        for hold in holds:
+            self._hold(hold)
+
+    # -- what works owe each other ------------------------------------------------------------------------------------
+
+    def _dependencies(self) -> None:
+        """Images and networks that machines of this plan need on their target."""
+        looked: set[tuple[Ref, Target]] = set()
+        if self.request.only is None:
+            looked.update((ref, target) for ref, target in self.pending if target)
+        for work in sorted(self._machines(), key=order.rank):
+            assert work.resource is not None, "these are wanted"
+            for ref in self.world.closure(work.resource):
+                if (ref, work.target) in looked:
+                    continue
+                looked.add((ref, work.target))
+                known = self.pending.get((ref, work.target))
+                decision = known[0] if known else decide_realisation(self.world, ref, work.target, needed=True)
+                if decision is not None:
+                    self._existing(decision)
+
+    def _checks(self) -> None:
+        """Withdraw what cannot be done because something else is withheld, until nothing more falls."""
+        while True:
+            falling = checks.falling(list(self.works.values()), tuple(self.holds.values()), self.world)
+            for work, hold in falling:
+                self._withdraw(work, hold)
+            if not falling:
+                return
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _changes(self) -> tuple[Change, ...]:
+        works = sorted(self.works.values(), key=order.rank)
+        if self.request.only is not None:
+            used = {work.target for work in works if kind_of(work.ref) != "Node"}
+            unused = {f"Node/{target}" for target in self.world.unclaimed if target not in used}
+            works = [work for work in works if work.ref not in unused or self._asked(work.ref)]
+            self.works = {work.id: work for work in works}
+        changes = [make_change(work, self.world) for work in works]
+        last = {change.id: change.steps[-1].id for change in changes if change.steps}
+        for work, change in zip(works, changes, strict=True):
+            why = unproved(work, change, self.world)
+            if why is not None:
+                self.problems.append(why)
+        needs = order.edges(works, checks.claims(works), self.world)
+        return stitch((change for change in changes if change.steps), needs, order.gates(works, last))
+
+    def _finished(self, changes: tuple[Change, ...], siting: Siting) -> Plan:
+        desired, world, request = self.desired, self.world, self.request
+        revision = desired.revision
+        unreadable = tuple(f"{target}: {world.troubled[target]}" for target in sorted(world.troubled))
+        return Plan(
+            datacenter=desired.datacenter,
+            datacenter_id=desired.datacenter_id,
+            tree=revision.tree,
+            changes=changes,
+            holds=tuple(self.holds[key] for key in sorted(self.holds)),
+            digest=plan_digest(desired.datacenter_id, revision.tree, changes),
+            generation=world.generation + 1,
+            removed=tuple(sorted(request.lineage.removed)),
+            returned=tuple(sorted(ref for ref in world.ledger.witnessed if ref in desired.resources)),
+            entries=tuple(self.entries),
+            commit=revision.commit,
+            branch=revision.branch or "",
+            root=revision.root,
+            repository=revision.repository,
+            observed_at=request.now,
+            complete=not unreadable,
+            problems=(*unreadable, *self.problems),
+            unmanaged=world.unmanaged,
+            headroom=figures.headroom(world, self.works.values(), siting.freed),
+            budgets=figures.budget_uses(world, changes, request.now),
+            proved=not self.problems,
+        )
+
+
+def _placeless(decision: Decision) -> bool:
+    """Machines that need a place: after all that give some back."""
+    return (
+        rules.is_machine(decision.ref)
+        and decision.resource is not None
+        and decision.bucket in (Bucket.MISSING, Bucket.UNMADE, Bucket.VANISHED, Bucket.QUARANTINED)
+    )

@@ -1,0 +1,79 @@
+"""What the ledger should remember and does not: things that bear our marks, names that were changed, listings.
+
+Owns: from what is seen to entries, journalled when a plan begins, so that what a node says now still counts when it is
+silent later (invariant I2). Must not go here: rebuilding a whole ledger (rebuild), deciding.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reconciler.core.ledger import Binding, Bound, Entry, Forgotten, Quarantined, Renamed, Settled
+from reconciler.core.observed import Marks, Object
+from reconciler.core.plan import rest_digest
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
+from reconciler.core.world import World
+
+
+def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -> tuple[Entry, ...]:
+    """`target`: for kinds with a realisation on each. Empty if the ledger knows already, or nothing is sure."""
+    if kind_of(ref) in PER_TARGET:
+        return _realisation(world, ref, target) if target else ()
+    if kind_of(ref) != "Machine":
+        return ()
+    bound = world.ledger.bound(ref)
+    binding = bound[0] if bound else None
+    seen = world.seen(ref)
+    if binding is not None and not any(found.marks and found.marks.uid == binding.uid for _, found in seen):
+        heirs = world.others(binding.uid, ref)
+        if heirs:
+            return (Renamed(binding.uid, ref, heirs[0]),) if len(heirs) == 1 else ()
+    live = [pair for pair in seen if pair[1].lifecycle == "live"]
+    if len(live) > 1 or not seen:
+        return ()
+    place, found = live[0] if live else max(seen, key=lambda pair: pair[1].marks.incarnation if pair[1].marks else 0)
+    marks = found.marks
+    if marks is None or world.others(marks.uid, ref):
+        return ()
+    return _thing(world, binding, place, found, marks, now)
+
+
+def _thing(
+    world: World, binding: Binding | None, target: Target, found: Object, marks: Marks, now: float
+) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    same = binding is not None and binding.uid == marks.uid
+    if binding is not None and not same and binding.incarnation > marks.incarnation:
+        sure = binding.applied is None and world.unreadable(binding.target) is None
+        if found.lifecycle != "live" or binding.quarantined_until is not None or not sure:
+            return ()
+        entries.append(Forgotten(binding.ref, binding.uid, binding.target))
+    resting = found.lifecycle == "quarantined"
+    known = binding if same else None
+    if known is None or known.target != target or (known.quarantined_until is not None) > resting:
+        proved = known or world.proved(marks.ref, target, found)
+        entries.append(Bound(marks.ref, marks.uid, marks.incarnation, target, proved.addresses, proved.demand))
+    if known is None or known.applied is None:
+        entries.extend(_settled(found, marks, target))
+    if resting and (known is None or known.quarantined_until is None):
+        seconds = max((marks.quarantined_until or now) - now, 0.0)
+        entries.append(Quarantined(marks.ref, marks.uid, marks.incarnation, target, seconds))
+    return tuple(entries)
+
+
+def _settled(found: Object, marks: Marks, target: Target) -> tuple[Entry, ...]:
+    """Only if the marks say so is what is there what was applied last; else it could be drift."""
+    if marks.applied != rest_digest(marks.ref, found.fields, protected=marks.protected):
+        return ()
+    return (Settled(marks.ref, marks.uid, target, found.fields, marks.revision, protected=marks.protected),)
+
+
+def _realisation(world: World, ref: Ref, target: Target) -> tuple[Entry, ...]:
+    seen = world.seen_on(ref, target)
+    marks = seen[0].marks if len(seen) == 1 else None
+    if marks is None:
+        return ()
+    binding = world.ledger.bindings.get((ref, target))
+    if binding is not None and binding.uid == marks.uid:
+        return () if binding.applied is not None else _settled(seen[0], marks, target)
+    return (Bound(ref, marks.uid, marks.incarnation, target), *_settled(seen[0], marks, target))
