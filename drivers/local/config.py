@@ -48,6 +48,14 @@ clone3 errno 38
 """No new user namespaces inside: they would give back what was dropped. clone3 hides its flags from seccomp, so it
 does not exist here and libc takes clone."""
 
+_SYSTEMD = (
+    "lxc.mount.entry = tmpfs run tmpfs rw,nosuid,nodev,mode=755,size=64m,create=dir 0 0",
+    "lxc.mount.entry = tmpfs run/lock tmpfs rw,nosuid,nodev,noexec,size=5m,create=dir 0 0",
+    "lxc.mount.entry = tmpfs dev/shm tmpfs rw,nosuid,nodev,create=dir 0 0",
+    "lxc.mount.entry = tmpfs tmp tmpfs rw,nosuid,nodev,mode=1777,create=dir 0 0",
+)
+"""What systemd mounts first of all: it may not, but goes on where it finds it done."""
+
 _NOTE = "# trueup.nic."
 
 
@@ -86,6 +94,7 @@ def render(place: Place, zone: str, fields: Mapping[str, Any], boot: Boot) -> st
         *([] if boot.systemd else ["lxc.signal.halt = SIGUSR2"]),
         f"lxc.mount.auto = proc:mixed sys:ro{' cgroup:mixed' if boot.systemd else ''}",
         "lxc.autodev = 1",
+        *(_SYSTEMD if boot.systemd else ()),
         "lxc.tty.max = 0",
         f"lxc.console.logfile = {folder}/console.log",
         "lxc.console.size = 1MB",
@@ -98,6 +107,8 @@ def render(place: Place, zone: str, fields: Mapping[str, Any], boot: Boot) -> st
         f"lxc.seccomp.profile = {place.folder}/seccomp",
         f"lxc.cgroup.dir.container = {place.cgroup}/{zone}",
         f"lxc.cgroup.dir.monitor = {place.cgroup}.monitor/{zone}",
+        # systemd writes its own groups: they lie below the one with the caps, which the guest then cannot reach
+        *(["lxc.cgroup.dir.container.inner = guest"] if boot.systemd else []),
         *_isolation(boot),
         *_caps(fields, boot),
         *(_mount(host, guest, how) for host, guest, how in boot.binds),

@@ -1,6 +1,5 @@
 """The host boots: nothing that lives in memory is left, and the first look brings back what ran."""
 
-
 from __future__ import annotations
 
 import os
