@@ -26,6 +26,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface"),
     "Image": ("digest", "type", "os", "origin"),
 }
+_HELD = {kind: frozenset(keys) for kind, keys in KEYS.items()}
 
 CAPABILITY = Capability(
     kinds=frozenset(KEYS),
@@ -56,7 +57,7 @@ class SimShape:
 
     def native(self, resource: Resource, context: NativeContext) -> Fields:
         """Raises KeyError for a kind that has no form."""
-        return only(native_form(resource, context), KEYS[kind_of(resource.ref)])
+        return only(native_form(resource, context), _HELD[kind_of(resource.ref)])
 
     def normalise(self, kind: str, native: Mapping[str, Any]) -> Fields:
         return only(native, KEYS.get(kind, tuple(native)))

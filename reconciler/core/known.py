@@ -33,6 +33,9 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
 NO_FACTS = Facts()
 
+_GLANCES = 256
+"""Answers that are kept."""
+
 
 class Known:
     """The tables of a world. `open_at_most`: see Sights."""
@@ -75,6 +78,9 @@ class Known:
         """Realisations, of kinds that have one on each target."""
         self.waiting: dict[Target, set[Ref]] = {}
         """Refs that a fresher listing of the target may decide otherwise."""
+        self._glances: dict[Ref, tuple[Seen, ...]] = {}
+        self._proofs: dict[Ref, Binding] = {}
+        """Answers to `seen` and `binding` since anything came in: deciding asks the same again and again."""
         self._timers: list[tuple[float, Ref]] = []
         self._timed: set[tuple[float, Ref]] = set()
         self._now = 0.0
@@ -108,8 +114,14 @@ class Known:
 
     def seen(self, ref: Ref) -> tuple[Seen, ...]:
         """Trusted objects that bear this ref, by target and native identity."""
-        places = self.sights.places(ref)
-        return tuple((target, found) for target in sorted(places) for found in self.seen_on(ref, target))
+        found = self._glances.get(ref)
+        if found is None:
+            if len(self._glances) > _GLANCES:
+                self._glances.clear()
+            places = self.sights.places(ref)
+            found = tuple((target, each) for target in sorted(places) for each in self.seen_on(ref, target))
+            self._glances[ref] = found
+        return found
 
     def seen_on(self, ref: Ref, target: Target) -> list[Object]:
         """Trusted objects on a target that bear this ref, by native identity."""
@@ -130,8 +142,15 @@ class Known:
         if bound:
             return bound[0]
         seen = self.seen(ref)
-        live = [pair for pair in seen if pair[1].lifecycle == "live"] or list(seen)
-        return self.proved(ref, *live[0]) if live else None
+        if not seen:
+            return None
+        found = self._proofs.get(ref)
+        if found is None:
+            if len(self._proofs) > _GLANCES:
+                self._proofs.clear()
+            live = [pair for pair in seen if pair[1].lifecycle == "live"] or seen
+            found = self._proofs[ref] = self.proved(ref, *live[0])
+        return found
 
     def proved(self, ref: Ref, target: Target, found: Object) -> Binding:
         """The binding that an object proves by itself."""
@@ -221,6 +240,11 @@ class Known:
     def realisations(self, ref: Ref) -> set[Target]:
         """Where a Network or Image is, or should be, or is remembered."""
         return {*self.needs.get(ref, ()), *self.sights.places(ref), *self.ledger.targets.get(ref, ())}
+
+    def _came_in(self) -> None:
+        """Something is other than before: what was answered may be so no more."""
+        self._glances.clear()
+        self._proofs.clear()
 
     def known(self, ref: Ref) -> bool:
         """Whether the ref is wanted, seen or remembered."""

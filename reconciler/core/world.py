@@ -43,6 +43,7 @@ class World(Known):
     def take_desired(self, desired: Desired, changed: Iterable[Ref] | None = None) -> None:
         """A revision. `changed`: the refs whose resources may differ from the last one's; None looks at all."""
         before, self.desired = self.desired, desired
+        self._came_in()
         wanted = desired.resources
         if changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
@@ -69,6 +70,7 @@ class World(Known):
         target = report.target
         old, was = self.reports.get(target), self.standings.get(target)
         changed = self.sights.take(report)
+        self._came_in()
         self._judge(target)
         now = self.standings[target]
         for ref in self.waiting.pop(target, ()):
@@ -88,6 +90,7 @@ class World(Known):
         for ref in self.sights.drop(target):
             self._stain(ref, target)
         self._highest = None
+        self._came_in()
         self._judge(target)
         self._dirty_target(target)
 
@@ -98,6 +101,7 @@ class World(Known):
 
     def note(self, entry: Entry) -> None:
         """An entry that the ledger, which is shared with the journal, has folded already."""
+        self._came_in()
         target: Target | None = getattr(entry, "target", None)
         for name in ("ref", "before", "after"):
             ref: Ref | None = getattr(entry, name, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from reconciler.core.desired import Resource
@@ -28,7 +29,7 @@ def native_form(resource: Resource, context: NativeContext) -> dict[str, Any]:
 
 def only(fields: Fields, keys: Iterable[str]) -> dict[str, Any]:
     """The fields that a driver can hold."""
-    kept = frozenset(keys)
+    kept = keys if isinstance(keys, frozenset) else frozenset(keys)
     return {key: value for key, value in fields.items() if key in kept}
 
 
@@ -37,18 +38,26 @@ def secret_leaf(name: str, keyed_digest: str | None) -> str:
     return f"secret:{name}:{keyed_digest or ''}"
 
 
+@lru_cache(maxsize=4096)
+def _opened(body: bytes) -> Any:
+    """The value of a body, read once for all that have the same: not to be altered."""
+    return plain(body)
+
+
 def machine(resource: Resource, context: NativeContext) -> dict[str, Any]:
-    """See the module `reconciler.driver.forms` and docs/concepts/forms.md for the keys and their units."""
-    body = plain(resource.body)
+    """See the module `reconciler.driver.forms` and docs/concepts/forms.md for the keys and their units. A body without
+    `hostname` is of a machine whose host is called as it is itself, so that machines alike have one body."""
+    body = _opened(resource.body)
     form: dict[str, Any] = {key: body[key] for key in _MACHINE_PLAIN if body.get(key) is not None}
+    if "hostname" not in form:
+        form["hostname"] = name_of(resource.ref)
     form["image"] = body["image"]["digest"]
     form["state"] = "stopped" if body.get("state") == "stopped" else "running"
-    nics = {
-        name_of(address.network): _nic(address, want, context.references[address.network], context)
-        for address, want in zip(context.addresses, body.get("nics", ()), strict=True)
-    }
-    if nics:
-        form["nics"] = nics
+    if body.get("nics"):
+        form["nics"] = {
+            name_of(address.network): _nic(address, want, context.references[address.network].body)
+            for address, want in zip(context.addresses, body["nics"], strict=True)
+        }
     if body.get("disks"):
         form["disks"] = {name: dict(disk) for name, disk in body["disks"].items()}
     for key in ("resolvers", "search", "sshKeys"):
@@ -72,25 +81,25 @@ def _opaque(value: Any) -> str:
     return _leaf(value) if isinstance(value, dict) else f"text:{digest(str(value))}"
 
 
-def _nic(address: Address, want: dict[str, Any], network: Resource, context: NativeContext) -> dict[str, Any]:
-    body = plain(network.body)
-    prefix = ipaddress.ip_network(body["subnet"]).prefixlen
-    nic: dict[str, Any] = {
-        "ip": f"{address.ip}/{prefix}",
-        "mac": address.mac,
-        "primary": bool(want.get("primary")),
-        "tag": body["nicTag"],
-    }
-    if want.get("primary") and body.get("gateway"):
-        nic["gateway"] = body["gateway"]
-    for key in ("vlan", "mtu"):
-        if body.get(key) is not None:
-            nic[key] = body[key]
+def _nic(address: Address, want: dict[str, Any], network: bytes) -> dict[str, Any]:
+    prefix, gateway, rest = _wire(network)
+    primary = bool(want.get("primary"))
+    nic: dict[str, Any] = {"ip": f"{address.ip}/{prefix}", "mac": address.mac, "primary": primary, **rest}
+    if primary and gateway:
+        nic["gateway"] = gateway
     return nic
 
 
+@lru_cache(maxsize=4096)
+def _wire(network: bytes) -> tuple[int, str | None, dict[str, Any]]:
+    """What every interface in a network takes from it (its body): prefix length, gateway, and tag, vlan and mtu."""
+    body = _opened(network)
+    rest = {"tag": body["nicTag"]} | {key: body[key] for key in ("vlan", "mtu") if body.get(key) is not None}
+    return ipaddress.ip_network(body["subnet"]).prefixlen, body.get("gateway"), rest
+
+
 def network(resource: Resource, context: NativeContext) -> dict[str, Any]:
-    body = plain(resource.body)
+    body = _opened(resource.body)
     form: dict[str, Any] = {key: body[key] for key in _NETWORK_PLAIN if body.get(key) is not None}
     form["tag"] = body["nicTag"]
     form["nat"] = bool(body.get("nat"))
@@ -101,7 +110,7 @@ def network(resource: Resource, context: NativeContext) -> dict[str, Any]:
 
 
 def image(resource: Resource, context: NativeContext) -> dict[str, Any]:
-    body = plain(resource.body)
+    body = _opened(resource.body)
     form = {"digest": body["digest"], "type": body["type"], "os": body["os"]}
     if body.get("origin"):
         form["origin"] = body["origin"]
