@@ -58,7 +58,7 @@ async def _apply_alone(args: Namespace) -> int:
     async with session.writing(args) as here:
         await here.resume(_teller(args, None).emit)
         if args.plan is not None:
-            return await _carry_out(here, await _kept(here, args.plan), args)
+            return await _ask_and_carry_out(here, await _kept(here, args.plan), args)
         found = await here.prospect(Request(now=0), revision=args.revision, only=args.only)
         return await _ask_and_carry_out(here, found.plan, args)
 
@@ -72,8 +72,7 @@ async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: Loc
     if not plan.changes:
         return verdict(plan, detailed=False)
     await here.ports.plans.save(plan)
-    asked = getattr(args, "plan", None) is None
-    if asked and not confirmed("Apply this plan? The loop that runs here does it.", yes=args.yes):
+    if not confirmed("Apply this plan? The loop that runs here does it.", yes=args.yes):
         say("Nothing was done.")
         return Exit.ERROR
     teller = _teller(args, plan)

@@ -104,9 +104,14 @@ def node_rows(found: Prospect) -> list[NodeRow]:
                 _standing(found.world.standings.get(target, Standing())),
                 cordon=node.cordon or (member.cordon if member else None) or "",
                 free=tuple(_free(room, name) for name in ("memory", "cpu", "disk")),  # type: ignore[arg-type]
+                whole=tuple(_whole(room, name) for name in ("memory", "cpu", "disk")),  # type: ignore[arg-type]
             )
         )
     return rows
+
+
+def _whole(room: Any, name: str) -> int | None:
+    return None if room is None or getattr(room, name) >= PLENTY else int(getattr(room, name))
 
 
 def _free(room: Any, name: str) -> int | None:

@@ -111,7 +111,7 @@ async def _get(args: Namespace) -> int:
             return Exit.DONE
         else:
             rows = rows_of(here, found, kind)
-        show_json(rows) if args.format == "json" else show(listing_text(kind, rows), args)
+        show_json(rows) if args.format == "json" else show(listing_text(kind, rows, unmanaged=args.unmanaged), args)
     return Exit.DONE
 
 

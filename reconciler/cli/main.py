@@ -28,6 +28,21 @@ def main(argv: list[str] | None = None) -> int:
         return int(report(error, arguments, sys.stderr))
 
 
+_HERE = frozenset({"init", "fmt", "schema", "sim", "completion"})
+"""Commands that act on the very folder they are called in."""
+
+
+def _site_above() -> str | None:
+    """Called somewhere beneath a `datacenter.yaml`, a command means that site, as git means the whole repository."""
+    folder = os.getcwd()
+    while not os.path.exists(os.path.join(folder, "datacenter.yaml")):
+        above = os.path.dirname(folder)
+        if above == folder or os.path.exists(os.path.join(folder, ".git")):
+            return None
+        folder = above
+    return None if folder == os.getcwd() else folder
+
+
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         from reconciler.cli.commands import overview
@@ -37,6 +52,8 @@ def _run(arguments: list[str]) -> int:
     from reconciler.cli.parser import parser
 
     args = parser(arguments).parse_args(arguments)
+    if args.directory is None and args.command not in _HERE:
+        args.directory = _site_above()
     module, _, function = args.run.partition(":")
     from importlib import import_module
 

@@ -56,8 +56,9 @@ def existing(desired: Desired, name: str, declared: Iterable[str] = ()) -> Ref:
     )
 
 
-def chosen(desired: Desired, words: Sequence[str]) -> frozenset[Ref]:
-    """The refs that --only names: refs (also of what is in git no more), replicated groups, and tags as key=value."""
+def chosen(desired: Desired, words: Sequence[str], remembered: Iterable[Ref] = ()) -> frozenset[Ref]:
+    """The refs that --only names: refs (also `remembered` ones, of what is in git no more), replicated groups, and tags
+    as key=value. Raises UsageError for a name that nothing has."""
     refs: set[Ref] = set()
     for word in words:
         if "=" in word:
@@ -65,7 +66,7 @@ def chosen(desired: Desired, words: Sequence[str]) -> frozenset[Ref]:
             continue
         ref = full_ref(word)
         group = {each for each, resource in desired.resources.items() if _in_group(resource.behaviour.update, ref)}
-        refs |= group or {ref}
+        refs |= group or {ref if ref in set(remembered) else existing(desired, word)}
     return frozenset(refs)
 
 

@@ -7,6 +7,7 @@ Must not go here: what commands do with it, deciding (core).
 from __future__ import annotations
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -134,7 +135,8 @@ class Looking:
         loaded = await in_force(self.source, self.ledger) if last_good else InForce(await self.desired(revision))
         desired = loaded.desired
         if only:
-            request = msgspec.structs.replace(request, only=chosen(desired, only))
+            remembered = {ref for ref, _ in self.ledger.bindings}
+            request = msgspec.structs.replace(request, only=chosen(desired, only, remembered))
         await self.nodes.keep(desired.nodes)
         reports = dict(observed.by_target()) if observed else await self.observe(desired)
         request = await dated(request, self.ports, desired)
@@ -314,9 +316,13 @@ def _named_folder(args: Namespace) -> Path | None:
     return Path(args.state).absolute() if args.state else None
 
 
+_SSH_FORM = re.compile(r"[\w.+-]+(@[\w.-]+)?:[^:]")
+"""`git@host:dc.git`, as git itself takes it: no slash stands before the first colon."""
+
+
 def _mirror(where: str, args: Namespace) -> Mirror | None:
-    """A URL is kept as a bare mirror; a path is a repository."""
-    if "://" not in where:
+    """A URL, or a remote in ssh's short form, is kept as a bare mirror; a path is a repository."""
+    if "://" not in where and not (_SSH_FORM.match(where) and not Path(where).exists()):
         return None
     folder = Path(args.state or os.environ.get("TRUEUP_STATE") or Path.home() / ".cache" / "trueup")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -33,7 +33,10 @@ def test_a_plan_as_json_is_the_plan_itself(run: Run) -> None:
 
 def test_a_kept_plan_is_applied_by_its_digest(run: Run) -> None:
     plan = from_json(run("plan", "--json").out.encode())
-    assert run("apply", plan.digest[:8]).code == Exit.DONE
+    asking = run("apply", plan.digest[:8])
+    assert (asking.code, "say --yes" in asking.err) == (Exit.ERROR, True)
+    assert f"plan {plan.digest[:8]}" in asking.out
+    assert run("apply", plan.digest[:8], "--yes").code == Exit.DONE
     assert run("plan", "--detailed-exitcode").code == Exit.DONE
 
 
@@ -68,6 +71,9 @@ def test_only_limits_the_plan_to_a_ref_a_group_or_a_tag(run: Run) -> None:
     assert planned("Machine/shop/web") == {f"Machine/shop/web-{n}" for n in (1, 2, 3)}
     assert planned("role=db") == {"Machine/shop/db"}
     assert run("plan", "--only", "role=nobody").code == Exit.ERROR
+    mistyped = run("plan", "--only", "shop/wbe")
+    assert (mistyped.code, "git has no Machine/shop/wbe" in mistyped.err) == (Exit.ERROR, True)
+    assert run("drift", "shop/wbe").code == run("heal", "shop/wbe", "--yes").code == Exit.ERROR
 
 
 def test_who_holds_the_lock_is_told(run: Run, tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def listing_text(kind: str, rows: Sequence[Row]) -> str:
+def listing_text(kind: str, rows: Sequence[Row], *, unmanaged: bool = False) -> str:
     """A table of one kind, in natural order of names."""
     if not rows:
-        return finished([f"There is no {kind}."])
+        return finished([f"There is no {'unmanaged ' if unmanaged else ''}{kind}."])
     columns = _COLUMNS.get(kind, ())
     header = ["NAME", *(["ADDRESS"] if kind == "Machine" else []), *(name.upper() for name in columns), "NODE", "IS"]
     body = [
@@ -76,6 +76,8 @@ class NodeRow(msgspec.Struct, frozen=True):
     cordon: str = ""
     free: tuple[int | None, int | None, int | None] = (None, None, None)
     """Bytes of memory, thousandths of a core, bytes of disk that may still be promised."""
+    whole: tuple[int | None, int | None, int | None] = (None, None, None)
+    """What may be promised in all: reserve taken off, overprovision counted in."""
 
 
 def nodes_text(rows: Sequence[NodeRow]) -> str:
@@ -87,9 +89,9 @@ def nodes_text(rows: Sequence[NodeRow]) -> str:
         [
             row.report.target,
             row.driver,
-            _of(row.free[0], row.report.capacity.memory, quantities.size),
-            _of(row.free[1], row.report.capacity.cpu, quantities.cores),
-            _of(row.free[2], row.report.capacity.disk, quantities.size),
+            _of(row.free[0], row.whole[0] or row.report.capacity.memory, quantities.size),
+            _of(row.free[1], row.whole[1] or row.report.capacity.cpu, quantities.cores),
+            _of(row.free[2], row.whole[2] or row.report.capacity.disk, quantities.size),
             str(sum(found.kind == "Machine" for found in row.report.objects)),
             row.state + (f" (cordoned: {row.cordon})" if row.cordon else ""),
         ]

@@ -52,7 +52,7 @@ def result_text(found: Result) -> str:
     lines: list[str] = []
     for each in found.unfinished[:_SHOWN]:
         lines.append(pair(f"  ! {each.ref}: {each.verb} {each.status}", each.target))
-        lines += [f"{INDENT}{each.reason}"] if each.reason else []
+        lines += [INDENT + quantities.clean(line.strip()) for line in each.reason.split("\n") if line.strip()]
     if len(found.unfinished) > _SHOWN:
         lines.append(f"  ! and {len(found.unfinished) - _SHOWN} more")
     lines += [f"  ! {reason}" for reason in found.refused]

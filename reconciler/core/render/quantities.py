@@ -19,8 +19,8 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 def clean(text: str) -> str:
-    """One line without anything that a terminal would act on."""
-    return text.translate(_CONTROL)
+    """One line without anything that a terminal would act on. A hint beneath a message stands behind it."""
+    return text.replace("\n  ", "; ").translate(_CONTROL)
 
 
 def size(count: int) -> str:

@@ -125,6 +125,8 @@ def clean(stderr: str) -> str:
     ]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote:"))] or lines
     first = telling[0] if telling else ""
+    if first == "fatal: Could not read from remote repository.":  # ssh has said why before
+        first = next((line for line in lines if line.startswith(("ssh:", "Host key", "kex_"))), first)
     return without_credentials(re.sub(r"^(fatal|error|ERROR|remote): *", "", first))
 
 
