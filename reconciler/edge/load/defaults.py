@@ -43,6 +43,15 @@ def merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> Values:
     return result
 
 
+def stripped(values: Values) -> Values:
+    """The values without what null unsets: themselves, if nothing is null."""
+    return merged({}, values) if _has_null(values) else values
+
+
+def _has_null(values: Values) -> bool:
+    return any([value is None or (type(value) is dict and _has_null(value)) for value in values.values()])
+
+
 def _without_alternatives(under: Values, value: Values) -> Values:
     for group in _ALTERNATIVES:
         if not group.isdisjoint(value) and not group.isdisjoint(under):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from reconciler.core.refs import Ref, make_ref
 from reconciler.edge.load import wording
-from reconciler.edge.load.defaults import EVERY, NOTHING, KindDefaults, Values, merged
+from reconciler.edge.load.defaults import EVERY, NOTHING, KindDefaults, Values, merged, stripped
 from reconciler.edge.load.findings import Finding, Path
 from specs.envelope import API_VERSION, Metadata, Model, SharedMetadata
 from specs.kinds import KINDS, PLURALS, Kind
@@ -131,7 +131,7 @@ class _Document:
         given = defaults.metadata
         if kind.tenancy == "never" and "tenant" in given:
             given = {key: inner for key, inner in given.items() if key != "tenant"}
-        values = merged(given, written) if given else merged({}, written)
+        values = merged(given, written) if given else stripped(written)
         try:
             metadata = Metadata.model_validate(values)
         except ValidationError as wrong:
@@ -169,7 +169,7 @@ class _Document:
         if written is not None and not isinstance(written, dict):
             self.wrong(("metadata",), "metadata is a map", "metadata: {tenant: …}")
         try:
-            SharedMetadata.model_validate(merged({}, shared))
+            SharedMetadata.model_validate(stripped(shared))
         except ValidationError as wrong:
             self._validation(wrong, SharedMetadata, ("metadata",), shared)
             shared = {}
@@ -197,7 +197,7 @@ class _Document:
             self._declare(kind, metadata, spec or {}, defaults, prefix=path)
 
     def _declare(self, kind: Kind, metadata: Metadata, spec: Values, defaults: KindDefaults, *, prefix: Path) -> None:
-        values = merged(defaults.spec, spec) if defaults.spec else merged({}, spec)
+        values = merged(defaults.spec, spec) if defaults.spec else stripped(spec)
         ref = make_ref(kind.name, metadata.name, metadata.tenant)
         try:
             model = kind.model.model_validate(values)

@@ -55,13 +55,14 @@ def frame_of(lowering: Lowering, own: Exceptional, *, path: Path, group: bool) -
     """
     spec: Machine = lowering.declared.spec
     nics = own.nics or spec.nics
+    unique = any([nic.ip is not None or nic.mac is not None for nic in nics])
     key = (
         lowering.declared.tenant, own.image or spec.image, own.package or spec.package, own.node or spec.node,
         spec.brand, tuple([(nic.network, nic.primary) for nic in nics]), group,
     )  # fmt: skip
     frames: dict[Any, Frame] = lowering.catalog.frames
-    frame = frames.get(key)
-    if frame is None or any(nic.ip is not None or nic.mac is not None for nic in nics):
+    frame = None if unique else frames.get(key)
+    if frame is None:
         before, outer = len(lowering.out.findings), lowering.out.uses
         lowering.out.uses = set()
         frame = _Making(lowering, own, nics).make(path, group=group)
@@ -70,7 +71,7 @@ def frame_of(lowering: Lowering, own: Exceptional, *, path: Path, group: bool) -
             outer |= inner
             return None
         frame = msgspec.structs.replace(frame, uses=frozenset(inner))
-        if len(lowering.out.findings) == before and not any(nic.ip or nic.mac for nic in nics):
+        if len(lowering.out.findings) == before and not unique:
             frames[key] = frame
     lowering.out.uses |= frame.uses
     return frame

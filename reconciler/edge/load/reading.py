@@ -103,25 +103,19 @@ class Reader:
     # -- defaults ----------------------------------------------------------------------------------------------------
 
     def _read_defaults(self, changes: Changes) -> list[str]:
-        """Takes in changed `_defaults.yaml` files; returns their folders."""
+        """Takes in changed `_defaults.yaml` files; returns the folders whose defaults are not what they were."""
         present = [(path, blob) for path, blob in changes.items() if blob is not None]
         for path, blob in changes.items():
             _put(self.attempt.others, path, blob)
             if blob is None:
                 del self.attempt.defaults[path.rpartition("/")[0]]
         for (path, _), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
-            chunks, findings = stream.cut(path, data)
-            value: Any = {}
-            if len(chunks) > 1:
-                summary = "there is a second document, and the defaults of a folder are one"
-                findings.append(Finding(path, 1, (), summary, "merge them", line=chunks[1].line, column=1))
-            elif chunks:
-                value, wrong = value_of(path, 0, chunks[0])
-                findings += wrong
-            values = {} if value is BROKEN else value
-            self.attempt.findings += findings or document.check_defaults(path, values)
-            self.attempt.defaults[path.rpartition("/")[0]] = values if isinstance(values, dict) else {}
-        return [path.rpartition("/")[0] for path in changes]
+            values, findings = _defaults_in(path, data)
+            self.attempt.findings += findings
+            self.attempt.defaults[path.rpartition("/")[0]] = values
+        folders = [path.rpartition("/")[0] for path in changes]
+        known = self.attempt.records.defaults
+        return [folder for folder in folders if known.get(folder) != self.attempt.defaults.get(folder)]
 
     def defaults_for(self, file: str) -> document.DefaultsFor:
         folder = file.rpartition("/")[0]
@@ -180,15 +174,17 @@ class Reader:
             self._drop_file(path)
             return
         old = attempt.records.files.get(path)
-        kept = {one.digest: one for one in old.documents} if old else {}
+        kept = {one.digest: one for one in old.documents if one.digest} if old else {}
         stamp = self.stamp(path)
         documents: list[Document] = []
         for index, chunk in enumerate(chunks):
-            digest = digest_of(chunk, stamp)
+            digest = digest_of(chunk, stamp) if len(chunks) > 1 else b""
             same = kept.pop(digest, None)
             documents.append(same if same is not None else self._read_document(path, index, chunk, digest))
-        for one in kept.values():
-            attempt.retire(one)
+        still = set(documents)
+        for one in old.documents if old else ():
+            if one not in still:
+                attempt.retire(one)
         attempt.files[path] = FileRecord(blob, tuple(documents))
 
     def _read_document(self, path: str, index: int, chunk: stream.Chunk, digest: bytes) -> Document:
@@ -207,6 +203,21 @@ class Reader:
             attempt.findings += reading.findings
         attempt.poisoned |= reading.poisoned
         return made
+
+
+def _defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding]]:
+    """What a `_defaults.yaml` says, and what is wrong with it."""
+    chunks, findings = stream.cut(path, data)
+    value: Any = {}
+    if len(chunks) > 1:
+        summary = "there is a second document, and the defaults of a folder are one"
+        findings.append(Finding(path, 1, (), summary, "merge them", line=chunks[1].line, column=1))
+    elif chunks:
+        value, wrong = value_of(path, 0, chunks[0])
+        findings += wrong
+    values = {} if value is BROKEN else value
+    findings = findings or document.check_defaults(path, values)
+    return (values if isinstance(values, dict) else {}), findings
 
 
 def digest_of(chunk: stream.Chunk, stamp: bytes) -> bytes:

@@ -23,7 +23,7 @@ class Document(msgspec.Struct, eq=False):
 
     file: str
     digest: bytes
-    """Of its text and of the defaults beneath it."""
+    """Of its text and of the defaults beneath it; empty for the only document of a file, which the blob id tells."""
     refs: tuple[Ref, ...] = ()
     """Names that it takes: what it declares, and the machines of a group."""
     uses: tuple[str, ...] = ()

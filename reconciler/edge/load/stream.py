@@ -40,7 +40,7 @@ def cut(file: str, data: bytes, limits: Limits = LIMITS) -> tuple[list[Chunk], l
         over = chunks[limits.documents]
         summary = f"the file has {len(chunks)} documents, more than {limits.documents}"
         return [], [_whole(file, summary, "split it", over.line)]
-    large = [chunk for chunk in chunks if len(chunk.text) > limits.document]
+    large = [chunk for chunk in chunks if len(chunk.text) > limits.document] if len(text) > limits.document else ()
     return chunks, [
         _whole(
             file, f"a document has {len(chunk.text)} characters, more than {limits.document}", "split it", chunk.line
@@ -50,6 +50,8 @@ def cut(file: str, data: bytes, limits: Limits = LIMITS) -> tuple[list[Chunk], l
 
 
 def _chunks(text: str) -> list[Chunk]:
+    if "---" not in text:
+        return [Chunk(text, 1)] if has_content(text) else []
     starts = [match.start() for match in SEPARATOR.finditer(text)]
     if not starts:
         return [Chunk(text, 1)] if has_content(text) else []
@@ -64,6 +66,8 @@ def _chunks(text: str) -> list[Chunk]:
 
 
 def has_content(part: str) -> bool:
+    if part[:1].isalpha():
+        return True
     return _CONTENT.search(part) is not None
 
 
