@@ -183,7 +183,7 @@ class Execution:
     @staticmethod
     async def _tick(board: Board) -> None:
         while True:
-            now = anyio.current_time()
+            now = board.ticked = anyio.current_time()
             for barrier in board.lanes.pausing.copy():
                 if barrier.until is None:
                     barrier.until = now + barrier.gate.pause

@@ -220,9 +220,11 @@ class Lanes:
                 self.outcomes[step.id] = Outcome("unchanged", "applied before")
                 self.passed.append(step)
             else:
-                refusal = self._refusal(step)
+                refusal, blocked = self._outlook(step)
                 if refusal is None:
-                    return not self._blocked(lane, step)
+                    if blocked:
+                        self._wait(lane, step)
+                    return not blocked
                 self._defer(step, refusal)
             lane.position += 1
             freed = self._ended(step.id)
@@ -232,23 +234,26 @@ class Lanes:
                 moving.extend(freed)
         return False
 
-    def _refusal(self, step: Step) -> str | None:
-        """Why the step can no longer run, as far as is known by now."""
-        outcomes = self.outcomes
+    def _outlook(self, step: Step) -> tuple[str | None, bool]:
+        """Why the step can no longer run, as far as is known by now; and whether it has to wait."""
+        outcomes, blocked = self.outcomes, False
         for need in step.needs:
             outcome = outcomes.get(need)
             if outcome is None:
                 if need not in self._owner:
-                    return f"it needs {need}, which is not carried out"
+                    return f"it needs {need}, which is not carried out", False
+                blocked = True
             elif outcome.status not in GOOD:
-                return f"it needs {need}, which was {outcome.status}"
+                return f"it needs {need}, which was {outcome.status}", False
         for gate in step.gates:
             barrier = self._barriers[gate]
             if barrier.shut:
-                return f"too many before it were not applied ({len(barrier.failed)}, allowed {gate.max_failures})"
-        return None
+                failed, allowed = len(barrier.failed), gate.max_failures
+                return f"too many before it were not applied ({failed}, allowed {allowed})", False
+            blocked = blocked or not barrier.open
+        return None, blocked
 
-    def _blocked(self, lane: Lane, step: Step) -> bool:
+    def _wait(self, lane: Lane, step: Step) -> None:
         for need in step.needs:
             if need not in self.outcomes:
                 self._waiting.setdefault(need, []).append(lane)
@@ -258,7 +263,6 @@ class Lanes:
             if not barrier.open:
                 barrier.waiting.append(lane)
                 lane.blockers += 1
-        return lane.blockers > 0
 
     def _defer(self, step: Step, reason: str) -> None:
         self.outcomes[step.id] = Outcome("deferred", reason)

@@ -25,6 +25,10 @@ _FETCHED = frozenset(("file", "url", "folder"))
 """Image sources that are fetched on the controller; the others a driver makes on the node."""
 
 
+Content = tuple[Mapping[str, str], str]
+"""Source and digest of an image's content."""
+
+
 def secret_names(step: Step) -> frozenset[str]:
     """The secrets that the step's arguments name as `{"secret": name}`."""
     if _PLAIN.issuperset(step.args):
@@ -45,8 +49,8 @@ def _named(key: str, value: Any) -> Iterator[str]:
             yield from _named("", below)
 
 
-def content(step: Step) -> tuple[Mapping[str, str], str] | None:
-    """Source and digest of the image content that an import needs from the controller."""
+def content(step: Step) -> Content | None:
+    """The image content that an import needs from the controller."""
     if step.verb != "import":
         return None
     body = step.args.get("body", {})
@@ -71,7 +75,7 @@ async def secrets_for(names: frozenset[str], secrets: Secrets | None) -> Mapping
     return await secrets.resolve(names)
 
 
-async def files_for(wanted: tuple[Mapping[str, str], str] | None, files: Files | None) -> Mapping[str, str]:
+async def files_for(wanted: Content | None, files: Files | None) -> Mapping[str, str]:
     """Raises FileRefused, FileUnreachable."""
     if wanted is None:
         return {}

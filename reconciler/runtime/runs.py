@@ -15,8 +15,7 @@ from anyio.abc import TaskGroup
 
 from reconciler.core.ledger import Entry, Forgotten, Purged
 from reconciler.core.plan import Change, Plan
-from reconciler.core.refs import Ref, Target, kind_of
-from reconciler.core.refs import PER_TARGET
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.errors import TrueupError, TryLater
 from reconciler.runtime.dispatch import nodes_of
 from reconciler.runtime.events import Emit, Event, StepEnded, StepStarted, harmless

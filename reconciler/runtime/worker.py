@@ -24,11 +24,13 @@ from reconciler.ports import Clock, Fencing, Files, Journal, Secrets
 from reconciler.runtime.events import Emit, StepEnded, StepProgress, Stopping, started
 from reconciler.runtime.lanes import Lane, Lanes
 from reconciler.runtime.observe import in_words
-from reconciler.runtime.provide import content, files_for, redacted, secret_names, secrets_for
+from reconciler.runtime.provide import Content, content, files_for, redacted, secret_names, secrets_for
 from reconciler.runtime.summary import GOOD
 
 Allowance = Callable[[tuple[Spent, ...], Ledger, float], str | None]
 """What the rules say to spending these at a time (unix seconds): None, or why not. Pure."""
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -43,8 +45,10 @@ class Pace(msgspec.Struct, frozen=True):
 
     def seconds(self, step: Step) -> float:
         """How long a step may take: a good deal more than expected, and longer than it waits for readiness."""
-        within = float(step.args.get("ready", {}).get("within", 0)) if step.verb == "ready" else 0.0
-        return max(self.deadline, 10 * step.seconds, within + 10)
+        seconds = 10 * step.seconds
+        if step.verb == "ready":
+            seconds = max(seconds, float(step.args.get("ready", {}).get("within", 0)) + 10)
+        return seconds if seconds > self.deadline else self.deadline
 
 
 class Means(msgspec.Struct, frozen=True):
@@ -78,6 +82,8 @@ class Board:
         self.stopped: str | None = None
         self.over = False
         self.latest = float("inf")
+        self.ticked = anyio.current_time()
+        """The time as the executor's watch read it last, a moment ago."""
         self.fence_lost = False
         self.error: TrueupError | None = None
 
@@ -103,6 +109,10 @@ class Board:
             self.fence_lost = True
             self.stop("another controller has taken over")
         return self.stopped is not None
+
+    def time(self) -> float:
+        """The loop's time; near enough where nobody is told how long a step took."""
+        return self.ticked if self.emit is None else anyio.current_time()
 
     def tell_ended(self, step: Step, outcome: Outcome, began: float) -> None:
         if self.emit is not None:
@@ -184,9 +194,12 @@ class Worker:
 
     async def _carry_out(self, step: Step) -> None:
         board = self.board
-        self._began, self._intended = anyio.current_time(), False
+        self._began, self._intended = board.time(), False
+        secrets = files = _NOTHING
         try:
-            context = await self._context(step)
+            names, wanted = secret_names(step), content(step)
+            if names or wanted:
+                secrets, files = await self._fetch(names, wanted)
             driver = board.means.driver(step.target)
         except TrueupError as error:
             self._outcome = Outcome("failed", str(error))
@@ -198,6 +211,7 @@ class Worker:
         if self.scope.cancel_called or board.give_way() or not await self._intend(step):
             return
         self._intended = True
+        context = self._context(step, secrets, files)
         self.expires = self._began + context.deadline
         self.step = step
         if board.emit is not None:
@@ -209,26 +223,26 @@ class Worker:
             outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
         finally:
             self.step = None
-        if context.secrets:
-            outcome = Outcome(outcome.status, redacted(outcome.reason, context.secrets))
+        if secrets:
+            outcome = Outcome(outcome.status, redacted(outcome.reason, secrets))
         self._outcome = outcome
 
-    async def _context(self, step: Step) -> StepContext:
-        """Raises TrueupError if a secret or a file cannot be had."""
-        board, means = self.board, self.board.means
-        names, wanted = secret_names(step), content(step)
-        secrets: Mapping[str, str] = {}
-        files: Mapping[str, str] = {}
-        if names or wanted:
-            await self._journal([])
-            self.fetching = True
-            try:
-                secrets = await secrets_for(names, means.secrets)
-                files = await files_for(wanted, means.files)
-            finally:
-                self.fetching = False
+    async def _fetch(
+        self, names: frozenset[str], wanted: Content | None
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Secrets and files. Raises TrueupError if one cannot be had."""
+        means = self.board.means
+        await self._journal([])
+        self.fetching = True
+        try:
+            return await secrets_for(names, means.secrets), await files_for(wanted, means.files)
+        finally:
+            self.fetching = False
             # Fetching has its own patience; the step's time begins now.
-            self._began = anyio.current_time()
+            self._began = self.board.time()
+
+    def _context(self, step: Step, secrets: Mapping[str, str], files: Mapping[str, str]) -> StepContext:
+        board, means = self.board, self.board.means
         context = StepContext(
             fence=means.fencing.fence,
             # Plans of this controller run side by side, each on things of its own: to a node they are one writer.
