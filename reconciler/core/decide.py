@@ -9,10 +9,11 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.core.classify import Bucket, Case, classify
-from reconciler.core.compare import Comparison, compare, sticky_addresses
+from reconciler.core.compare import Comparison, compare, marks_behind, sticky_addresses
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.observed import Object
+from reconciler.core.plan import rest_digest
 from reconciler.core.refs import Ref, Target, Uid, node_of
 from reconciler.core.world import World
 
@@ -37,6 +38,34 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def allocates(self) -> bool:
         return any(address is None for address in self.addresses)
+
+
+def rests(world: World, ref: Ref) -> bool:
+    """The usual case, told quickly: the ledger and its one live object are of one mind, and that is just as wanted.
+    It may say no wrongly, never yes."""
+    resource, bound, seen = world.resource(ref), world.ledger.bound(ref), world.seen(ref)
+    if resource is None or len(bound) != 1 or len(seen) != 1:
+        return False
+    binding, (target, found) = bound[0], seen[0]
+    marks = found.marks
+    if marks is None or (binding.uid, binding.incarnation, binding.target) != (marks.uid, marks.incarnation, target):
+        return False
+    if found.lifecycle != "live" or found.unknown or binding.applied is None or binding.quarantined_until is not None:
+        return False
+    if len(world.sights.bearers(marks.uid)) != 1 or _misplaced(resource, target):
+        return False
+    addresses = sticky_addresses(resource, binding, world.current)
+    if None in addresses:
+        return False
+    wanted = world.shape_of(target).native(resource, world.context(resource, target, addresses))
+    if found.fields != wanted:
+        return False
+    return marks_behind(resource, found, rest_digest(ref, wanted, protected=resource.protected)) is None
+
+
+def _misplaced(resource: Resource, target: Target) -> bool:
+    node = resource.constraints.node
+    return node is not None and node not in (target, node_of(target))
 
 
 def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
@@ -141,11 +170,10 @@ def compared(world: World, decision: Decision) -> Decision | None:
     binding = decision.binding
     last = binding.applied if binding is not None and binding.uid == decision.uid else None
     comparison = compare(decision.resource, decision.found, last, world.shape_of(decision.target), context)
-    wanted_node = decision.resource.constraints.node
-    misplaced = wanted_node is not None and wanted_node not in (decision.target, node_of(decision.target))
+    misplaced = _misplaced(decision.resource, decision.target)
     if comparison.at_rest and not misplaced:
         return None
-    detail = f"the document asks for node {wanted_node}" if misplaced else ""
+    detail = f"the document asks for node {decision.resource.constraints.node}" if misplaced else ""
     return msgspec.structs.replace(decision, comparison=comparison, detail=detail)
 
 

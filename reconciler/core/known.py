@@ -118,8 +118,8 @@ class Known:
         if found is None:
             if len(self._glances) > _GLANCES:
                 self._glances.clear()
-            places = self.sights.places(ref)
-            found = tuple((target, each) for target in sorted(places) for each in self.seen_on(ref, target))
+            places = sorted(self.sights.places(ref))
+            found = tuple([(target, each) for target in places for each in self.seen_on(ref, target)])
             self._glances[ref] = found
         return found
 

@@ -271,7 +271,10 @@ class Ledger:
 
     def bound(self, ref: Ref) -> tuple[Binding, ...]:
         """Every binding of a ref, in order of its targets."""
-        return tuple(self.bindings[ref, target] for target in sorted(self.targets.get(ref, ())))
+        targets = self.targets.get(ref)
+        if not targets:
+            return ()
+        return tuple([self.bindings[ref, target] for target in (sorted(targets) if len(targets) > 1 else targets)])
 
     def spent_since(self, since: float, budget: str) -> int:
         """How many units of a budget were spent after a time (unix seconds)."""

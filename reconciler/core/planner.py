@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.core.classify import Bucket
-from reconciler.core.decide import Decision, decide_machine, decide_realisation
+from reconciler.core.decide import Decision, decide_machine, decide_realisation, rests
 from reconciler.core.desired import Desired
 from reconciler.core.ledger import Ledger
 from reconciler.core.making import Key, Making
@@ -64,8 +64,11 @@ class Planner:
 
     def _decide(self, refs: Collection[Ref]) -> bool:
         for ref in refs:
-            found = decide_machine(self.world, ref, self._now) if kind_of(ref) == "Machine" else ()
-            self._keep((ref, ""), found)
+            if kind_of(ref) == "Machine" and not rests(self.world, ref):
+                self._keep((ref, ""), decide_machine(self.world, ref, self._now))
+            else:
+                self.pending.pop((ref, ""), None)
+                self.untold.discard((ref, ""))
         return bool(refs)
 
     def _decide_at(self, target: Target) -> bool:

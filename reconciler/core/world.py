@@ -179,7 +179,7 @@ class World(Known):
             self._need(new, 1)
 
     def _facts(self, ref: Ref) -> Facts:
-        resource, binding = self.resource(ref), self.binding(ref)
+        resource, binding = self.resources.get(ref), self.binding(ref)
         nics = resource.nics if resource is not None else ()
         authored = [(self.network_for(nic), nic.ip) for nic in nics if nic.ip is not None]
         if binding is None:
@@ -218,6 +218,8 @@ class World(Known):
         resource = self.resources.get(ref)
         source = resource.behaviour.renamed_from if resource is not None else None
         for kin in (ref, *self.renames.get(ref, ()), *((source,) if source is not None else ())):
+            if kin is not ref and not self.known(kin):
+                continue  # of a name alone there is nothing to decide
             if kind_of(kin) not in PER_TARGET:
                 self.dirty.add(kin)
             else:
@@ -251,7 +253,8 @@ class World(Known):
     def _renamed(self, former: Ref, ref: Ref) -> None:
         """A name was given up for another, or is so no more. Addresses on a network that was renamed are on the new."""
         for name in (former, ref):
-            self._stain(name)
+            if self.known(name):
+                self._stain(name)
             for known in self.holders[name].by_number.values() if name in self.holders else ():
                 for holder in several(known):
                     self._stain(holder)
