@@ -6,7 +6,6 @@ Owns: the conversation around an execution. Must not go here: carrying out (runt
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 
 from reconciler.cli import session
 from reconciler.cli.exits import Exit, worst
+from reconciler.cli.interrupting import interruptible
 from reconciler.cli.planning import healing, verdict
 from reconciler.cli.progress import JsonLines, Progress
 from reconciler.cli.session import Looking, Writing
@@ -29,7 +29,6 @@ from reconciler.edge.calls import NobodyAnswers, call
 from reconciler.edge.plans import read_plan
 from reconciler.errors import LockHeld, TryLater, UsageError
 from reconciler.runtime.events import Event
-from reconciler.runtime.execute import Execution
 from reconciler.runtime.summary import Summary
 
 
@@ -56,11 +55,25 @@ async def _apply(args: Namespace) -> int:
 
 async def _apply_alone(args: Namespace) -> int:
     async with session.writing(args) as here:
-        await here.resume(_teller(args, None).emit)
+        if not await _resumed(here, args):
+            return Exit.PARTIAL
         if args.plan is not None:
             return await _ask_and_carry_out(here, await _kept(here, args.plan), args)
         found = await here.prospect(Request(now=0), revision=args.revision, only=args.only)
         return await _ask_and_carry_out(here, found.plan, args)
+
+
+async def _resumed(here: Writing, args: Namespace) -> bool:
+    """Bring what an earlier process left to its end. False if that was interrupted in its turn."""
+    for plan in await here.unfinished():
+        say(f"Going on with plan {plan.digest[:8]}, which was cut short.")
+        teller = _teller(args, plan)
+        summary = await interruptible(await here.execution(plan, teller.emit, moves=False))
+        teller.close()
+        if summary.stopped is not None:
+            _finished(summary, plan, args)
+            return False
+    return True
 
 
 async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: LockHeld) -> int:
@@ -117,7 +130,7 @@ async def _carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool 
     here.applicable(plan)
     teller = _teller(args, plan)
     execution = await here.execution(plan, teller.emit, moves=moves)
-    summary = await _interruptible(execution)
+    summary = await interruptible(execution)
     teller.close()
     return _finished(summary, plan, args)
 
@@ -139,26 +152,6 @@ def _teller(args: Namespace, plan: Plan | None) -> Progress | JsonLines:
     if args.format == "json":
         return JsonLines(sys.stdout)
     return Progress(plan, sys.stdout, live=colourful(args, sys.stdout))
-
-
-async def _interruptible(execution: Execution) -> Summary:
-    """Ctrl-C and SIGTERM end the handing out of steps; those in hand come to their end. A second one does not wait."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(_listen, execution)
-        summary = await execution.run()
-        group.cancel_scope.cancel()
-    return summary
-
-
-async def _listen(execution: Execution) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            if number == signal.SIGINT:
-                say("Interrupted: the steps in hand are finished first. Ctrl-C once more leaves them.")
-            execution.stop("interrupted")
-            break
-        async for _ in signals:
-            raise KeyboardInterrupt
 
 
 def result_of(summary: Summary, plan: Plan) -> Result:
@@ -191,7 +184,8 @@ def heal(args: Namespace) -> int:
 async def _heal(args: Namespace) -> int:
     try:
         async with session.writing(args) as here:
-            await here.resume(_teller(args, None).emit)
+            if not await _resumed(here, args):
+                return Exit.PARTIAL
             return await _ask_and_carry_out(here, await _healing_plan(here, args), args, moves=False)
     except LockHeld as error:
         async with session.looking(args) as seen:

@@ -17,6 +17,8 @@ from reconciler.runtime.events import Event, NodeAsked, StepEnded, StepProgress,
 
 _WIPE = "\r\x1b[2K"
 _WIDTH = 100
+_NAMED = 10
+"""So many of the steps in hand are named when all is stopped."""
 
 
 class Progress:
@@ -41,6 +43,8 @@ class Progress:
         elif isinstance(event, Stopping):
             in_hand = f"{len(event.in_hand)} in hand may take {event.grace:.0f} s" if event.in_hand else "none in hand"
             self._line(f"  Stopping: {event.reason}; {in_hand}")
+            for step in event.in_hand[:_NAMED]:
+                self._line(clean(f"      {self._running.get(step, step)}"))
         self._moving()
 
     def _ended(self, event: StepEnded) -> None:

@@ -50,7 +50,6 @@ from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, observe
-from reconciler.runtime.summary import Summary
 
 
 class Glance:
@@ -235,14 +234,9 @@ class Writing(Looking):
         await self.nodes.keep(desired.nodes)
         return Execution(plan, means_of(self.ports, self.nodes, desired), emit=emit, moves=moves)
 
-    async def resume(self, emit: Emit) -> tuple[Summary, ...]:
-        """Bring to their end the plans that an earlier process left with steps in flight."""
-        summaries = []
-        for plan in await unfinished(self.ports):
-            say(f"Going on with plan {plan.digest[:8]}, which was cut short.")
-            execution = await self.execution(plan, emit, moves=False)
-            summaries.append(await execution.run())
-        return tuple(summaries)
+    async def unfinished(self) -> tuple[Plan, ...]:
+        """The plans that an earlier process left with steps in flight."""
+        return await unfinished(self.ports)
 
     async def settle(self, plan: Plan, *, moves: bool = True) -> None:
         """A plan without changes still moves the lineage on: its revision is what is there."""
