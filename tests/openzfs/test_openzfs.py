@@ -33,7 +33,16 @@ PACKAGES = (
     "iniconfig",
     "packaging",
 )
-PACKAGES_TOO = ("pytest_timeout", "jsonpatch", "jsonpointer", "pygments")
+PACKAGES_TOO = (
+    "pytest_timeout",
+    "hypothesis",
+    "attr",
+    "attrs",
+    "sortedcontainers",
+    "jsonpatch",
+    "jsonpointer",
+    "pygments",
+)
 LIMIT = 1500
 """Seconds for the tests inside; about half of that on two idle cores."""
 

