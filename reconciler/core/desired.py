@@ -3,6 +3,9 @@
 Owns: the seam between the spec language and the core. The loader makes these, the core only reads them.
 Must not go here: YAML, pydantic models, provenance (recomputed from the blob on demand), decisions.
 
+There may be a million Resources: they and what they hold are out of the collector's sight (`gc=False`), which is sound
+because none of them can be part of a cycle.
+
 Beyond design §2 a Resource carries `network` (address facts) and `behaviour` (switches): placement, address
 allocation and the rules need them, and the body stays opaque to the core.
 """
@@ -16,7 +19,7 @@ import msgspec
 from reconciler.core.refs import Ref
 
 
-class Demand(msgspec.Struct, frozen=True):
+class Demand(msgspec.Struct, frozen=True, gc=False):
     """What a machine takes from its target: bytes of memory and disk, thousandths of a core."""
 
     memory: int = 0
@@ -24,7 +27,7 @@ class Demand(msgspec.Struct, frozen=True):
     disk: int = 0
 
 
-class NicWant(msgspec.Struct, frozen=True):
+class NicWant(msgspec.Struct, frozen=True, gc=False):
     """One interface. `networks` are candidates in order (a pool has several); `ip` only when authored."""
 
     networks: tuple[Ref, ...]
@@ -33,15 +36,16 @@ class NicWant(msgspec.Struct, frozen=True):
     primary: bool = False
 
 
-class Affinity(msgspec.Struct, frozen=True):
-    """Keep apart from, or near to, the machines named. `over` is `node` or `rack`."""
+class Affinity(msgspec.Struct, frozen=True, gc=False):
+    """Keep apart from, or near to, the machines named. `over` is `node` or `rack`. The machine itself may be among them
+    (a group shares one record) and is not counted."""
 
     machines: tuple[Ref, ...]
     over: str = "node"
     hard: bool = False
 
 
-class Constraints(msgspec.Struct, frozen=True):
+class Constraints(msgspec.Struct, frozen=True, gc=False):
     """Where a machine may live. `spread` and `avoid` keep apart, `near` keeps together."""
 
     node: str | None = None
@@ -53,7 +57,7 @@ class Constraints(msgspec.Struct, frozen=True):
     avoid: Affinity | None = None
 
 
-class Update(msgspec.Struct, frozen=True):
+class Update(msgspec.Struct, frozen=True, gc=False):
     """How a group is changed: `canary` first, then `batch` at a time, `pause` seconds between batches."""
 
     group: str
@@ -63,7 +67,7 @@ class Update(msgspec.Struct, frozen=True):
     max_failures: int = 0
 
 
-class Behaviour(msgspec.Struct, frozen=True):
+class Behaviour(msgspec.Struct, frozen=True, gc=False):
     """Switches of one document that the planner obeys."""
 
     drift: str | None = None
@@ -78,7 +82,7 @@ class Behaviour(msgspec.Struct, frozen=True):
     renamed_from: Ref | None = None
 
 
-class NetworkFacts(msgspec.Struct, frozen=True):
+class NetworkFacts(msgspec.Struct, frozen=True, gc=False):
     """What placement and address allocation need of a network. Addresses as text, IPv4 or IPv6."""
 
     nic_tag: str
@@ -91,7 +95,7 @@ class NetworkFacts(msgspec.Struct, frozen=True):
     mtu: int | None = None
 
 
-class Resource(msgspec.Struct, frozen=True):
+class Resource(msgspec.Struct, frozen=True, gc=False):
     """One desired thing. `body` is the resolved spec in canonical bytes, opaque but to a kind's Shape."""
 
     ref: Ref

@@ -18,7 +18,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Document(msgspec.Struct, eq=False):
+class Document(msgspec.Struct, eq=False, gc=False):
     """One document of the tree. Its model is dropped; what it declared, uses and claims is kept."""
 
     file: str
@@ -30,7 +30,7 @@ class Document(msgspec.Struct, eq=False):
     claims: tuple[str, ...] = ()
 
 
-class FileRecord(msgspec.Struct, frozen=True):
+class FileRecord(msgspec.Struct, frozen=True, gc=False):
     blob: str
     documents: tuple[Document, ...]
 
