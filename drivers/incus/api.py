@@ -20,6 +20,10 @@ import msgspec
 WAIT = 30
 """Seconds that one `/wait` may hold a connection; asked again until the operation has ended."""
 _DONE = 200
+_IDLE = 17
+"""How many connections may have been kept open from before the server was started anew. Asking again changes nothing,
+so a GET tries past all of them."""
+_UNKNOWN_OPERATION = ("not found", "operation not found")
 Before = Callable[[], Awaitable[None]]
 
 
@@ -113,6 +117,12 @@ class Api:
         body = None if data is None else msgspec.json.encode(data)
         return await self._finish(await self._call(method, path, query=query, headers=headers, content=body))
 
+    async def begin(self, path: str, data: Any, **query: str) -> Operation:
+        """POST of something that goes on, with its operation as it began: consoles and commands."""
+        await self._about_to_change()
+        answer = await self._call("POST", path, query=query, content=msgspec.json.encode(data))
+        return _operation.decode(answer.metadata)
+
     async def upload(
         self, path: str, content: Callable[[], AsyncIterator[bytes]], headers: Mapping[str, str], **query: str
     ) -> Operation:
@@ -141,6 +151,9 @@ class Api:
             try:
                 answer = await self._call("GET", f"{path}/wait", query={**query, "timeout": str(WAIT)})
             except NotFound as error:
+                # Incus answers 404 for an operation that failed because a file was missing, too: its words tell.
+                if str(error).lower() not in _UNKNOWN_OPERATION:
+                    raise ApiError(str(error), error.code) from error
                 raise Lost("the operation is no longer known, so what became of it is not either") from error
             done = _operation.decode(answer.metadata)
             if done.status_code < _DONE:
@@ -157,8 +170,15 @@ class Api:
 
     async def _send(self, method: str, path: str, *, query: Mapping[str, str], **more: Any) -> httpx.Response:
         start = time.monotonic()
+        left = _IDLE if method == "GET" else 0
         try:
-            return await self.client.request(method, path, params=dict(query) or None, **more)
+            while True:
+                try:
+                    return await self.client.request(method, path, params=dict(query) or None, **more)
+                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                    if left == 0:
+                        raise
+                    left -= 1
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Refused(f"{self.name} cannot be reached: {error or type(error).__name__}") from error
         except httpx.TimeoutException as error:

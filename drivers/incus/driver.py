@@ -6,25 +6,26 @@ Must not go here: verbs (machines, networks, images, volumes), what a listing me
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import anyio
 import msgspec
 
-from drivers.incus import images, machines, networks, volumes
+from drivers.incus import console, events, images, machines, networks, volumes
 from drivers.incus.act import Act, Denied
-from drivers.incus.api import Api, ApiError, Lost, Refused, Stale
+from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.listing import (
     Inventory,
+    abandoned,
     image_object,
     inventory,
     machine_object,
     network_object,
     reports,
 )
-from drivers.incus.marks import MARKS, NodeClaim
+from drivers.incus.marks import NodeClaim
 from drivers.incus.node import Node, Twins
 from drivers.incus.reading import is_volume
 from drivers.incus.ready import ready
@@ -34,7 +35,7 @@ from drivers.incus.writing import Unwritable
 from reconciler.core.desired import NodeWant
 from reconciler.core.observed import Capacity, Marks, Report, Unchanged
 from reconciler.core.plan import Step
-from reconciler.core.refs import Target, kind_of
+from reconciler.core.refs import Target, Uid, kind_of
 from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext
 
 TRIES = 3
@@ -67,13 +68,39 @@ class IncusDriver:
         self.shape: Shape = shape
         self.node = Node(want, options)
         self._capacities: dict[Target, Capacity] = {}
+        self._culprits = events.Culprits()
 
     async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
         found = await inventory(self.node)
         for target in self.node.targets():
             if target not in self._capacities:
                 await self._measure(target, found)
-        return await reports(self.node, found, self._capacities, began=began, since=since or {})
+        answers = await reports(self.node, found, self._capacities, began=began, since=since or {})
+        return tuple(self._accused(answer) for answer in answers)
+
+    def _accused(self, answer: Report | Unchanged) -> Report | Unchanged:
+        """With the culprits that events have told of; who did it is no part of a digest."""
+        if isinstance(answer, Unchanged) or not self._culprits:
+            return answer
+        objects = tuple(
+            msgspec.structs.replace(thing, culprit=self._culprits.of(thing.kind, thing.native_name))
+            for thing in answer.objects
+        )
+        return msgspec.structs.replace(answer, objects=objects)
+
+    def watch(self) -> AsyncIterator[Target]:
+        """See reconciler.driver.watch."""
+        return events.watch(self.node, self._culprits)
+
+    async def exec(self, uid: Uid, argv: Sequence[str]) -> int:
+        """See reconciler.driver.console, as for the two below."""
+        return await console.run(self.node, uid, argv)
+
+    async def console(self, uid: Uid) -> None:
+        await console.attach(self.node, uid)
+
+    async def logs(self, uid: Uid, lines: int) -> str:
+        return await console.logs(self.node, uid, lines)
 
     async def _measure(self, target: Target, found: Inventory) -> None:
         """Once per opening: what a host has in all does not change while it runs. A target that cannot say is asked
@@ -141,8 +168,11 @@ class IncusDriver:
         return Outcome("deferred", "it is being changed by somebody else all the time")
 
     async def _carry_out(self, act: Act, verb: Verb) -> Outcome:
+        name = act.object.native_name if act.object else str(act.step.args.get("fields", {}).get("hostname", ""))
         try:
-            await verb(act)
+            with self.node.acting(name):
+                await verb(act)
+            self._culprits.clear(act.kind, name)
         except Stale:
             raise
         except ApiError as error:
@@ -170,7 +200,8 @@ class IncusDriver:
         """The object of the step, read now."""
         member = self.node.member(act.step.target)
         seal = str((act.server.config or {}).get("user.trueup.seal") or "")
-        act.view = View(await self.node.networks(), {}, seal, None, f".{member}" if member else "")
+        suffix = f".{member}" if member else ""
+        act.view = View(await self.node.networks(), {}, seal, suffix=suffix)
         act.object = None
         if act.kind == "Machine":
             await self._look_machine(act, act.context.fence if fence is None else fence)
@@ -197,7 +228,11 @@ class IncusDriver:
             return
         pools = {device["pool"] for device in found.instance.expanded_devices.values() if is_volume(device)}
         seen = {(pool, volume.name): volume for pool in sorted(pools) for volume in await self.node.volumes(pool)}
-        act.view = msgspec.structs.replace(act.view, volumes=seen)
+        local = self.node.is_local and not self.node.want.members
+        kernel = self.node.kernel.limits(act.server, [found.instance]) if local else {}
+        act.view = msgspec.structs.replace(act.view, volumes=seen, kernel=kernel)
+        if abandoned(found.instance, act.view):
+            return
         act.object = machine_object(found.instance, act.view)
 
     async def _raise(self, member: str | None, claim: NodeClaim, context: StepContext) -> None:
@@ -256,6 +291,3 @@ def _stale(target: str, claim: NodeClaim | None, identity: str, marks: Marks, co
     if context.generation < claim.generation:
         return f"generation {claim.generation} has written here, this is {context.generation}"
     return None
-
-
-__all__ = ["MARKS", "Api", "IncusDriver"]

@@ -38,6 +38,7 @@ class Inventory(msgspec.Struct):
     members: list[Member] = []
     attached: dict[str, dict[str, frozenset[str]]] = {}
     """By member ("" for a host of its own) and bridge."""
+    kernel: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
 
 
@@ -62,6 +63,8 @@ async def inventory(node: Node) -> Inventory:
         for name in ("instances", "networks", "images", "pools"):
             group.start_soon(into, name, getattr(node, name))
     await _details(node, found, into)
+    if node.is_local and not found.members:
+        found.kernel = node.kernel.limits(found.server, found.instances)
     return found
 
 
@@ -127,6 +130,12 @@ def machine_object(instance: Instance, view: View) -> Object:
     return sealed(thing)
 
 
+def abandoned(instance: Instance, view: View) -> bool:
+    """An instance of ours that was never made whole: it is nothing yet, and creating it again replaces it."""
+    marks = marking.bound(instance.config, instance.native_id, view.seal)
+    return marks is not None and marks.uid == instance.native_id and reading.half_made(instance)
+
+
 def network_object(network: Network, view: View) -> Object:
     native = reading.network_identity(network)
     marks = marking.bound(network.config, native, view.seal, view.suffix)
@@ -145,6 +154,7 @@ def view_of(found: Inventory, member: str | None) -> View:
         found.volumes,
         found.server.said(marking.SEAL),
         found.attached.get(member or "") if member or not found.members else None,
+        found.kernel,
         f".{member}" if member else "",
     )
 
@@ -152,7 +162,8 @@ def view_of(found: Inventory, member: str | None) -> View:
 def objects_of(found: Inventory, member: str | None) -> tuple[Object, ...]:
     """All on one target. What members share is theirs whose marks it bears, and everybody's while it bears none."""
     view = view_of(found, member)
-    things = [machine_object(each, view) for each in found.instances if member is None or each.location == member]
+    here = [each for each in found.instances if member is None or each.location == member]
+    things = [machine_object(each, view) for each in here if each.said is not None and not abandoned(each, view)]
     for network in found.networks.values():
         thing = network_object(network, view)
         if thing.marks is not None or member is None or not _shared(network.config, marking.MARKS):
@@ -187,7 +198,7 @@ def _report(node: Node, found: Inventory, target: Target, capacity: Capacity, be
     silent = _absent_member(found, member)
     if silent:
         return _sealed_report(Report(target, began, False, None, None, Capacity(), (), "", problem=silent))
-    problems = [*found.problems, *_pool_problems(found)]
+    problems = [*found.problems, *_pool_problems(found), *_dumb(found, member)]
     report = Report(
         target,
         began,
@@ -220,6 +231,15 @@ def _absent_member(found: Inventory, member: str | None) -> str | None:
     if said.status not in ("Online", "Evacuated"):
         return f"member {member} is {said.status}: {said.message}"
     return None
+
+
+def _dumb(found: Inventory, member: str | None) -> list[str]:
+    """Without its configuration an instance has no marks either: it might be any of ours."""
+    return [
+        f"{each.name} is {each.status or 'there'}, and the server does not tell what it holds"
+        for each in found.instances
+        if each.said is None and (member is None or each.location == member)
+    ]
 
 
 def _pool_problems(found: Inventory) -> list[str]:

@@ -23,6 +23,7 @@ from drivers.incus.writing import ALL, Unwritable, Wanted, changed
 from reconciler.core.refs import name_of, tenant_of
 from reconciler.core.values import find, replaced, segments
 
+ENFORCED = {"memory": "limits.memory", "cpu": "limits.cpu.allowance", "threads": "limits.processes"}
 SNAPSHOT = "trueup-quarantine"
 STOP_SECONDS = 30
 """For the guest to shut down by itself; then it is stopped by force."""
@@ -76,6 +77,9 @@ async def create(act: Act) -> None:
         "devices": devices,
         "source": {"type": "image", "fingerprint": await _fingerprint(act, str(fields["image"]))},
     }
+    if act.found is not None:
+        act.context.progress(f"{act.found.instance.name} was never made whole: made again")
+        await act.api.change("DELETE", f"/1.0/instances/{act.found.instance.name}", project=act.project)
     query = {"project": act.project, **act.node.placed(act.step.target)}
     await act.api.change("POST", "/1.0/instances", body, **query)
     _named(act, name)
@@ -155,8 +159,29 @@ async def _apply_fields(act: Act, fields: Mapping[str, Any], touched: frozenset[
     if "disks" in touched:
         await volumes.resize(act, fields.get("disks", {}), plan.volumes)
     config, devices = changed(instance, plan, touched)
+    if await _reasserted(act, config, touched):
+        await _apply_fields(act, fields, touched)
+        return
     config.update(act.marked(instance.native_id))
     await write(act, config, devices)
+
+
+async def _reasserted(act: Act, config: Mapping[str, str], touched: frozenset[str]) -> bool:
+    """A limit that was edited in the kernel is not set again by writing what is written already: it is taken out
+    first. True if that was done, and the instance read anew."""
+    instance = act.here.instance
+    kernel = act.view.kernel.get(instance.name, {})
+    stubborn = {
+        key: ""
+        for field, key in ENFORCED.items()
+        if field in touched and field in kernel and config.get(key) and config.get(key) == instance.config.get(key)
+    }
+    if not stubborn:
+        return False
+    path = f"/1.0/instances/{instance.name}"
+    await act.api.change("PATCH", path, {"config": stubborn}, etag=act.here.etag, project=act.project)
+    act.found = await act.node.instance(instance.name)
+    return True
 
 
 def _attached(act: Act) -> dict[str, tuple[str, str]]:

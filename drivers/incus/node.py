@@ -7,11 +7,12 @@ Must not go here: verbs (machines, networks, images, volumes), reports (listing)
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ import msgspec
 from drivers.incus import marks as marking
 from drivers.incus import transport
 from drivers.incus.api import Api, ApiError, Lost, NotFound, Refused
+from drivers.incus.cgroups import Kernel
 from drivers.incus.marks import NodeClaim
 from drivers.incus.records import Image, Instance, Member, Network, Pool, Server, View, Volume
 from reconciler.core.desired import NodeWant
@@ -28,6 +30,8 @@ from reconciler.core.values import digest, plain
 from reconciler.driver import NodeUnreachable
 
 _SLOTS = 256
+AFTERWARDS = 0.2
+"""Seconds that the event of a change of ours may take to come."""
 _server = msgspec.json.Decoder(Server)
 _instance = msgspec.json.Decoder(Instance)
 _instances = msgspec.json.Decoder(list[Instance])
@@ -61,7 +65,10 @@ class Node:
         self.names: dict[str, str] | None = None
         """Where each uid of a machine was seen last; None: not listed whole since we may write."""
         self.fence_of_names = -1
+        self._dumb: set[str] = set()
         self.touched: set[str] = set()
+        self.kernel = Kernel()
+        self._ours: dict[str, float] = {}
 
     # -- connecting
 
@@ -76,6 +83,11 @@ class Node:
                     raise NodeUnreachable(f"{self.name}: {error}") from error
                 self._api = Api(client, self.name)
             return self._api
+
+    @property
+    def is_local(self) -> bool:
+        """Reached by a socket: the server is on this host, or in a namespace of it."""
+        return not self.want.address.startswith("https://")
 
     async def close(self) -> None:
         if self._api is not None:
@@ -157,7 +169,11 @@ class Node:
     async def networks(self) -> dict[str, Network]:
         api = await self.api()
         found = _networks.decode(await api.raw("/1.0/networks", recursion="1", project=self.project))
-        return {network.name: network for network in found if network.managed}
+        managed = {network.name: network for network in found if network.managed}
+        dumb = next((name for name, network in managed.items() if network.said is None), None)
+        if dumb is not None:
+            raise ApiError(f"the server does not tell what the network {dumb} is now")
+        return managed
 
     async def images(self) -> list[Image]:
         api = await self.api()
@@ -207,6 +223,8 @@ class Node:
         assert self.names is not None, "it was listed a line ago"
         name = self.names.get(uid)
         if name is None:
+            if self._dumb & {view.suffix.removeprefix("."), "none", ""}:
+                raise ApiError("not every machine there could be read, so none can be said to be missing")
             return None
         found = await self.instance(name)
         if found is not None and self._bears(found.instance, uid, view.seal):
@@ -224,6 +242,7 @@ class Node:
 
     def remember(self, instances: list[Instance], seal: str, fence: int) -> None:
         names: dict[str, str] = {}
+        self._dumb = {instance.location for instance in instances if instance.said is None}
         for instance in instances:
             marks = marking.bound(instance.config, instance.native_id, seal)
             if marks is None:
@@ -248,6 +267,24 @@ class Node:
                     await api.wait(f"/1.0/operations/{operation['id']}")
                 except (ApiError, Lost):
                     continue
+
+    # -- whose changes they are
+
+    @contextmanager
+    def acting(self, name: str) -> Iterator[None]:
+        """While inside, and for a moment after, what happens to the object of this name is our own doing."""
+        self._ours[name] = math.inf
+        try:
+            yield
+        finally:
+            self._ours[name] = anyio.current_time() + AFTERWARDS
+
+    def is_ours(self, name: str) -> bool:
+        until = self._ours.get(name)
+        if until is not None and until < anyio.current_time():
+            del self._ours[name]
+            return False
+        return until is not None
 
     @asynccontextmanager
     async def locked(self, thing: str) -> AsyncIterator[None]:

@@ -22,6 +22,7 @@ from reconciler.core.values import digest
 
 RUNNING = frozenset({"Running", "Ready"})
 STOPPED = frozenset({"Stopped"})
+PAGE = 4096
 NO_ROUTER = "dhcp-option=option:router"
 """In a bridge's raw.dnsmasq: guests are told of no gateway."""
 
@@ -51,6 +52,7 @@ def machine(instance: Instance, view: View) -> Read:
     if image:
         fields["image"] = image if ":" in image else f"sha256:{image}"
     fields.update(_limits(config))
+    _enforced(fields, view.kernel.get(instance.name, {}))
     _devices(fields, devices, instance, view)
     _content(fields, config)
     extra = {key: value for key, value in instance.config.items() if is_extra(key)}
@@ -58,6 +60,26 @@ def machine(instance: Instance, view: View) -> Read:
     if extra:
         fields["extra"] = extra
     return Read(fields, unknown)
+
+
+def _enforced(fields: dict[str, Any], kernel: Mapping[str, Any]) -> None:
+    """What the kernel enforces is what is, whatever is written. It keeps memory in whole pages."""
+    for key, found in kernel.items():
+        written = fields.get(key)
+        if key == "memory" and isinstance(written, int) and isinstance(found, int):
+            if written // PAGE == found // PAGE:
+                continue
+        elif written == found or isinstance(written, str):
+            continue
+        fields.pop(key, None)
+        if found is not None:
+            fields[key] = found
+
+
+def half_made(instance: Instance) -> bool:
+    """A server that dies while it creates leaves a record of an instance that has no disk, and says nothing of it. One
+    that was made whole waits for its templates, until it has run."""
+    return "volatile.apply_template" not in instance.config and "volatile.last_state.power" not in instance.config
 
 
 def stashed(instance: Instance) -> dict[str, Any]:

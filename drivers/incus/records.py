@@ -20,15 +20,32 @@ class Instance(msgspec.Struct):
     type: str = "container"
     location: str = ""
     project: str = "default"
-    config: Config = {}
-    devices: Devices = {}
-    expanded_config: Config = {}
-    expanded_devices: Devices = {}
-    profiles: list[str] = []
+    said: Config | None = msgspec.field(default=None, name="config")
+    """None: the server could not tell. So it is, with status `Error`, while the instance's member is lately gone."""
+    said_devices: Devices | None = msgspec.field(default=None, name="devices")
+    said_expanded: Config | None = msgspec.field(default=None, name="expanded_config")
+    said_expanded_devices: Devices | None = msgspec.field(default=None, name="expanded_devices")
+    profiles: list[str] | None = None
     architecture: str = ""
     description: str = ""
     ephemeral: bool = False
     stateful: bool = False
+
+    @property
+    def config(self) -> Config:
+        return self.said or {}
+
+    @property
+    def devices(self) -> Devices:
+        return self.said_devices or {}
+
+    @property
+    def expanded_config(self) -> Config:
+        return self.said_expanded or {}
+
+    @property
+    def expanded_devices(self) -> Devices:
+        return self.said_expanded_devices or {}
 
     @property
     def native_id(self) -> str:
@@ -41,9 +58,14 @@ class Network(msgspec.Struct):
     managed: bool = False
     status: str = ""
     description: str = ""
-    config: Config = {}
+    said: Config | None = msgspec.field(default=None, name="config")
+    """None: the server could not tell, as while a cluster's member is lately gone."""
     used_by: list[str] | None = None
     project: str = "default"
+
+    @property
+    def config(self) -> Config:
+        return self.said or {}
 
 
 class Image(msgspec.Struct):
@@ -76,6 +98,7 @@ class Environment(msgspec.Struct):
     server: str = "lxd"
     server_version: str = ""
     server_name: str = ""
+    server_pid: int = 0
     server_clustered: bool = False
     certificate_fingerprint: str = ""
     kernel_version: str = ""
@@ -113,5 +136,7 @@ class View(msgspec.Struct, frozen=True):
     seal: str = ""
     attached: Mapping[str, frozenset[str]] | None = None
     """Host-side interfaces that are really in each bridge, by its native name; None: not asked."""
+    kernel: Mapping[str, Mapping[str, Any]] = {}
+    """Limits that the kernel enforces, by native name, where they could be read."""
     suffix: str = ""
     """Of the member whose marks count, on what all members share."""

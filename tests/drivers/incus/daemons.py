@@ -40,15 +40,16 @@ def missing(kind: str) -> str | None:
 
 
 class Daemons:
-    """One host, or the members of one cluster, by number from 1. `tag` (≤ 4 letters) names namespaces and links."""
+    """One host, or the members of one cluster, by number from 1. `tag` (2 letters) and this process's number name
+    namespaces and links, so that two runs do not meet."""
 
     def __init__(self, kind: str, tag: str, *, pool: str = "btrfs", second: int = 90) -> None:
         self.kind = kind
-        self.tag = tag
+        self.tag = f"{tag}{os.getpid() % 46656:x}x"
         self.pool = pool
-        self.net = f"10.{second}.0"
+        self.net = f"10.{second + os.getpid() % 100}.{os.getpid() // 100 % 250}"
         self.said = KINDS[kind]
-        self.root = Path(tempfile.mkdtemp(prefix=f"tu{tag}-"))
+        self.root = Path(tempfile.mkdtemp(prefix=f"tu{tag}"))
         self.root.chmod(0o711)  # the container's root passes through it
         self.pids: dict[int, int] = {}
         for folder in ("noconf", "conf", "cg"):

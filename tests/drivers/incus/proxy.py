@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Proxy:
     def __init__(self, path: Path, upstream: str) -> None:
         self.path = path
         self._upstream = upstream
+        self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._refused: list[re.Pattern[str]] = []
         self._down = False
         self._open: set[socket.socket] = set()
@@ -43,6 +44,10 @@ class Proxy:
             yield
         finally:
             self._refused.remove(rule)
+
+    def before(self, pattern: str, hook: Callable[[], object]) -> None:
+        """Once: do this when such a call comes, before it is handed on."""
+        self._hooks.append((re.compile(pattern), hook))
 
     @contextmanager
     def turned_to(self, upstream: str) -> Iterator[None]:
@@ -102,6 +107,9 @@ class Proxy:
             words = head.split(b" ", 2)
             call = f"{words[0].decode()} {words[1].decode()}"
             body = _body(client, head)
+            for rule, hook in [each for each in self._hooks if each[0].search(call)]:
+                self._hooks.remove((rule, hook))
+                hook()
             if any(rule.search(call) for rule in self._refused):
                 for _ in body:
                     continue
@@ -112,7 +120,19 @@ class Proxy:
             answer = _head(server)
             if not answer:
                 return
+            if answer.split(b" ", 2)[1] == b"101":
+                _send(client, [answer])
+                threading.Thread(target=_pump, args=(server, client), daemon=True).start()
+                _pump(client, server)
+                return
             _send(client, [answer, *_body(server, answer)])
+
+
+def _pump(source: object, sink: object) -> None:
+    """What follows a switch of protocols goes both ways at any time."""
+    with suppress(OSError, ValueError):
+        while data := source.read1(65536):  # type: ignore[attr-defined]
+            _send(sink, [data])
 
 
 def _head(stream: object) -> bytes:
@@ -129,6 +149,8 @@ def _body(stream: object, head: bytes) -> Iterator[bytes]:
     if re.search(rb"(?i)\r\ntransfer-encoding: *chunked", head):
         while True:
             size = stream.readline()  # type: ignore[attr-defined]
+            if not size:
+                return
             yield size + stream.read(int(size, 16) + 2)  # type: ignore[attr-defined]
             if int(size, 16) == 0:
                 return

@@ -1,0 +1,122 @@
+"""The server's lifecycle events: that something changed, and who did it.
+
+Owns: listening over a websocket, and remembering the culprit of each change that was not ours.
+Must not go here: what follows from a hint. Nothing is replayed after a broken connection, so whoever listens anew has
+to look anew.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import httpx
+import httpx_ws
+import msgspec
+
+from drivers.incus.node import Node
+from reconciler.core.refs import Target
+from reconciler.driver import NodeUnreachable
+
+GATHER = 0.05
+"""Seconds in which further events join the hint of the first."""
+REMEMBERED = 4096
+_KINDS = {"instances": "Machine", "networks": "Network", "images": "Image"}
+
+
+class Requestor(msgspec.Struct):
+    username: str = ""
+    protocol: str = ""
+    address: str = ""
+
+
+class Lifecycle(msgspec.Struct):
+    action: str = ""
+    source: str = ""
+    requestor: Requestor | None = None
+    context: dict[str, Any] | None = None
+
+
+class Event(msgspec.Struct):
+    type: str = ""
+    location: str = ""
+    metadata: Lifecycle = msgspec.field(default_factory=Lifecycle)
+
+
+_event = msgspec.json.Decoder(Event)
+
+
+class Culprits:
+    """Who changed each object last, of those whose change was not ours. `(kind, native name)` to words for people."""
+
+    def __init__(self) -> None:
+        self._said: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._said)
+
+    def of(self, kind: str, name: str) -> str | None:
+        return self._said.get((kind, name))
+
+    def note(self, event: Event, is_ours: Callable[[str], bool]) -> None:
+        path = event.metadata.source.partition("?")[0].split("/")
+        if len(path) < 4 or path[2] not in _KINDS:
+            return
+        key = (_KINDS[path[2]], path[3])
+        who = event.metadata.requestor
+        if is_ours(path[3]) or who is None:
+            return
+        self._said.pop(key, None)
+        self._said[key] = words(who, event.metadata.action)
+        if len(self._said) > REMEMBERED:
+            self._said.popitem(last=False)
+
+    def clear(self, kind: str, name: str) -> None:
+        """We wrote it last."""
+        self._said.pop((kind, name), None)
+
+
+def words(who: Requestor, action: str) -> str:
+    if who.protocol == "unix":
+        place = "at the server's socket"
+    elif who.protocol == "tls":
+        place = f"by certificate, from {who.address.rpartition(':')[0] or who.address}"
+    else:
+        place = f"by {who.protocol}" if who.protocol else "by means unknown"
+    name = who.username[:12] if who.protocol == "tls" else who.username
+    return f"{name or 'somebody'} {place} ({action})"
+
+
+async def watch(node: Node, culprits: Culprits) -> AsyncIterator[Target]:
+    """See reconciler.driver.watch. Raises NodeUnreachable."""
+    api = await node.api()
+    base = str(api.client.base_url).rstrip("/")
+    url = f"{base}/1.0/events?type=lifecycle&all-projects=true"
+    targets = node.targets()
+    try:
+        connected: Any = httpx_ws.aconnect_ws(url, api.client)
+        async with connected as session:
+            yield targets[0]
+            while True:
+                pending = {_noted(node, culprits, await session.receive_text())}
+                with anyio.move_on_after(GATHER):
+                    while True:
+                        pending.add(_noted(node, culprits, await session.receive_text()))
+                for target in sorted(pending):
+                    yield target
+    except (httpx_ws.HTTPXWSException, httpx.HTTPError, ssl.SSLError, OSError) as error:
+        raise NodeUnreachable(f"{node.name} no longer tells of changes: {error or type(error).__name__}") from error
+
+
+def _noted(node: Node, culprits: Culprits, text: str) -> Target:
+    targets = node.targets()
+    try:
+        event = _event.decode(text)
+    except msgspec.DecodeError:
+        return targets[0]
+    culprits.note(event, node.is_ours)
+    place = Target(f"{node.name}/{event.location}")
+    return place if place in targets else targets[0]

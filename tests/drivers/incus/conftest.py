@@ -1,0 +1,23 @@
+"""One private Incus and one private LXD host for all tests here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.drivers.incus.daemons import missing, running
+from tests.drivers.incus.harness import IncusHarness
+
+
+@pytest.fixture(scope="session", params=["incus", "lxd"])
+def host(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
+    kind = request.param
+    if why := missing(kind):
+        pytest.skip(f"NOT RUN on {kind}: {why}")
+    with running(kind, f"h{kind[0]}", second=95) as daemons:
+        harness = IncusHarness(daemons)
+        try:
+            yield harness
+        finally:
+            harness.close()

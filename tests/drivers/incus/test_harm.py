@@ -1,0 +1,116 @@
+"""Daemons that die, members that are cut off: nothing is duplicated, lost or deleted, and it converges when healed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from reconciler.core.observed import Report
+from reconciler.core.plan import Change
+from reconciler.core.refs import Target
+from reconciler.driver import NodeUnreachable
+from reconciler.testing.conformance.expect import at_rest, made
+from reconciler.testing.scene import Scene
+from tests.drivers.incus.daemons import missing, running
+from tests.drivers.incus.harness import IncusHarness
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real]
+
+
+@pytest.fixture(params=["incus", "lxd"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
+    kind = request.param
+    if why := missing(kind):
+        pytest.skip(f"NOT RUN on {kind}: {why}")
+    with running(kind, f"p{kind[0]}", members=3, second=97, pool="dir") as daemons:
+        harness = IncusHarness(daemons, members=3)
+        yield harness
+        harness.close()
+
+
+async def _carry_on(scene: Scene, change: Change) -> None:
+    """As a controller does that knows nothing of what became of its calls: each step again, until all are done."""
+    for _ in range(40):
+        for step in change.steps:
+            outcome = await scene.apply(step)
+            if outcome.status not in ("applied", "unchanged"):
+                break
+        else:
+            return
+        await anyio.sleep(0.5)
+    raise AssertionError(outcome)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.1, 0.2])
+async def test_daemon_killed_in_the_middle_leaves_one_machine(host: IncusHarness, after: float) -> None:
+    async with Scene(host) as scene:
+        wanted = scene.fresh()
+        change = scene.change(wanted, None)
+
+        async def harm() -> None:
+            await anyio.sleep(after)
+            host.daemons.kill()
+            await anyio.sleep(0.1)
+            await anyio.to_thread.run_sync(host.daemons.start)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(harm)
+            for step in change.steps:
+                outcome = await scene.apply(step)
+                if outcome.status not in ("applied", "unchanged"):
+                    break
+        await scene.reopen()
+        await _carry_on(scene, change)
+        found = await at_rest(scene, wanted, scene.change(wanted, await scene.there(change.uid)))
+        names = [each["name"] for each in host.daemons.query("/1.0/instances?recursion=1")]
+        assert names.count(found.native_name) == 1
+
+
+async def test_dead_daemon_makes_nothing_absent(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        host.daemons.kill()
+        try:
+            with pytest.raises(NodeUnreachable, match=r"cannot be reached|broke"):
+                await scene.look()
+        finally:
+            await anyio.to_thread.run_sync(host.daemons.start)
+        back = await scene.there(scene.uid(wanted.ref))
+        assert back.fields == found.fields, "containers outlive their daemon"
+
+
+@pytest.mark.timeout(240)
+async def test_member_cut_off_is_unknown_never_absent_and_comes_back_as_it_was(cluster: IncusHarness) -> None:
+    async with Scene(cluster) as scene:
+        wanted, found = await made(scene)
+        known = {report.target: report for report in await scene.driver.observe(began=1)}
+        cluster.daemons.partition(3)
+        try:
+            for _ in range(3):
+                reports = {report.target: report for report in await scene.driver.observe(began=2)}
+                lost = reports[cluster.target]
+                assert isinstance(lost, Report)
+                here = [thing for thing in lost.objects if thing.marks and thing.marks.uid == scene.uid(wanted.ref)]
+                if lost.complete:
+                    assert here, "before the cluster knows, the machine is listed, its state unknown"
+                    assert here[0].unknown or here[0].fields == found.fields
+                else:
+                    assert (lost.identity, lost.problem) != (None, None)
+                await anyio.sleep(4)
+            assert not lost.complete
+            assert "Offline" in (lost.problem or "")
+            others = [Target(f"inc/{cluster.daemons.member(number)}") for number in (1, 2)]
+            for target in others:
+                assert isinstance(reports[target], Report)
+                assert reports[target].complete, "the others answer for themselves"
+        finally:
+            cluster.daemons.heal(3)
+        for _ in range(60):
+            back = {report.target: report for report in await scene.driver.observe(began=3)}[cluster.target]
+            if isinstance(back, Report) and back.complete and back.digest == known[cluster.target].digest:
+                break
+            await anyio.sleep(0.5)
+        else:
+            raise AssertionError(f"it did not come back as it was: {back}")

@@ -1,0 +1,129 @@
+"""What people do beside us: hints that something changed, who did it, and getting into a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from reconciler.core.refs import Target
+from reconciler.driver.console import Console, ConsoleUnavailable
+from reconciler.driver.watch import Watch
+from reconciler.testing.conformance.expect import made
+from reconciler.testing.scene import Scene, edited
+from tests.drivers.incus.harness import MI, IncusHarness
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real]
+
+
+class Hints:
+    """What a driver tells of changes, as it comes."""
+
+    def __init__(self, watch: object) -> None:
+        assert isinstance(watch, Watch)
+        self._watch = watch
+        self._send, self._receive = anyio.create_memory_object_stream[tuple[float, Target]](1000)
+
+    async def __call__(self) -> None:
+        async for target in self._watch.watch():
+            await self._send.send((anyio.current_time(), target))
+
+    async def next(self) -> tuple[float, Target]:
+        with anyio.fail_after(5):
+            return await self._receive.receive()
+
+    def close(self) -> None:
+        self._send.close()
+        self._receive.close()
+
+
+async def test_change_by_hand_is_told_at_once_with_who_did_it(host: IncusHarness) -> None:
+    async with Scene(host) as scene, anyio.create_task_group() as group:
+        wanted, found = await made(scene)
+        hints = Hints(scene.driver)
+        group.start_soon(hints)
+        await hints.next()
+        await anyio.sleep(0.8)
+        by_hand = ("config", "set", found.native_name, "limits.memory=80MiB")
+        await anyio.to_thread.run_sync(lambda: host.daemons.client(*by_hand))
+        done = anyio.current_time()
+        when, target = await hints.next()
+        while when < done - 0.3:
+            when, target = await hints.next()
+        assert when - done < 0.3
+        assert target == host.target
+        seen = await scene.there(scene.uid(wanted.ref))
+        assert seen.fields["memory"] == 80 * MI
+        assert seen.culprit == "root at the server's socket (instance-updated)"
+        await scene.run(scene.change(wanted, seen))
+        await hints.next()
+        assert (await scene.there(scene.uid(wanted.ref))).culprit is None, "the last word is ours"
+        group.cancel_scope.cancel()
+    hints.close()
+
+
+async def test_what_we_do_ourselves_has_no_culprit(host: IncusHarness) -> None:
+    async with Scene(host) as scene, anyio.create_task_group() as group:
+        hints = Hints(scene.driver)
+        group.start_soon(hints)
+        await hints.next()
+        wanted, _ = await made(scene)
+        await scene.converge(edited(host, wanted, memory=96 * MI))
+        await hints.next()
+        assert (await scene.there(scene.uid(wanted.ref))).culprit is None
+        group.cancel_scope.cancel()
+    hints.close()
+
+
+_RUN = """
+import json, sys, anyio
+from drivers.incus import DRIVER
+from reconciler.core.desired import NodeWant
+async def main(address, uid, argv):
+    driver = DRIVER.open(NodeWant("inc", "incus", "", address), {})
+    code = await driver.exec(uid, argv)
+    await driver.close()
+    return code
+sys.exit(anyio.run(main, *json.loads(sys.argv[1])))
+"""
+
+
+async def test_command_runs_inside_on_our_own_streams(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        _, found = await made(scene)
+        assert found.marks is not None
+        script = "read line; echo got $line; echo bad >&2; exit 7"
+        said = json.dumps([host.node.address, found.marks.uid, ["sh", "-c", script]])
+        done = await anyio.run_process(
+            [sys.executable, "-c", _RUN, said],
+            input=b"hello\n",
+            check=False,
+            cwd=Path.cwd(),
+            env={**os.environ, "PYTHONPATH": "."},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (7, b"got hello\n", b"bad\n")
+
+
+async def test_stopped_machine_gives_no_console_and_says_why(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        _, found = await made(scene, state="stopped")
+        assert found.marks is not None
+        assert isinstance(scene.driver, Console)
+        with pytest.raises(ConsoleUnavailable, match="is stopped"):
+            await scene.driver.exec(found.marks.uid, ["true"])
+
+
+async def test_what_a_machine_wrote_to_its_console_can_be_read(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        _, found = await made(scene)
+        assert found.marks is not None
+        host.daemons.client("exec", found.native_name, "--", "sh", "-c", "echo one two > /dev/console")
+        assert isinstance(scene.driver, Console)
+        assert "one two" in await scene.driver.logs(found.marks.uid, 5)

@@ -1,0 +1,281 @@
+"""What these servers do that nobody would expect, each against the real daemon, and what the driver makes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.core.observed import Object
+from reconciler.core.plan import Action, Manner
+from reconciler.core.values import find
+from reconciler.testing.conformance.expect import at_rest, made, refused
+from reconciler.testing.scene import Scene, edited
+from tests.drivers.incus.harness import MI, IncusHarness
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real]
+
+
+def _instance(host: IncusHarness, thing: Object) -> dict[str, Any]:
+    found: dict[str, Any] = host.daemons.query(f"/1.0/instances/{thing.native_name}")
+    return found
+
+
+async def test_query_is_not_lost_on_the_way(host: IncusHarness) -> None:
+    """httpx drops the query of a URL when it is given empty parameters."""
+    async with Scene(host) as scene:
+        await made(scene)
+        api = await scene.driver.node.api()  # type: ignore[attr-defined]
+        listed = await api.get("/1.0/instances", recursion="1")
+        assert all(isinstance(each, dict) for each in listed)
+
+
+async def test_operation_forwarded_with_a_query_is_waited_for(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        _, found = await made(scene)
+        api = await scene.driver.node.api()  # type: ignore[attr-defined]
+        begun = await api.begin(
+            f"/1.0/instances/{found.native_name}/exec",
+            {"command": ["sleep", "0.4"], "wait-for-websocket": False, "interactive": False},
+        )
+        done = await api.wait(f"/1.0/operations/{begun.id}?project=default")
+        assert (done.metadata or {}).get("return") == 0
+
+
+async def test_value_that_the_server_refuses_fails_in_its_words_and_changes_nothing(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        absurd = edited(host, wanted, memory=1024)
+        (update,) = scene.change(absurd, found).steps
+        outcome = await refused(scene, update)
+        assert outcome.status == "failed"
+        assert outcome.reason
+
+
+async def test_address_of_another_machine_is_refused_before_the_server_takes_it(host: IncusHarness) -> None:
+    """It would be accepted, and then neither of the two would start."""
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        address = scene.context(wanted).addresses[0]
+        other = scene.fresh()
+        scene._addresses[other.ref, address.network] = scene._addresses[wanted.ref, address.network]
+        create = scene.change(other, None).steps[0]
+        fields = {**create.args["fields"]}
+        fields["nics"] = {"net0": {**fields["nics"]["net0"], "mac": "02:00:00:00:00:99"}}
+        outcome = await refused(scene, type(create)(**_with(create, args={**create.args, "fields": fields})))
+        assert found.native_name in outcome.reason
+        assert address.ip in outcome.reason
+
+
+def _with(step: Any, **changes: Any) -> dict[str, Any]:
+    return {name: getattr(step, name) for name in step.__struct_fields__} | changes
+
+
+async def test_starting_what_somebody_started_is_done_already(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        for state in ("stopped",):
+            wanted = edited(host, wanted, state=state)
+            await scene.converge(wanted)
+        running = edited(host, wanted, state="running")
+        change = scene.change(running, await scene.there(scene.uid(wanted.ref)))
+        host.daemons.client("start", found.native_name)
+        for step in change.steps:
+            assert (await scene.apply(step)).status in ("applied", "unchanged", "deferred")
+        await at_rest(scene, running, await scene.converge(running))
+
+
+async def test_interface_that_a_failed_change_took_away_comes_back_by_a_restart(
+    host: IncusHarness,
+) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        link = _instance(host, found)["config"]["volatile.net0.host_name"]
+        host.daemons.inside("ip", "link", "del", link)
+        seen = await scene.there(scene.uid(wanted.ref))
+        assert "nics" not in seen.fields
+        change = scene.change(wanted, seen)
+        assert [difference.manner for difference in change.differences] == [Manner.STOPPED]
+        assert [step.verb for step in change.steps] == ["stop", "configure", "start"]
+        await scene.run(change)
+        await at_rest(scene, wanted, change)
+
+
+async def test_key_that_waits_for_a_restart_is_seen_and_its_removal_restarts(host: IncusHarness) -> None:
+    """The server takes it without a word, and it is not in force."""
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        host.daemons.client("config", "set", found.native_name, "security.nesting=true")
+        seen = await scene.there(scene.uid(wanted.ref))
+        assert seen.fields["extra"] == {"security.nesting": "true"}
+        change = scene.change(wanted, seen)
+        assert "stop" in [step.verb for step in change.steps]
+        await scene.run(change)
+        await at_rest(scene, wanted, change)
+        assert "security.nesting" not in _instance(host, found)["config"]
+
+
+async def test_live_key_and_strange_device_are_seen_and_taken_away(host: IncusHarness, tmp_path: Path) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        name = found.native_name
+        host.daemons.client("config", "set", name, "boot.autostart.priority=7")
+        host.daemons.client("config", "device", "add", name, "shared", "disk", f"source={tmp_path}", "path=/mnt")
+        seen = await scene.there(scene.uid(wanted.ref))
+        assert set(seen.fields["extra"]) == {"boot.autostart.priority", "device.shared"}
+        change = await scene.run(scene.change(wanted, seen))
+        await at_rest(scene, wanted, change)
+        assert "shared" not in _instance(host, found)["devices"]
+
+
+async def test_quota_below_what_is_used_is_refused_beforehand(host: IncusHarness) -> None:
+    """Half made it would lock the machine out of its own disk."""
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        host.daemons.client("exec", found.native_name, "--", "dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=30")
+        host.daemons.client("exec", found.native_name, "--", "sync")
+        update = scene.change(edited(host, wanted, disk=200 * MI), found).steps[0]
+        smaller = type(update)(**_with(update, args={**update.args, "set": {"/disk": 20 * MI}}))
+        outcome = await refused(scene, smaller)
+        assert "in use" in outcome.reason
+        assert host.shape.manner("Machine", "/disk", 200 * MI, 20 * MI, found.fields) is Manner.IMPOSSIBLE
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "value", "path"),
+    [
+        ("memory", "memory.limit_in_bytes", str(40 * MI), "/memory"),
+        ("pids", "pids.max", "33", "/threads"),
+        ("cpu", "cpu.cfs_quota_us", "12000", "/cpu"),
+    ],
+)
+async def test_limit_edited_in_the_kernel_is_seen_and_set_again(
+    host: IncusHarness, group: str, file: str, value: str, path: str
+) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        before = find(found.fields, path)
+        _group(host, found, group, file).write_text(value)
+        seen = await scene.there(scene.uid(wanted.ref))
+        assert find(seen.fields, path) != before, "the API shows nothing of it"
+        change = await scene.run(scene.change(wanted, seen))
+        await at_rest(scene, wanted, change)
+        assert _group(host, found, group, file).read_text().strip() != value
+
+
+def _group(host: IncusHarness, thing: Object, group: str, file: str) -> Path:
+    """Two hosts may use one name at once: ours is where its first process is."""
+    state = host.daemons.query(f"/1.0/instances/{thing.native_name}/state")
+    for line in Path(f"/proc/{state['pid']}/cgroup").read_text().splitlines():
+        name = line.rpartition("/")[2]
+        if name.startswith("lxc.payload."):
+            return Path("/sys/fs/cgroup", group, name, file)
+    raise AssertionError("it is in no control group of its own")
+
+
+async def test_change_between_reading_and_writing_is_looked_at_again(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        (update,) = scene.change(edited(host, wanted, memory=96 * MI), found).steps
+        name = found.native_name
+        host.proxy.before(
+            rf"^PATCH /1.0/instances/{name}", lambda: host.daemons.client("config", "set", name, "user.x=1")
+        )
+        told: list[str] = []
+        outcome = await scene.apply(update, progress=told.append)
+        assert outcome.status == "applied"
+        assert any("looking again" in line for line in told)
+        assert _instance(host, found)["config"]["user.x"] == "1", "what the other wrote is still there"
+
+
+async def test_change_between_that_breaks_the_precondition_defers_the_step(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        (update,) = scene.change(edited(host, wanted, memory=96 * MI), found).steps
+        name = found.native_name
+        host.proxy.before(
+            rf"^PATCH /1.0/instances/{name}", lambda: host.daemons.client("config", "set", name, "limits.memory=80MiB")
+        )
+        outcome = await scene.apply(update)
+        assert outcome.status == "deferred", outcome
+        assert _instance(host, found)["config"]["limits.memory"] == "80MiB"
+
+
+async def test_restored_snapshot_rolls_the_configuration_back_and_that_is_drift(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        host.daemons.client("snapshot", *_snapshot(host, found.native_name))
+        larger = edited(host, wanted, memory=96 * MI, metadata={"role": "web"})
+        await scene.converge(larger)
+        host.daemons.client(*_restore(host, found.native_name))
+        seen = await scene.there(scene.uid(wanted.ref))
+        assert seen.fields["memory"] == 64 * MI
+        assert seen.marks is not None, "older marks of its own are still its own"
+        await at_rest(scene, larger, await scene.converge(larger))
+
+
+def _snapshot(host: IncusHarness, name: str) -> tuple[str, ...]:
+    return ("create", name, "before") if host.daemons.kind == "incus" else (name, "before")
+
+
+def _restore(host: IncusHarness, name: str) -> tuple[str, ...]:
+    return ("snapshot", "restore", name, "before") if host.daemons.kind == "incus" else ("restore", name, "before")
+
+
+async def test_null_and_empty_and_inherited_values_make_no_difference(host: IncusHarness) -> None:
+    """A machine of a profile, with what people write by hand: nothing is seen that is not there."""
+    daemons = host.daemons
+    async with Scene(host) as scene:
+        name = await host.hand_unmanaged("byhand")
+        daemons.query(
+            f"/1.0/instances/{name}", "PATCH", {"description": "", "config": {"user.note": "", "limits.cpu": ""}}
+        )
+        profile = f"size-{daemons.kind}"
+        daemons.client("profile", "create", profile)
+        daemons.client("profile", "set", profile, "limits.processes=300")
+        daemons.client("profile", "assign", name, f"default,{profile}")
+        (seen,) = [thing for thing in (await scene.look()).objects if thing.native_name == name]
+        assert seen.fields == {
+            "brand": "zone", "hostname": name, "image": seen.fields["image"], "memory": 64 * MI, "state": "stopped",
+            "threads": 300,
+        }  # fmt: skip
+        daemons.client("delete", name)
+
+
+async def test_forged_marks_do_not_count(host: IncusHarness) -> None:
+    """A tenant may edit `user.*` of its machines, and cannot read the key that marks are sealed with."""
+    async with Scene(host) as scene:
+        _, found = await made(scene)
+        name = found.native_name
+        text = _instance(host, found)["config"]["user.trueup.marks"]
+        assert '"incarnation":1' in text
+        host.daemons.query(
+            f"/1.0/instances/{name}", "PATCH", {"config": {"user.trueup.marks": text.replace(":1,", ":7,", 1)}}
+        )
+        (seen,) = [thing for thing in (await scene.look()).objects if thing.native_name == name]
+        assert seen.marks is None
+        host.daemons.query(f"/1.0/instances/{name}", "PATCH", {"config": {"user.trueup.marks": text}})
+        (seen,) = [thing for thing in (await scene.look()).objects if thing.native_name == name]
+        assert seen.marks == found.marks
+
+
+async def test_frozen_machine_is_neither_running_nor_stopped(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        host.daemons.client("pause", found.native_name)
+        frozen = await scene.there(scene.uid(wanted.ref))
+        assert frozen.unknown == {"/state": "it is Frozen"}
+        host.daemons.client("start" if host.daemons.kind == "lxd" else "resume", found.native_name)
+
+
+async def test_machine_that_ignores_its_shutdown_is_stopped_by_force(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        _, found = await made(scene)
+        (stop, *_) = scene.removal(found, Action.DESTROY).steps
+        os.kill(host.daemons.query(f"/1.0/instances/{found.native_name}/state")["pid"], signal.SIGSTOP)
+        told: list[str] = []
+        assert (await scene.apply(stop, deadline=6.0, progress=told.append)).status == "applied"
+        assert any("by force" in line for line in told)
