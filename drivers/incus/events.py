@@ -67,7 +67,7 @@ class Culprits:
             return
         key = (_KINDS[path[2]], path[3])
         who = event.metadata.requestor
-        if is_ours(path[3]) or who is None:
+        if is_ours(path[3]):
             return
         self._said.pop(key, None)
         self._said[key] = words(who, event.metadata.action)
@@ -79,7 +79,10 @@ class Culprits:
         self._said.pop((kind, name), None)
 
 
-def words(who: Requestor, action: str) -> str:
+def words(who: Requestor | None, action: str) -> str:
+    """LXD 5.0 names nobody where the change was an operation."""
+    if who is None:
+        return f"somebody whom the server does not name ({action})"
     if who.protocol == "unix":
         place = "at the server's socket"
     elif who.protocol == "tls":
