@@ -32,9 +32,9 @@ def nodes_of(changes: Iterable[Change]) -> frozenset[str]:
 
 
 def fresh(target: Target, reports: Mapping[Target, Report], ledger: Ledger) -> bool:
-    """True if what is known of a target was read after our last write there."""
+    """True if what is known of a target was read after our last write there had ended."""
     report = reports.get(target)
-    return report is not None and report.began >= ledger.written.get(target, 0)
+    return report is not None and not ledger.flying.get(target) and report.began >= ledger.written.get(target, 0)
 
 
 def groups(changes: Iterable[Change]) -> list[tuple[Change, ...]]:

@@ -142,8 +142,10 @@ class Execution:
         plan, ledger = self.plan, self._means.journal.ledger
         if not resumes(plan, ledger) and not self._means.fencing.lost():
             opening = beginning(plan, ledger, self._means.fencing.fence, moves=self._moves)
+            # Housekeeping was right when the plan was made; nothing else may have been begun since.
+            housekeeping = plan.entries if plan.generation > ledger.generation else ()
             taken = reservations(self.changes, ledger)
-            await self._means.journal.append([*([opening] if opening else []), *plan.entries, *taken])
+            await self._means.journal.append([*([opening] if opening else []), *housekeeping, *taken])
         run = ledger.runs.get(plan.digest)
         known = run.outcomes if run is not None else {}
         done = {step for step, status in known.items() if status in GOOD}

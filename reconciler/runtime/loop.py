@@ -27,6 +27,7 @@ from reconciler.runtime.cycle import Ports, in_force, means_of, newest, unattend
 from reconciler.runtime.dispatch import Dispatch, choose, fresh
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import beginning
+from reconciler.runtime.hints import Hints
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, coverage, in_words, observe_node, outbid, targets_of
 from reconciler.runtime.retries import Retries
@@ -89,8 +90,9 @@ class Loop:
         cadence = settings.cadence
         self._nodes = Nodes(ports.opening)
         self._rounds = Rounds(self._ask, self._answered, now=ports.clock.now, cadence=cadence, random=random)
+        self._hints = Hints(self._nodes, self._rounds.ask)
         self._retries = Retries(first=cadence.retry, longest=cadence.longest, jitter=cadence.jitter, random=random)
-        self._runs = Runs(settings.pace, freed=self._freed, ended=self._ended, heard=emit)
+        self._runs = Runs(settings.pace, freed=self._freed, ended=self._ended, settled=self._settled, heard=emit)
         self._reading = anyio.Lock()
         """A source does one thing at a time."""
         self._source_reasons = Reasons()
@@ -113,7 +115,8 @@ class Loop:
         try:
             async with anyio.create_task_group() as self._runs.group:
                 async with anyio.create_task_group() as group:
-                    for task in (self._follow_source, self._watch_source, self._rounds.run, self._keep_planning):
+                    tasks = (self._follow_source, self._watch_source, self._rounds.run, self._hints.run)
+                    for task in (*tasks, self._keep_planning):
                         group.start_soon(self._guarded, task)
                     await self._halted.wait()
                     group.cancel_scope.cancel()
@@ -210,6 +213,7 @@ class Loop:
         self._means = means_of(self._ports, self._nodes, desired)
         self._rounds.declare(desired.nodes)
         await self._nodes.keep(desired.nodes, busy=self._runs.busy)
+        self._hints.declare(desired.nodes)
 
     # -- the nodes ---------------------------------------------------------------------------------------------------
 
@@ -239,6 +243,10 @@ class Loop:
                 news = self._planner.take_report(report) or news
         if news or world.dirty:
             self._reasons.add(Trigger("timer", name))
+
+    def _settled(self, target: Target) -> bool:
+        """It was read since our last write there, and none is under way."""
+        return fresh(target, self._rounds.reports, self._ports.journal.ledger)
 
     def _freed(self, node: str) -> None:
         """Its steps have ended: what it holds now has to be read before anything more is begun there."""
@@ -302,7 +310,7 @@ class Loop:
         chosen = choose(
             plan.changes,
             free=self._runs.frees,
-            settled=lambda target: fresh(target, self._rounds.reports, self._ports.journal.ledger),
+            settled=self._settled,
             waits=lambda change: self._retries.waits(change, now),
         )
         self._record(plan, chosen, reasons, at=at, seconds=now - start)
@@ -321,7 +329,7 @@ class Loop:
 
     async def _carry_out(self, plan: Plan, chosen: Dispatch, means: Means, *, moves: bool) -> None:
         ledger, fence = self._ports.journal.ledger, self._ports.fencing.fence
-        plan = self._runs.without_held(plan)
+        plan = self._runs.proved(plan)
         idle = not plan.changes and moves and beginning(plan, ledger, fence) is not None
         if not (chosen.now or plan.entries or idle):
             return

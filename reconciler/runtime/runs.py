@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from reconciler.core.ledger import Entry, Forgotten, Purged
+from reconciler.core.ledger import Bound, Entry, Forgotten, Purged, Quarantined, Settled
 from reconciler.core.plan import Change, Plan
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.errors import TrueupError, TryLater
@@ -22,6 +22,9 @@ from reconciler.runtime.events import Emit, Event, StepEnded, StepStarted, harml
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.summary import Summary
 from reconciler.runtime.worker import Means, Pace
+
+_OF_THINGS = (Bound, Settled, Quarantined, Purged, Forgotten)
+"""Entries that say of one thing how it is."""
 
 
 class Promise:
@@ -59,7 +62,8 @@ class _Hold:
 
 class Runs:
     """`freed` hears of a node on which nothing is under way any more, `ended` of an execution that has come to its
-    end, `heard` of every event. `group`, in which executions run, is given before the first of them begins.
+    end, `heard` of every event; `settled` tells whether a target was read since our last write. `group`, in which
+    executions run, is given before the first of them begins.
 
     A node is busy from the start of a change there to the end of it. A change that waits (for others, for a pause
     between batches) holds only the thing itself.
@@ -73,6 +77,7 @@ class Runs:
         *,
         freed: Callable[[str], None],
         ended: Callable[[Summary | TrueupError], None],
+        settled: Callable[[Target], bool],
         heard: Emit | None = None,
     ) -> None:
         self.busy: Counter[str] = Counter()
@@ -84,6 +89,7 @@ class Runs:
         self._heard = harmless(heard)
         self._freed = freed
         self._ended = ended
+        self._settled = settled
         self._under_way: list[Execution] = []
         self._stopped: str | None = None
 
@@ -94,14 +100,16 @@ class Runs:
             return False
         return all(nodes.isdisjoint(promise.nodes) for promise in self.promised)
 
-    def without_held(self, plan: Plan) -> Plan:
-        """The plan without housekeeping for what is under way: what the ledger seems to remember in vain may be just
-        about to be made."""
+    def proved(self, plan: Plan) -> Plan:
+        """The plan without housekeeping that may be out of date: of what is under way, and of targets that were not
+        read since our last write. What the ledger seems to remember wrongly may be just about to come true."""
 
-        def idle(entry: Entry) -> bool:
-            return not isinstance(entry, Forgotten | Purged) or subject(entry.ref, entry.target) not in self.held
+        def holds(entry: Entry) -> bool:
+            if isinstance(entry, _OF_THINGS):
+                return subject(entry.ref, entry.target) not in self.held and self._settled(entry.target)
+            return True
 
-        return msgspec.structs.replace(plan, entries=tuple(filter(idle, plan.entries)))
+        return msgspec.structs.replace(plan, entries=tuple(filter(holds, plan.entries)))
 
     def ripe(self) -> list[Promise]:
         """Promises whose nodes are free, first come first served; they are taken."""
@@ -124,6 +132,7 @@ class Runs:
     ) -> None:
         """Carry out a plan, or these changes of it; returns once it has begun. Nothing may be planned before: what it
         reserves would be taken twice."""
+        plan = self.proved(plan)
         hold = _Hold(change for change in plan.changes if changes is None or change.id in changes)
         self.held.update(subject(change.ref, change.target) for change in hold.of.values())
 
@@ -196,4 +205,4 @@ def subject(ref: Ref, target: Target) -> str:
 def subjects(plan: Plan) -> set[str]:
     """All that a plan is about, housekeeping included."""
     about = {subject(change.ref, change.target) for change in plan.changes}
-    return about | {subject(entry.ref, entry.target) for entry in plan.entries if isinstance(entry, Forgotten | Purged)}
+    return about | {subject(entry.ref, entry.target) for entry in plan.entries if isinstance(entry, _OF_THINGS)}
