@@ -26,6 +26,7 @@ class Model(BaseModel):
         extra="forbid",
         alias_generator=to_camel,
         defer_build=True,
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
 

@@ -134,6 +134,11 @@ class _Builder:
             )
 
     def _scalar(self, event: Any, path: Path) -> Any:
+        if any("\ud800" <= letter <= "\udfff" for letter in event.value):
+            self.report(
+                "half a character (a surrogate) stands here", "write the character itself", event.start_mark, path
+            )
+            return ""
         if not event.implicit[0]:
             # the round trip's scanner marks where folded lines met
             return event.value.replace("\a", "") if event.style == ">" else event.value

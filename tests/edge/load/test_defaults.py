@@ -1,6 +1,5 @@
 """Defaults of folders: how they merge, and where a value comes from."""
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 from typing import Any

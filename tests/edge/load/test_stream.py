@@ -1,6 +1,5 @@
 """Cutting files into documents, and the limits of what is read at all."""
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 import pytest
