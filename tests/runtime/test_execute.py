@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import anyio
+import msgspec
 import pytest
 
-from reconciler.core.ledger import Applied, Intent, Result, Resumed, Spent
-from reconciler.core.refs import Ref, Target
+from reconciler.core.ledger import Applied, Forgotten, Intent, Result, Resumed, Spent
+from reconciler.core.refs import Ref, Target, Uid
 from reconciler.errors import JournalUnwritable
 from reconciler.runtime.events import StepEnded, StepStarted
 from reconciler.runtime.worker import Pace
@@ -415,3 +416,15 @@ async def test_only_the_named_changes_are_carried_out(world: World) -> None:
     summary = await chosen.run()
     assert node.calls == [step_id("m2", "a")]
     assert summary.counts == {"applied": 1}
+
+
+async def test_housekeeping_of_a_plan_is_journalled_when_it_begins_and_not_when_it_is_old(world: World) -> None:
+    world.add("a")
+    forgotten = Forgotten(Ref("Machine/acme/gone"), Uid("gone"), Target("a"))
+    fresh = msgspec.structs.replace(plan_of(change("m1", "a"), generation=1), entries=(forgotten,))
+    await world.execute(fresh)
+    await world.execute(fresh)
+    assert world.journalled(Forgotten) == [forgotten]
+    await world.execute(plan_of(change("m2", "a"), generation=2))
+    await world.execute(msgspec.structs.replace(plan_of(change("m3", "a"), generation=2), entries=(forgotten,)))
+    assert world.journalled(Forgotten) == [forgotten]
