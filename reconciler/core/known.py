@@ -202,8 +202,13 @@ class Known:
         state = self.standings.get(target, UNDECLARED)
         return lists_absence(target, self.reports.get(target), state, self.ledger)
 
+    def fresh(self, target: Target) -> bool:
+        """Whether what is seen there was seen after our last write there had ended."""
+        report, ledger = self.reports.get(target), self.ledger
+        return report is not None and report.began >= ledger.written.get(target, 0) and not ledger.flying.get(target)
+
     def waits_on(self, target: Target, ref: Ref) -> None:
-        """Remember that a decision hangs on whether this target proves absence."""
+        """Remember that a decision hangs on whether this target was listed since our last write, and whole."""
         self.waiting.setdefault(target, set()).add(ref)
 
     def current(self, ref: Ref) -> Ref:

@@ -27,15 +27,24 @@ def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -
     if binding is not None and not any(found.marks and found.marks.uid == binding.uid for _, found in seen):
         heirs = world.others(binding.uid, ref)
         if heirs:
-            return (Renamed(binding.uid, ref, heirs[0]),) if len(heirs) == 1 else ()
+            sure = len(heirs) == 1 and all(_now(world, ref, place) for place, _ in world.seen(heirs[0]))
+            return (Renamed(binding.uid, ref, heirs[0]),) if sure else ()
     live = [pair for pair in seen if pair[1].lifecycle == "live"]
     if len(live) > 1 or not seen:
         return ()
     place, found = live[0] if live else max(seen, key=lambda pair: pair[1].marks.incarnation if pair[1].marks else 0)
     marks = found.marks
-    if marks is None or world.others(marks.uid, ref):
+    if marks is None or world.others(marks.uid, ref) or not _now(world, ref, place):
         return ()
     return _thing(world, binding, place, found, marks, now)
+
+
+def _now(world: World, ref: Ref, target: Target) -> bool:
+    """What was seen before our last write there is what we knew before it."""
+    if world.fresh(target):
+        return True
+    world.waits_on(target, ref)
+    return False
 
 
 def _thing(
@@ -71,7 +80,7 @@ def _settled(found: Object, marks: Marks, target: Target) -> tuple[Entry, ...]:
 def _realisation(world: World, ref: Ref, target: Target) -> tuple[Entry, ...]:
     seen = world.seen_on(ref, target)
     marks = seen[0].marks if len(seen) == 1 else None
-    if marks is None:
+    if marks is None or not _now(world, ref, target):
         return ()
     binding = world.ledger.bindings.get((ref, target))
     if binding is not None and binding.uid == marks.uid:
