@@ -15,7 +15,7 @@ import msgspec
 
 from reconciler.core.desired import NodeWant
 from reconciler.core.ledger import Covered, Ledger
-from reconciler.core.observed import Capacity, Report, Unchanged
+from reconciler.core.observed import Capacity, Object, Report, Unchanged
 from reconciler.core.refs import Target
 from reconciler.core.standing import standing
 from reconciler.driver import NodeUnreachable
@@ -99,25 +99,22 @@ def _dated(answer: Report | Unchanged, held: Mapping[Target, Report], began: int
 
 
 def coverage(reports: Iterable[Report], ledger: Ledger, datacenter: str) -> tuple[Covered, ...]:
-    """Entries for the targets whose complete listing can be trusted for the first time."""
+    """Entries for the targets whose complete listing can be trusted for the first time, and holds nothing of ours that
+    the ledger does not know: what it does not know goes into it with the plan's own entries, and only then may the
+    target fall silent without its machines being made elsewhere (invariant I2)."""
     fresh = []
     for report in reports:
         state = standing(report.target, report, ledger.claims, datacenter)
-        if report.target not in ledger.covered and state.problem is None and state.partial is None:
+        if report.target in ledger.covered or state.problem is not None or state.partial is not None:
+            continue
+        if all(_remembered(found, report.target, ledger) for found in report.objects):
             fresh.append(Covered(report.target))
     return tuple(fresh)
 
 
-def outbid(reports: Iterable[Report], fence: int, datacenter: str) -> FenceLost | None:
-    """The error to give way with, if a node of ours has seen a higher fence than our own."""
-    for report in reports:
-        claim = report.claim
-        if claim is not None and claim.datacenter == datacenter and claim.fence > fence:
-            return FenceLost(
-                f"{report.target} was written to with fence {claim.fence}, ours is {fence}: another controller acts",
-                hint="stop one of the two; if the state folder was lost, `trueup journal rebuild` makes a new one",
-            )
-    return None
+def _remembered(found: Object, target: Target, ledger: Ledger) -> bool:
+    binding = ledger.bindings.get((found.marks.ref, target)) if found.marks is not None else None
+    return found.marks is None or (binding is not None and binding.uid == found.marks.uid)
 
 
 async def observe(
