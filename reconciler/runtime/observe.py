@@ -117,6 +117,18 @@ def _remembered(found: Object, target: Target, ledger: Ledger) -> bool:
     return found.marks is None or (binding is not None and binding.uid == found.marks.uid)
 
 
+def outbid(reports: Iterable[Report], fence: int, datacenter: str) -> FenceLost | None:
+    """The error to give way with, if a node of ours has seen a higher fence than our own."""
+    for report in reports:
+        claim = report.claim
+        if claim is not None and claim.datacenter == datacenter and claim.fence > fence:
+            return FenceLost(
+                f"{report.target} was written to with fence {claim.fence}, ours is {fence}: another controller acts",
+                hint="stop one of the two; if the state folder was lost, `trueup journal rebuild` makes a new one",
+            )
+    return None
+
+
 async def observe(
     wanted: Iterable[NodeWant],
     nodes: Nodes,
