@@ -24,7 +24,8 @@ class IncusEntry:
         self.shape: Shape = self._rules
 
     def open(self, node: NodeWant, options: Mapping[str, Any]) -> Driver:
-        """`options`: `root`, the folder that files of `identity` start from, and `secrets`, values by name."""
+        """`options`: `root`, the folder that files of `identity` start from; `secrets`, values by name, or `resolve`,
+        which gives them."""
         from drivers.incus.driver import IncusDriver
 
         return IncusDriver(node, options, self._rules)

@@ -77,7 +77,7 @@ class Node:
         async with self._opening:
             if self._api is None:
                 try:
-                    identity = transport.identity_of(self._document, self._options)
+                    identity = await transport.identity_of(self._document, self._options)
                     client = await transport.connect(self.want.address, identity)
                 except transport.Misaddressed as error:
                     raise NodeUnreachable(f"{self.name}: {error}") from error

@@ -70,6 +70,8 @@ class IncusShape:
         """Raises KeyError for a kind that has no form."""
         kind = kind_of(resource.ref)
         form = only(native_form(resource, context), KEYS[kind])
+        if kind == "Network" and form.get("interface") == "none":
+            del form["interface"]
         return _machine(form) if kind == "Machine" else form
 
     def normalise(self, kind: str, native: Mapping[str, Any]) -> Fields:

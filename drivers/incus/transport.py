@@ -101,23 +101,31 @@ def _load(context: ssl.SSLContext, identity: Identity) -> None:
         os.unlink(name)
 
 
-def identity_of(document: Mapping[str, Any], options: Mapping[str, Any]) -> Identity:
-    """From `identity` of a node's document. Its secrets come by name in `options["secrets"]`. Raises Misaddressed."""
+async def identity_of(document: Mapping[str, Any], options: Mapping[str, Any]) -> Identity:
+    """From `identity` of a node's document. Texts may stand there, or in files beside it (`options["root"]`); secrets
+    come from `options["secrets"]` by name, or are asked of `options["resolve"]`. Raises Misaddressed."""
     said = document.get("identity") or {}
+    names = frozenset(str(value["secret"]) for value in said.values() if isinstance(value, Mapping))
+    secrets = dict(options.get("secrets") or {})
+    if names - secrets.keys() and "resolve" in options:
+        try:
+            secrets.update(await options["resolve"](names))
+        except Exception as error:  # a provider's own, in words for people
+            raise Misaddressed(f"identity: {error}") from error
+    root = str(options.get("root", ""))
     return Identity(
-        certificate=_text(said.get("certificate"), "certificate", options),
-        key=_text(said.get("key"), "key", options),
+        certificate=_text(said.get("certificate"), "certificate", secrets, root),
+        key=_text(said.get("key"), "key", secrets, root),
         pin=str(said.get("pin") or ""),
     )
 
 
-def _text(value: Any, field: str, options: Mapping[str, Any]) -> str:
+def _text(value: Any, field: str, secrets: Mapping[str, str], root: str) -> str:
     if not isinstance(value, Mapping):
         text = str(value or "")
-        file = Path(str(options.get("root", "")), text)
+        file = Path(root, text)
         return file.read_text() if text and "\n" not in text and file.is_file() else text
-    secrets = options.get("secrets") or {}
     name = value.get("secret")
     if name not in secrets:
         raise Misaddressed(f"identity.{field}: no value was handed over for the secret {name}")
-    return str(secrets[name])
+    return secrets[str(name)]

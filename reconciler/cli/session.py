@@ -326,7 +326,7 @@ def _mirror(where: str, args: Namespace) -> Mirror | None:
 def _ports(opened: Opened, *, journal: JournalPort, fencing: Fencing) -> Ports:
     repository, source, registry, state, secrets = opened[:5]
     folder = (repository.top or repository.folder) / source.root
-    options: Mapping[str, Any] = {"root": str(folder), "state": str(state.folder)}
+    options: Mapping[str, Any] = {"root": str(folder), "state": str(state.folder), "resolve": secrets.resolve}
 
     def opening(node: NodeWant) -> Driver:
         return registry.driver(node.driver).open(node, options)
