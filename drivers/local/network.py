@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ class Networks:
             return Segment(self._place.bridge(f"{tag}/{vlan}/{subnet}"))
         settings = Path("/sys/class/net") / uplink / "bridge"
         if settings.is_dir():
-            filtering = (settings / "vlan_filtering").read_text().strip() == "1"
+            switch = settings / "vlan_filtering"  # not in every kernel
+            filtering = switch.exists() and switch.read_text().strip() == "1"
             return Segment(uplink, uplink, vlan, ours=False, filtering=filtering and vlan is not None)
         if vlan is not None and self._filtering():
             return Segment(self._place.bridge(f"{tag}"), uplink, vlan, filtering=True)
@@ -176,19 +177,36 @@ class Networks:
         """Whether the network is another bridge now."""
         return self._segment_of(before).bridge != self._segment_of(after).bridge
 
-    def destroy(self, form: Mapping[str, Any]) -> None:
-        """A bridge that zones are still plugged into is refused. Raises NetworkFailed."""
+    def destroy(self, form: Mapping[str, Any], others: Iterable[Mapping[str, Any]] = ()) -> None:
+        """A bridge that zones are still plugged into is refused; one that `others` share stays. Raises
+        NetworkFailed."""
         segment = self._segment_of(form)
         if not segment.ours or not _exists(segment.bridge):
             return
+        if any(self._segment_of(other) == segment for other in others):
+            return
         ports = [port for port in os.listdir(f"/sys/class/net/{segment.bridge}/brif") if port.startswith("tv")]
-        if ports:
+        shared = any(self._segment_of(other).bridge == segment.bridge for other in others)
+        if ports and not shared:
             raise NetworkFailed(f"{len(ports)} interfaces of zones are still on it")
-        if segment.uplink is None:
+        if segment.filtering:
+            run(["bridge", "vlan", "del", "vid", str(segment.vlan), "dev", segment.uplink or ""])
+        elif segment.uplink is None:
             self._firewall.remove_bridge(segment.bridge, form["subnet"] if form.get("nat") else None)
-        elif segment.vlan is not None and not segment.filtering:
+        elif segment.vlan is not None:
             run(["ip", "link", "del", _port(segment)])
-        _ip([f"link del {segment.bridge}"])
+        if not shared:
+            _ip([f"link del {segment.bridge}"])
+
+    def sweep(self, forms: Iterable[Mapping[str, Any]]) -> None:
+        """Bridges of ours that no network has any more: one moved, and the last zone has left the old one."""
+        known = {self._segment_of(form).bridge for form in forms}
+        for link in os.listdir("/sys/class/net"):
+            if not link.startswith(self._place.bridges) or link in known:
+                continue
+            if not any(port.startswith("tv") for port in os.listdir(f"/sys/class/net/{link}/brif")):
+                self._firewall.remove_bridge(link, None)
+                run(["ip", "link", "del", link])
 
     def observed(
         self,

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from drivers.local import config, namespace
 from drivers.local.cgroups import Cgroups
@@ -89,12 +90,12 @@ class Node:
     def _revive(self) -> None:
         """What ran before runs again: networks first. A zone whose root died under it is started anew."""
         volumes = self.storage.read().volumes
-        records = [volume.form for name, volume in volumes.items() if name.startswith("networks/") and volume.form]
-        forms = [plain(record.encode()) for record in records]
+        forms = list(self.network_forms().values())
         if self.firewall.read() is None:
             self.firewall.lay(self._bridges(forms), self._ports())
         for form in forms:
             self.networks.ensure(form, form.get("name", "network"))
+        self.networks.sweep(forms)
         for name in volumes:
             folder, _, zone = name.partition("/")
             if folder == "zones":
@@ -110,12 +111,21 @@ class Node:
                 self.storage.mount(each)
             self.zones.start(zone)
 
+    def network_forms(self) -> dict[str, Mapping[str, Any]]:
+        """What is said of each network, by the name of its volume."""
+        volumes = self.storage.read().volumes
+        return {
+            name: plain(volume.form.encode())
+            for name, volume in volumes.items()
+            if name.startswith("networks/") and volume.form
+        }
+
     def disk_volumes(self, written: config.Written) -> list[str]:
         """Data disks that a configuration mounts."""
         top = f"{self.storage.path('disks/x')}".partition("disks/x")[0] + "disks/"
         return [f"disks/{path[len(top) :].partition('/')[0]}" for path in written.mounts if path.startswith(top)]
 
-    def _bridges(self, forms: list[Mapping[str, object]]) -> list[Bridge]:
+    def _bridges(self, forms: list[Mapping[str, Any]]) -> list[Bridge]:
         return [bridge for form in forms if (bridge := self.networks.bridge_of(form)) is not None]
 
     def _ports(self) -> list[Port]:

@@ -47,15 +47,21 @@ class NetworkVerbs:
         self._ensure(deed, form)
         self._node.storage.set(deed.volume, form=_record(deed, form), mark=marks.bound(deed.marks, deed.volume.guid))
         if before and self._node.networks.moved(before, form):
-            with self._node.locks.network(), suppress(NetworkFailed):  # zones still on it: they move with their own
-                self._node.networks.destroy(before)
+            with self._node.locks.network(), suppress(NetworkFailed):  # zones still on it: they move by their own steps
+                self._node.networks.destroy(before, self._others(deed))
+        with self._node.locks.network():
+            self._node.networks.sweep([form, *self._others(deed)])
 
     def destroy(self, deed: Deed) -> None:
         form = plain(deed.volume.form.encode()) if deed.volume.form else {}
         if form:
             with self._node.locks.network():
-                self._node.networks.destroy(form)
+                self._node.networks.destroy(form, self._others(deed))
         self._node.storage.destroy(deed.volume.name)
+
+    def _others(self, deed: Deed) -> list[Mapping[str, Any]]:
+        """What is said of the node's other networks."""
+        return [form for name, form in self._node.network_forms().items() if name != deed.volume.name]
 
     def mark(self, deed: Deed) -> None:
         self._node.storage.set(deed.volume, mark=marks.bound(deed.marks, deed.volume.guid))

@@ -33,7 +33,9 @@ BUSYBOX = "recipe:busybox-static"
 class Hand:
     """One instance on this host, with the storage asked for."""
 
-    def __init__(self, state: Path, backend: str | None = None, size: int = 4096 * MI) -> None:
+    def __init__(
+        self, state: Path, backend: str | None = None, size: int = 4096 * MI, nics: Mapping[str, str] | None = None
+    ) -> None:
         self.state = state
         self.place = Place((state / "local" / "host").absolute())
         storage = {"backend": backend, "size": size}
@@ -41,7 +43,7 @@ class Hand:
             "host",
             "local",
             "",
-            nics={"front": "none", "back": "bridge"},
+            nics=nics or {"front": "none", "back": "bridge"},
             body=msgspec.json.encode({"storage": storage}),
         )
         self.pool = f"trueup_{self.place.tag}"
@@ -151,7 +153,7 @@ class LocalHarness(Harness):
         return {
             "/memory": 96 * MI,
             "/cpu": 250,
-            "/cpuShares": 512,
+            "/cpuShares": 512 if LEGACY else 501,  # one of those that a weight of version 2 stands for
             "/threads": 50,
             "/disk": 300 * MI,
             "/nics/net0/ip": "10.213.0.250/24",
