@@ -9,10 +9,10 @@ echo "+cpu +memory +pids +io" >/sys/fs/cgroup/cgroup.subtree_control
 for module in virtio_blk zfs veth bridge br_netfilter nf_tables nft_chain_nat nft_masq nft_ct 8021q; do modprobe -q $module; done
 ip link set lo up; hostname guest
 mount -o rw,remount /
-mkdir -p /work; mount /dev/vdb /work
-cd /work/repository
+mkdir -p /given; mount /dev/vdb /given
+cd /given/repository
 echo "BEGIN $(uname -r) $(zfs version | head -1)"
-PYTHONPATH=/work/site bash /work/run </dev/null
+PYTHONPATH=/given/site bash /given/run </dev/null
 echo "END $?"
 sync
 echo o >/proc/sysrq-trigger
