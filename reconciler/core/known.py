@@ -28,6 +28,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     target: Target | None = None
     demand: Demand = Demand()
     addresses: tuple[tuple[Ref, str], ...] = ()
+    had: tuple[tuple[Ref, str], ...] = ()
+    """Those of the addresses that it has already; the others only its document names."""
     needs: tuple[Ref, ...] = ()
 
 
@@ -131,6 +133,12 @@ class Known:
         mine = self.desired.datacenter_id
         return [found for found in self.sights.on(ref, target) if found.marks and found.marks.datacenter == mine]
 
+    def stands(self, ref: Ref, target: Target) -> bool:
+        """Whether a realisation is surely seen on a target: no look at it is needed to tell."""
+        if target not in self.sights.places(ref) or self.standings[target].problem is not None:
+            return False
+        return self.desired is not None and self.sights.all_of(target, self.desired.datacenter_id)
+
     def others(self, uid: Uid, *own: Ref | None) -> list[Ref]:
         """Refs that trusted objects with this very uid bear beside these: two of one identity are a conflict."""
         rest = [ref for ref in self.sights.bearers(uid) if ref not in own]
@@ -165,6 +173,9 @@ class Known:
 
     def has(self, ref: Ref) -> set[tuple[Ref, str]]:
         """The addresses that a machine holds: by the ledger, or by what is seen of it."""
+        return set(self.facts.get(ref, NO_FACTS).had)
+
+    def _held(self, ref: Ref) -> set[tuple[Ref, str]]:
         binding = self.binding(ref)
         held = {(self.current(address.network), address.ip) for address in (binding.addresses if binding else ())}
         return held.union(*(self._bears(ref, found) for _, found in self.seen(ref) if found.lifecycle == "live"))

@@ -267,6 +267,8 @@ class Making:
                     continue
                 looked.add((ref, work.target))
                 known = self.pending.get((ref, work.target))
+                if not known and self.world.stands(ref, work.target):
+                    continue  # it is there, at rest
                 decision = known[0] if known else decide_realisation(self.world, ref, work.target, needed=True)
                 if decision is not None:
                     self._existing(decision)

@@ -129,6 +129,10 @@ class Sights:
     def refs_on(self, target: Target) -> Iterable[Ref]:
         return self._opened(target).by_ref if target in self.reports else ()
 
+    def all_of(self, target: Target, datacenter: str) -> bool:
+        """Whether every object there that bears marks bears those of this data centre."""
+        return self._owners.get(target, {}).keys() <= {datacenter, ""}
+
     def count_but(self, datacenter: str) -> int:
         """How many objects on all targets do not bear marks of this data centre."""
         return sum(self._owned.values()) - self._owned.get(datacenter, 0)

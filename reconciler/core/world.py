@@ -184,17 +184,18 @@ class World(Known):
         authored = [(self.network_for(nic), nic.ip) for nic in nics if nic.ip is not None]
         if binding is None:
             return Facts(addresses=tuple(authored)) if authored else NO_FACTS
-        addresses = tuple(dict.fromkeys((*authored, *sorted(self.has(ref)))))
+        had = tuple(sorted(self._held(ref)))
+        addresses = tuple(dict.fromkeys((*authored, *had))) if authored else had
         seen = self.seen(ref)
         lives = [pair for pair in seen if pair[1].lifecycle == "live"]
-        had = Demand(*binding.demand)
+        sizes = Demand(*binding.demand)
         if binding.quarantined_until is not None and not lives:
-            return Facts(binding.target, Demand(disk=had.disk), addresses)
+            return Facts(binding.target, Demand(disk=sizes.disk), addresses, had)
         wants = resource.demand if resource is not None else Demand()
         target = lives[0][0] if len(lives) == 1 else binding.target
-        demand = most(wants, takes_of(lives[0][1].fields, wants) if lives else had)
+        demand = most(wants, takes_of(lives[0][1].fields, wants) if lives else sizes)
         needs = self.closure(resource) if resource is not None else ()
-        return Facts(target, wants if demand == wants else demand, addresses, needs)
+        return Facts(target, wants if demand == wants else demand, addresses, had, needs)
 
     def _promise(self, facts: Facts, sign: int) -> None:
         if facts.target is not None:
