@@ -15,13 +15,15 @@ from typing import Any, BinaryIO
 
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
-from reconciler.edge.load import checks, document, events, stream
+from reconciler.edge.load import checks, document, events, roundtrip, stream
 from reconciler.edge.load.attempt import Attempt
+from reconciler.edge.load.findings import Refused
 from reconciler.edge.load.judging import Judge, shared_uses
 from reconciler.edge.load.machine import beside, member_refs
 from reconciler.edge.load.packing import Done, Foreign, Irregular, Message, PackedDocument, Packer, pack
-from reconciler.edge.load.reading import BROKEN, Reader, digest_of, value_of
+from reconciler.edge.load.reading import Reader, digest_of
 from reconciler.edge.load.records import Records
+from reconciler.edge.load.skeleton import Skeletons
 from reconciler.edge.load.tree import Tree
 
 _KIND = re.compile(rb"^kind:[ ]*(\S+)", re.MULTILINE)
@@ -81,6 +83,7 @@ class Worker:
         """(index, path, blob id)."""
         self.attempt = Attempt(Records(), tree, capabilities)
         self.packer = Packer()
+        self.skeletons = Skeletons()
         self._texts: dict[str, str] = {}
 
     def run(self, source: BinaryIO, sink: BinaryIO) -> None:
@@ -166,10 +169,13 @@ class Worker:
         return chunks
 
     def _value(self, path: str, chunk: stream.Chunk) -> Any:
-        value, _ = value_of(path, 0, chunk)
-        if value is BROKEN:
+        try:
+            return self.skeletons.read(chunk.text)
+        except Refused:
+            read = roundtrip.read(path, 0, chunk)
+        if read.findings:
             raise _Mistaken(path)
-        return value
+        return read.value
 
     def _declared(self, reader: Reader, path: str, values: list[Any]) -> list[document.Reading]:
         defaults = reader.defaults_for(path)

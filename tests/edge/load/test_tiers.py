@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from reconciler.edge.load import events, roundtrip, stream
+from reconciler.edge.load import events, roundtrip, skeleton, stream
 from reconciler.edge.load.findings import Refused
+from reconciler.edge.load.skeleton import Skeletons
 
 EXAMPLES = int(os.environ.get("TRUEUP_TIER_EXAMPLES", "300"))
 relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -193,3 +195,83 @@ def test_the_fast_tier_takes_what_people_write() -> None:
 def test_the_fast_tier_refuses_the_unusual(text: str) -> None:
     with pytest.raises(Refused):
         events.read(text)
+
+
+# -- skeletons: a document must mean the same however often its like was read before --------------------------------
+
+
+def read_or_refuse(read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except Refused:
+        return Refused
+
+
+simple = st.sampled_from(
+    ["a", "web-1", "10.0.0.1", "512Mi", "true", "null", "1", "0x1F", "0b11", "010", "1.5", "1e3", "2024-01-15", "1_0", "yes",
+     "9" * 30, "9" * 5000, '""', '"a, b"', '"x: y"', '"#"', '"[{}]"', '"zzplacezz0zz"', "zzplacezz0zz", "a.b/c", "0", "0o7"]
+)  # fmt: skip
+
+
+def assert_skeletons_agree(text: str, others: list[str]) -> None:
+    """The text read until its skeleton is prepared, and then with other values in its holes."""
+    skeletons = Skeletons()
+    for _ in range(4):
+        assert plain_equal(read_or_refuse(skeletons.read, text), read_or_refuse(events.read, text)), text
+    parts = skeleton._VALUE.split(text)
+    for value in others:
+        parts[1::2] = [value] * (len(parts) // 2)
+        other = "".join(parts)
+        assert plain_equal(read_or_refuse(skeletons.read, other), read_or_refuse(events.read, other)), (text, other)
+
+
+@relaxed
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.lists(simple, max_size=3))
+def test_skeletons_of_random_structure_mean_the_same(text: str, others: list[str]) -> None:
+    assert_skeletons_agree(text, others)
+
+
+@relaxed
+@given(texts(), st.lists(simple, max_size=3))
+def test_skeletons_of_drawn_documents_mean_the_same(text: str, others: list[str]) -> None:
+    assert_skeletons_agree(text, others)
+
+
+lines = st.lists(
+    st.builds(
+        "{}{}{}\n".format,
+        st.sampled_from(["k: ", "  k: ", "- ", "  - ", "# c: ", "k: # ", "k: |\n  x: ", 'k: "a\n  b: ', "k: {a: ", "k: [a, ", "x, y: ",
+                         "k: 'a, ", "k: >-\n  ", "? ", "k: &a ", "k: !t ", "\x00: ", "k: a, "]),
+        simple,
+        st.sampled_from(["", "", "", "}", "]", ", b]", ", b: c}", '"', "'", " # c", "\n  more", ",", " b", ":"]),
+    ),
+    min_size=1, max_size=4,
+).map("".join)  # fmt: skip
+
+
+@relaxed
+@given(lines, st.lists(simple, max_size=4))
+def test_skeletons_of_hostile_lines_mean_the_same(text: str, others: list[str]) -> None:
+    assert_skeletons_agree(text, others)
+
+
+def test_a_skeleton_is_used_once_it_is_known() -> None:
+    skeletons = Skeletons()
+    for number in range(10):
+        assert skeletons.read(f"a: x{number}\nb: [c, {number}]\n") == {"a": f"x{number}", "b": ["c", number]}
+    assert [type(known) for known in skeletons._seen.values()] == [list]
+
+
+def test_a_value_in_a_comment_makes_a_skeleton_useless() -> None:
+    skeletons = Skeletons()
+    for number in range(10):
+        assert skeletons.read(f"a: 1  # was: {number}\n") == {"a": 1}
+    assert list(skeletons._seen.values()) == [None]
+
+
+def test_a_text_that_spells_the_join_of_a_skeleton_is_no_such_skeleton() -> None:
+    skeletons = Skeletons()
+    for number in range(5):
+        skeletons.read(f"a: {number}\nb: {number}\n")
+    with pytest.raises(Refused):
+        skeletons.read("a: \0\nb: 1\n")

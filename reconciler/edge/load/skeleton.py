@@ -1,0 +1,108 @@
+"""Documents written alike are read alike: the same text but for simple values is parsed once.
+
+A fleet's documents differ in names, sizes and addresses, hardly in anything else. Take the simple values out of a text
+and what is left, the skeleton, has the same structure whatever the values are. So libyaml reads a skeleton once, and
+what it found is kept as JSON with holes; from then on its documents cost one regular expression and one JSON decode.
+
+Owns: taking values out, and proving that a skeleton may be used: with a word of ours in each hole, the fast tier must
+find exactly those words, each once, in order, and each as a whole value. Where it does not (a value in a comment, in a
+block of text, in a scalar over several lines), the skeleton is never used.
+Must not go here: YAML. A value is simple if no context gives it another meaning: letters, digits and `._/-`, or a
+double-quoted printable text without escapes, up to the end of the line or of the entry.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from reconciler.edge.load import events
+from reconciler.edge.load.findings import Refused
+from reconciler.edge.load.scalars import PLAIN
+
+_VALUE = re.compile(r'(?<=[:,\[-] )([A-Za-z0-9][A-Za-z0-9._/-]*|"[ !#-\[\]-~]*")(?=[,}\]\n])')
+_WORD = "zzplacezz{}zz"
+_HOLE = re.compile(r'"zzplacezz(\d+)zz"')
+_SKELETONS = 2_000
+"""So many are kept; a tree that has more gains nothing."""
+_WORTH = 3
+"""Documents of one skeleton after which it is prepared."""
+_EXACT = 2**53
+
+Holed = list[str]
+"""JSON in pieces, with a value between each two."""
+
+
+class _Spelled(dict[str, str]):
+    """{simple value as written: its JSON}, filled on demand. Raises Refused for what JSON has no spelling of."""
+
+    def __missing__(self, written: str) -> str:
+        if written[0] == '"':
+            return written
+        try:
+            value = PLAIN[written]
+        except Exception:
+            raise Refused from None
+        if isinstance(value, str):
+            spelled = f'"{value}"'
+        elif isinstance(value, int) and abs(value) < _EXACT:  # bool too
+            spelled = msgspec.json.encode(value).decode()
+        else:
+            raise Refused
+        if len(self) >= 200_000:
+            self.clear()
+        self[written] = spelled
+        return spelled
+
+
+class Skeletons:
+    """Reads texts of single documents, as `events.read` does."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int | Holed | None] = {}
+        """Skeleton → how often it was met, then its JSON; None if it cannot be used."""
+        self._spelled = _Spelled()
+        self._decode = msgspec.json.Decoder().decode
+
+    def read(self, text: str) -> Any:
+        """The value of a text that holds one document. Raises Refused."""
+        parts = _VALUE.split(text)
+        skeleton = "\0".join(parts[::2])
+        known = self._seen.get(skeleton, 0)
+        if type(known) is list and len(known) == len(parts) // 2 + 1:
+            spelled = self._spelled
+            try:
+                parts[1::2] = [spelled[value] for value in parts[1::2]]
+            except Refused:
+                return events.read(text)
+            parts[::2] = known
+            return self._decode("".join(parts))
+        if isinstance(known, int) and (known or len(self._seen) < _SKELETONS):
+            self._seen[skeleton] = _holed(parts[::2]) if known + 1 >= _WORTH else known + 1
+        return events.read(text)
+
+
+def _holed(rest: list[str]) -> Holed | None:
+    """The JSON of a skeleton, or None if it cannot be trusted."""
+    words = [_WORD.format(place) for place in range(len(rest) - 1)]
+    text = rest[0] + "".join(word + after for word, after in zip(words, rest[1:], strict=True))
+    try:
+        value = events.read(text)
+        pieces = _HOLE.split(msgspec.json.encode(value).decode())
+    except (Refused, UnicodeError, TypeError, ValueError):
+        return None
+    whole = "".join(pieces[::2])
+    if pieces[1::2] != [str(place) for place in range(len(words))] or "zzplacezz" in whole or not _plain(value):
+        return None
+    return pieces[::2]
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON holds the value as it is: text for keys, no dates, no numbers that it would round."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < _EXACT)
