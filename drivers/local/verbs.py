@@ -243,9 +243,9 @@ class MachineVerbs:
             storage.mount(disk)
         self._node.zones.start(zone)
         self._node.zones.on_boot(zone, starts=True)
-        self.mark(deed)
         if (words := self._node.zones.died(zone, within=_INFANCY)) is not None:
-            raise ZoneFailed(words)
+            raise ZoneFailed(words)  # unmarked: what is tried again is no drift
+        self.mark(deed)
 
     def stop(self, deed: Deed) -> None:
         self._node.zones.on_boot(deed.zone, starts=False)

@@ -19,6 +19,8 @@ from reconciler.core.refs import Target, tenant_of
 from reconciler.driver import Outcome
 from reconciler.runtime.summary import GOOD
 
+_BECAME = {"failed": "failed", "deferred": "was deferred", "unconfirmed": "has no known outcome"}
+
 
 class Lane:
     """One change on its way. `position` is the step that is next, or in hand."""
@@ -244,7 +246,7 @@ class Lanes:
                     return f"it needs {need}, which is not carried out", False
                 blocked = True
             elif outcome.status not in GOOD:
-                return f"it needs {need}, which was {outcome.status}", False
+                return f"it needs {need}, which {_BECAME[outcome.status]}", False
         for gate in step.gates:
             barrier = self._barriers[gate]
             if barrier.shut:

@@ -85,7 +85,7 @@ async def test_a_failed_step_defers_what_needs_it_and_nothing_else(world: World)
     assert summary.counts == {"failed": 1, "deferred": 1, "applied": 1}
     assert [(failure.status, failure.reason) for failure in summary.failures] == [
         ("failed", "disk full"),
-        ("deferred", "it needs Machine/acme/m1@a:1-do, which was failed"),
+        ("deferred", "it needs Machine/acme/m1@a:1-do, which failed"),
     ]
     assert summary.exit_code == 6
 

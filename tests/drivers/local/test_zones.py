@@ -63,6 +63,9 @@ async def test_zone_that_dies_at_boot_says_its_last_words(scene: Scene, tmp_path
     outcome = await scene.apply(start)
     assert outcome.status == "failed"
     assert "the disk of this image is upside down" in outcome.reason
+    marks = (await scene.there(start.uid)).marks
+    assert marks is not None
+    assert marks.applied == "", "a start that failed is tried again, and is no drift"
 
 
 async def test_image_from_a_tarball_is_what_was_packed(scene: Scene, tmp_path: Path) -> None:
