@@ -16,7 +16,7 @@ from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref, tenant_of
 from reconciler.driver import Capability
 from reconciler.edge.load.document import Declared, Reading
-from reconciler.edge.load.findings import Finding
+from reconciler.edge.load.findings import Finding, Warning_
 from reconciler.edge.load.lower import Lowered, lower_node
 from reconciler.edge.load.machine import member_refs
 from reconciler.edge.load.records import Document, Layer, Records, Total, Users
@@ -56,6 +56,7 @@ class Attempt:
         self.units: dict[Document, Unit] = {}
         self.retired: dict[Document, None] = {}
         self.findings: list[Finding] = []
+        self.warnings: list[Warning_] = []
         self.broken: list[str] = []
         """Texts that could not be read: what they declare is unknown, not missing."""
         self.poisoned: set[Ref] = set()

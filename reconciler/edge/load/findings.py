@@ -47,6 +47,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 LIMITS = Limits()
+MANY = 1_000
+"""Things in one document from which an edit of one of them is felt: all are read again."""
 CROWDED = 5_000
 """Entries in one folder from which git itself gets slow: a commit rewrites the whole folder's tree object."""
 

@@ -71,7 +71,7 @@ class Loader:
                 changes[path] = blob
         changes.update(dict.fromkeys(known))
         delta = self.update(tree, changes, revision)
-        return msgspec.structs.replace(delta, warnings=crowded(paths))
+        return msgspec.structs.replace(delta, warnings=(*crowded(paths), *delta.warnings))
 
     def update(self, tree: Tree, changes: Changes, revision: Revision = _NOWHERE) -> Delta:
         """Takes in changed paths (path → blob id, None where gone), counted from the last good tree.
@@ -135,7 +135,7 @@ class Loader:
         policy = any(
             attempt.datacenters.get(ref) != self._records.datacenters.get(ref) for ref in attempt.datacenters.changed()
         )
-        return Delta(_EMPTY, frozenset(changed), frozenset(removed), frozenset(nodes), policy)
+        return Delta(_EMPTY, frozenset(changed), frozenset(removed), frozenset(nodes), policy, tuple(attempt.warnings))
 
     @property
     def desired(self) -> Desired:

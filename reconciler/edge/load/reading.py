@@ -12,7 +12,7 @@ from typing import Any
 from reconciler.edge.load import defaults, document, events, roundtrip, stream
 from reconciler.edge.load.attempt import Attempt, Changes, Unit
 from reconciler.edge.load.document import Reading
-from reconciler.edge.load.findings import Finding, Refused
+from reconciler.edge.load.findings import MANY, Finding, Refused, Warning_
 from reconciler.edge.load.records import Document, FileRecord, Layer
 
 BROKEN = object()
@@ -202,6 +202,9 @@ class Reader:
         if not reading.unenveloped:
             attempt.findings += reading.findings
         attempt.poisoned |= reading.poisoned
+        if len(reading.declared) > MANY:
+            summary = f"one document declares {len(reading.declared)} things: an edit of one reads all of them again"
+            attempt.warnings.append(Warning_(path, summary, "split it into documents of some hundred"))
         return made
 
 

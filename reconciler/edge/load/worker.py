@@ -17,7 +17,7 @@ from reconciler.core.refs import Ref
 from reconciler.driver import Capability
 from reconciler.edge.load import checks, document, events, roundtrip, stream
 from reconciler.edge.load.attempt import Attempt
-from reconciler.edge.load.findings import Refused
+from reconciler.edge.load.findings import MANY, Refused
 from reconciler.edge.load.judging import Judge, shared_uses
 from reconciler.edge.load.machine import beside, member_refs
 from reconciler.edge.load.packing import Done, Foreign, Irregular, Message, PackedDocument, Packer, pack
@@ -185,6 +185,8 @@ class Worker:
         return readings
 
     def _document(self, digest: bytes, reading: document.Reading) -> PackedDocument:
+        if len(reading.declared) > MANY:
+            raise _Defer
         uses: set[str] = set()
         claims: list[str] = []
         resources = []

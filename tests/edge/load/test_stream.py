@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from trees import BASE, HEAD, loaded, mistakes, tree
 
@@ -78,6 +80,14 @@ def test_a_folder_that_is_too_full_is_a_warning() -> None:
     assert crowded([f"a/{n}.yaml" for n in range(4)], 3)[0].file == "a"
     assert not crowded([f"a/{n}.yaml" for n in range(3)], 3)
     assert loaded().load(tree()).warnings == ()
+
+
+@pytest.mark.parametrize("bulk_from", [1, 10**9])
+def test_a_document_of_a_thousand_things_is_a_warning(bulk_from: int) -> None:
+    text = "apiVersion: trueup/v1\nkind: Machines\nitems:\n" + "".join(f"  x{n}: {{}}\n" for n in range(1001))
+    (found,) = Loader(bulk_from=bulk_from).load(tree({"acme/x.yaml": text})).warnings
+    assert (found.file, found.summary.split(":")[0]) == ("acme/x.yaml", "one document declares 1001 things")
+    gc.unfreeze()
 
 
 def test_many_documents_may_share_a_file() -> None:
