@@ -125,7 +125,7 @@ class IncusDriver:
     async def apply(self, step: Step, context: StepContext) -> Outcome:
         try:
             with anyio.fail_after(context.deadline):
-                async with self.node.locked(step.uid if kind_of(step.ref) != "Node" else step.target):
+                async with self.node.locked(_subject(step)):
                     return await self._apply(step, context)
         except TimeoutError:
             return Outcome("unconfirmed", f"no answer within {context.deadline:g} s")
@@ -239,7 +239,7 @@ class IncusDriver:
         """Leave our fence and generation on the node ahead of the first write: whoever comes late finds them."""
         if claim.fence >= context.fence and claim.generation >= context.generation:
             return
-        async with self.node.locked(f"claim {member}"):
+        async with self.node.locked(f"claim {member}", among="claim-"):
             now = await self.node.claim(await self.node.server(), member) or claim
             if now.fence > context.fence or now.generation > context.generation:
                 raise Denied("a newer controller has written here meanwhile")
@@ -272,6 +272,12 @@ class IncusDriver:
 
     async def close(self) -> None:
         await self.node.close()
+
+
+def _subject(step: Step) -> str:
+    """What only one step at a time may touch: what members share is one thing for all of them."""
+    kind = kind_of(step.ref)
+    return {"Machine": step.uid, "Node": step.target}.get(kind, step.ref)
 
 
 def _newer(claim: NodeClaim, context: StepContext) -> str:

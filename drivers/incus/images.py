@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 
 import anyio
 
+from drivers.incus import busybox
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied
 from drivers.incus.records import Image
@@ -46,14 +48,28 @@ async def bring(act: Act) -> None:
     if there is not None:
         await _put(act, there, {**(there.properties or {}), **_properties(act, there.fingerprint, fields)})
         return
+    if "busybox" in (act.step.args.get("body", {}).get("source") or {}):
+        await _build(act, fields)
+        return
     path = act.context.files.get(digest)
     if path is None:
         raise Denied(f"the content {digest} was not handed over")
     whole = fields.get("type") != "disk" and await anyio.to_thread.run_sync(is_unified, path)
     if whole:
-        await _send_whole(act, path, digest, fields)
+        await _send_whole(act, path, digest.removeprefix("sha256:"), fields)
     else:
         await _send_split(act, path, fields)
+
+
+async def _build(act: Act, fields: Any) -> None:
+    """Made here, of this host's own busybox; what it was made by stands for its content."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image.tar.gz")
+        try:
+            made = await anyio.to_thread.run_sync(busybox.build, path, str(fields["digest"]))
+        except busybox.NoBusybox as error:
+            raise Denied(str(error)) from error
+        await _send_whole(act, str(path), made.removeprefix("sha256:"), fields)
 
 
 async def _there(act: Act, digest: str) -> Image | None:
@@ -77,9 +93,7 @@ def _header(act: Act) -> str:
     return "X-Incus-properties" if act.server.environment.server == "incus" else "X-LXD-properties"
 
 
-async def _send_whole(act: Act, path: str, digest: str, fields: Any) -> None:
-    fingerprint = digest.removeprefix("sha256:")
-
+async def _send_whole(act: Act, path: str, fingerprint: str, fields: Any) -> None:
     async def content() -> AsyncIterator[bytes]:
         async with await anyio.open_file(path, "rb") as file:
             while data := await file.read(CHUNK):

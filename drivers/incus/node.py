@@ -287,13 +287,14 @@ class Node:
         return until is not None
 
     @asynccontextmanager
-    async def locked(self, thing: str) -> AsyncIterator[None]:
+    async def locked(self, thing: str, *, among: str = "") -> AsyncIterator[None]:
         """One step at a time on one thing, over all processes of this controller host; others are kept out by the
-        fence, by ETags and by the server's own refusal of a name that is taken."""
+        fence, by ETags and by the server's own refusal of a name that is taken. `among`: a family of locks of its own,
+        for what is locked while another is held: things of one family may share a lock."""
         folder = os.path.join("/run" if os.geteuid() == 0 else tempfile.gettempdir(), f"trueup-{os.geteuid()}")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         slot = int(digest([self.want.address, thing])[:8], 16) % _SLOTS
-        descriptor = os.open(os.path.join(folder, f"incus-{slot}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(os.path.join(folder, f"incus-{among}{slot}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while True:
                 try:

@@ -39,7 +39,7 @@ CAPABILITY = Capability(
     kinds=frozenset(KEYS),
     image_types=frozenset({"rootfs", "disk"}),
     brands=frozenset({"zone", "vm"}),
-    image_sources=frozenset({"file", "url", "folder"}),
+    image_sources=frozenset({"file", "url", "folder", "busybox"}),
 )
 
 MANNERS: Mapping[str, Manner] = {

@@ -15,6 +15,7 @@ import msgspec
 
 from drivers.incus import DRIVER
 from drivers.incus import marks as marking
+from drivers.incus.busybox import build
 from drivers.incus.units import write_quota, write_size
 from reconciler.core.desired import NodeMember, NodeWant, Resource
 from reconciler.core.observed import Object
@@ -22,7 +23,6 @@ from reconciler.core.refs import Ref, Target
 from reconciler.driver import Driver
 from reconciler.testing.harness import Harness, resource
 from tests.drivers.incus.daemons import Daemons
-from tests.drivers.incus.image import build
 from tests.drivers.incus.proxy import Proxy
 
 MI = 2**20

@@ -1,6 +1,6 @@
-"""A small image made of this host's static busybox: boots, asks for its address, obeys a shutdown.
+"""A small system of this host's static busybox, made without any network: it boots, asks for an address, shuts down.
 
-Owns: building it. Must not go here: importing it anywhere.
+Owns: building it as an image. Must not go here: sending it anywhere.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -40,12 +41,21 @@ properties: {description: busybox, os: busybox, release: "%s"}
 templates:
   /etc/hostname: {when: [create, copy, rename], create_only: false, template: hostname.tpl, properties: {}}
 """
-FOLDERS = ("bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "usr", "usr/bin", "usr/share",
-           "usr/share/udhcpc")  # fmt: skip
+FOLDERS = (
+    "bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "usr", "usr/bin", "usr/share", "usr/share/udhcpc",
+)  # fmt: skip
+
+
+class NoBusybox(Exception):
+    """There is no static busybox on this host. One sentence for people."""
 
 
 def build(path: Path, release: str = "1", *, plain: bool = False) -> str:
-    """Write the image; gives its `sha256:…`. `plain`: a bare root filesystem, as for engines without metadata."""
+    """Write the image; gives its `sha256:…`. `plain`: a bare root filesystem, as for engines without metadata. Blocks.
+    Raises NoBusybox."""
+    program = shutil.which("busybox")
+    if program is None:
+        raise NoBusybox("there is no busybox on this host: install busybox-static")
     prefix = "" if plain else "rootfs/"
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -56,13 +66,9 @@ def build(path: Path, release: str = "1", *, plain: bool = False) -> str:
             _folder(tar, "rootfs")
         for folder in FOLDERS:
             _folder(tar, prefix + folder)
-        busybox = Path("/bin/busybox").read_bytes()
-        _file(tar, prefix + "bin/busybox", busybox, 0o755)
-        for name in subprocess.run(
-            ["/bin/busybox", "--list"], check=True, capture_output=True, text=True
-        ).stdout.split():
-            if name != "busybox":
-                _link(tar, f"{prefix}bin/{name}", "/bin/busybox")
+        _file(tar, prefix + "bin/busybox", Path(program).read_bytes(), 0o755)
+        for name in _applets(program):
+            _link(tar, f"{prefix}bin/{name}", "/bin/busybox")
         _file(tar, prefix + "etc/passwd", "root:x:0:0::/root:/bin/sh\n")
         _file(tar, prefix + "etc/group", "root:x:0:\n")
         _file(tar, prefix + "etc/release", release + "\n")
@@ -71,6 +77,11 @@ def build(path: Path, release: str = "1", *, plain: bool = False) -> str:
     data = gzip.compress(raw.getvalue(), 6, mtime=0)
     path.write_bytes(data)
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _applets(program: str) -> list[str]:
+    listed = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout
+    return [name for name in listed.split() if name != "busybox"]
 
 
 def _info(name: str) -> tarfile.TarInfo:

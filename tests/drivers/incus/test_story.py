@@ -1,0 +1,102 @@
+"""The example for a cluster, carried out as written by the command line, on real clusters."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.drivers.incus.daemons import Daemons, missing, running
+
+pytestmark = pytest.mark.real
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "incus-cluster"
+TRUEUP = str(Path(sys.executable).with_name("trueup"))
+
+
+@pytest.fixture(scope="module", params=["incus", "lxd"])
+def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
+    if why := missing(request.param):
+        pytest.skip(f"NOT RUN on {request.param}: {why}")
+    with running(request.param, f"x{request.param[0]}", members=3, second=98) as made:
+        yield made
+
+
+class Desk:
+    """A repository and a controller's state folder."""
+
+    def __init__(self, folder: Path, daemons: Daemons) -> None:
+        self.repo = folder / "rack1"
+        self.environment = {**os.environ, "TRUEUP_STATE": str(folder / "state"), "NO_COLOR": "1"}
+        shutil.copytree(EXAMPLE, self.repo)
+        nodes = (self.repo / "nodes.yaml").read_text()
+        nodes = re.sub(r"address: \S+", f"address: unix:{daemons.socket()}", nodes)
+        nodes = re.sub(r"  identity:\n(    .*\n)+", "", nodes)
+        for number, name in enumerate("abc", start=1):
+            nodes = nodes.replace(f"    {name}: ", f"    {daemons.member(number)}: ")
+        (self.repo / "nodes.yaml").write_text(nodes)
+        self.edit("shop/machines.yaml", "inc/a", f"inc/{daemons.member(1)}")
+        self.git("init", "-q", "-b", "main")
+        self.commit("as it began")
+
+    def edit(self, name: str, before: str, after: str) -> None:
+        path = self.repo / name
+        assert before in path.read_text()
+        path.write_text(path.read_text().replace(before, after))
+
+    def git(self, *args: str) -> None:
+        who = ["-c", "user.name=you", "-c", "user.email=you@example.org"]
+        subprocess.run(["git", *who, *args], cwd=self.repo, check=True, capture_output=True)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def trueup(self, *args: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [TRUEUP, "-C", str(self.repo), *args],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"trueup {' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def _machines(daemons: Daemons) -> dict[str, tuple[str, str]]:
+    listed = daemons.query("/1.0/instances?recursion=1")
+    return {each["name"]: (each["status"], each["location"]) for each in listed}
+
+
+@pytest.mark.timeout(300)
+def test_cluster_becomes_what_the_example_says_and_stays_so(daemons: Daemons, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, daemons)
+    desk.trueup("apply", "--yes")
+    made = _machines(daemons)
+    assert {name: status for name, (status, _) in made.items()} == {
+        "db": "Running",
+        "web-1": "Running",
+        "web-2": "Running",
+        "web-3": "Running",
+    }
+    assert len({made[f"web-{number}"][1] for number in (1, 2, 3)}) == 3, "spread over the members"
+    desk.trueup("plan", "--detailed-exitcode")
+
+    daemons.client("config", "set", "web-2", "limits.memory=100MiB")
+    assert "memory" in desk.trueup("drift")
+    desk.trueup("heal", "--all", "--yes")
+    assert daemons.query("/1.0/instances/web-2")["config"]["limits.memory"] == "64MiB"
+
+    desk.edit("shop/machines.yaml", "replicas: 3", "replicas: 2")
+    desk.commit("two are enough")
+    assert "web-3" in desk.trueup("apply", "--yes")
+    after = _machines(daemons)
+    assert "web-3" not in after
+    assert sum(name.startswith("q-") for name in after) == 1, "it lies in quarantine"
