@@ -115,6 +115,8 @@ def _newer(binding: Binding | None, seen: list[Seen]) -> Binding | None:
     """The binding, if it is of a later thing than all that is seen, and that thing should be live."""
     if binding is None or binding.quarantined_until is not None or not seen:
         return None
+    if any(found.marks is not None and found.marks.uid == binding.uid for _, found in seen):
+        return None
     return binding if binding.incarnation > max(map(_incarnation, seen)) else None
 
 

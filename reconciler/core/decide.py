@@ -89,11 +89,21 @@ def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
         if not any(found.lifecycle == "live" and _bears(found, binding) for _, found in seen):
             world.waits_on(binding.target, ref)
     decisions = []
-    for case in classify(resource, seen, binding, unreadable, now):
+    for each in classify(resource, seen, binding, unreadable, now):
+        case = _sure(world, ref, each)
         decision = _of_case(world, ref, resource if case.bucket is not Bucket.EXPIRED else None, case, former)
         if decision is not None:
             decisions.append(decision)
     return tuple(decisions)
+
+
+def _sure(world: World, ref: Ref, case: Case) -> Case:
+    """What was seen in quarantine before our last write there may be back since: only a fresh look is acted on."""
+    if case.bucket is not Bucket.QUARANTINED or case.target is None or world.fresh(case.target):
+        return case
+    world.waits_on(case.target, ref)
+    detail = "it was seen in quarantine before our last write there had ended"
+    return Case(Bucket.UNKNOWN, case.target, None, case.binding, detail)
 
 
 def _bears(found: Object, binding: Binding) -> bool:
@@ -214,6 +224,14 @@ def _unseen(world: World, base: Decision, target: Target, *, needed: bool) -> De
     if not (needed or target in world.needs.get(ref, ())):
         return None
     if why is not None:
-        return msgspec.structs.replace(base, bucket=Bucket.UNKNOWN, detail=why)
+        quiet = not needed and base.binding is not None and _as_applied(world, base, base.binding, target)
+        return None if quiet else msgspec.structs.replace(base, bucket=Bucket.UNKNOWN, detail=why)
     uid, incarnation = world.mint(ref, 1, target)
     return msgspec.structs.replace(base, uid=uid, incarnation=incarnation)
+
+
+def _as_applied(world: World, base: Decision, binding: Binding, target: Target) -> bool:
+    """Whether a realisation that cannot be seen is wanted just as it was applied last: then there is nothing to say."""
+    if base.resource is None or binding.applied is None:
+        return False
+    return world.shape_of(target).native(base.resource, world.context(base.resource, target)) == binding.applied

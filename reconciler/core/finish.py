@@ -46,7 +46,7 @@ def make_change(work: Work, world: World) -> Change:
     )
     draft = Draft(bare, work.found, work.resource, work.context, works_module.marks_of(work, world))
     series = world.shape_of(work.target).steps(draft)
-    steps = _journalled(_linked(bare.id, series), work, world, bare)
+    steps = _journalled(_meant(_linked(bare.id, series), work), work, world, bare)
     risk = min((step.risk for step in steps), key=_RISKS.index, default=Risk.NONE)
     undo = max((step.undo for step in steps), key=_UNDOS.index, default=Undo.EXACT)
     return msgspec.structs.replace(bare, steps=steps, risk=risk, undo=undo)
@@ -58,6 +58,19 @@ def _linked(change: str, series: tuple[Step, ...]) -> tuple[Step, ...]:
         needs = (linked[-1].id,) if linked else ()
         linked.append(msgspec.structs.replace(step, id=f"{change}:{step.id}", needs=needs))
     return tuple(linked)
+
+
+def _meant(steps: tuple[Step, ...], work: Work) -> tuple[Step, ...]:
+    """Each step starts from the thing that bears the name; the first of a rename from what bears the former one."""
+    if kind_of(work.ref) == "Node":
+        return steps
+    meant = []
+    for index, step in enumerate(steps):
+        ref = work.ref if work.former is None else (work.former if index == 0 else None)
+        if step.precondition.lifecycle != "absent":
+            step = msgspec.structs.replace(step, precondition=msgspec.structs.replace(step.precondition, ref=ref))
+        meant.append(step)
+    return tuple(meant)
 
 
 def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Change) -> tuple[Step, ...]:

@@ -99,6 +99,8 @@ class Expect(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
     applied: str | None = None
     """The `rest_digest` that the marks must bear: what the last step of a change leaves behind."""
+    ref: str | None = None
+    """The ref that the marks must bear: who was renamed since is not meant."""
 
     def mismatch(self, found: Object | None) -> str | None:
         """None if the object is as expected, else what is different, in words."""
@@ -115,6 +117,8 @@ class Expect(msgspec.Struct, frozen=True):
             have = find(found.fields, path)
             if have != want:
                 return f"{path} is {have!r}, not {want!r}"
+        if self.ref is not None and (found.marks is None or found.marks.ref != self.ref):
+            return f"it is {found.marks.ref if found.marks else 'nobody'}, not {self.ref}"
         if self.applied is not None and (found.marks is None or found.marks.applied != self.applied):
             return "its marks tell of another change"
         return None

@@ -85,7 +85,8 @@ def holds_on(
         return unclear
     if action is None:
         return None
-    creating = action is Action.CREATE and rules.is_machine(decision.ref)
+    appears = action in (Action.CREATE, Action.RESTORE) or decision.former is not None
+    creating = appears and rules.is_machine(decision.ref)
     found = (
         rules.paused(decision, world, request.now)
         or rules.kept_by_hand(decision, world, request)
