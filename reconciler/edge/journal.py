@@ -26,6 +26,7 @@ from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
 
 _LARGEST = 5_000  # entries a commit: bounds the write-ahead log and the time that one batch takes
+_ENOUGH = 200  # entries for which an idle writer is not kept waiting: it commits while the loop goes on
 
 
 class _Batch:
@@ -51,6 +52,7 @@ class Journal:
         self._open = _Batch()
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._busy = False
+        self._called = False
         self._waiting: list[_Batch] = []
         self._thread: threading.Thread | None = None
         self._token: anyio.lowlevel.EventLoopToken | None = None
@@ -93,12 +95,12 @@ class Journal:
             return None
         batch = self._open
         batch.entries.extend(entries)
-        if len(batch.entries) >= _LARGEST:
+        if len(batch.entries) >= (_LARGEST if self._busy else _ENOUGH):
             self._hand_over()
-        elif not self._busy:
+        elif not self._busy and not self._called:
             # Not at once: all who were woken by the commit before write in this same round of the loop.
-            self._busy = True
-            _soon(self._hand_over)
+            self._called = True
+            _soon(self._round_ended)
         return batch
 
     async def durable(self, batch: _Batch) -> None:
@@ -119,6 +121,11 @@ class Journal:
         with anyio.CancelScope(shield=True):
             while thread.is_alive():
                 await anyio.to_thread.run_sync(thread.join, 1)
+
+    def _round_ended(self) -> None:
+        self._called = False
+        if not self._busy:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """Gives the open batch to the writer and opens the next."""

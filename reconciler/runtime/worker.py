@@ -38,7 +38,7 @@ class Pace(msgspec.Struct, frozen=True):
     take at least (`deadline`, more if it is expected to take long), and that one in hand has when all stops (`grace`).
     """
 
-    workers: int = 100
+    workers: int = 200
     per_target: int = 4
     deadline: float = 120.0
     grace: float = 30.0

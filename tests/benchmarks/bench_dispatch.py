@@ -21,7 +21,7 @@ from reconciler.driver import Outcome, StepContext
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.journal import Journal
 from reconciler.runtime.execute import Execution
-from reconciler.runtime.worker import Means, Pace
+from reconciler.runtime.worker import Means
 from reconciler.testing.ports import FixedFence
 from tests.benchmarks.rows import Measured, Row, interleaved
 from tests.runtime.worlds import change, plan_of
@@ -69,7 +69,7 @@ async def ours(plan: Plan) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with await Journal.open(Path(folder) / "journal.db", clock) as journal:
             means = Means(journal, clock, FixedFence(), at)
-            summary = await Execution(plan, means, pace=Pace(workers=WORKERS)).run()
+            summary = await Execution(plan, means).run()
     assert summary.whole
 
 
