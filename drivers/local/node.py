@@ -24,7 +24,6 @@ from drivers.local.place import Place
 from drivers.local.storage import Settings, Storage
 from drivers.local.storage.choose import choose
 from drivers.local.zones import Zones
-from reconciler.core.values import plain
 
 _UP = Path("/run/zfs/trueup.up")
 """In the namespace's own /run: gone with it."""
@@ -115,9 +114,9 @@ class Node:
         """What is said of each network, by the name of its volume."""
         volumes = self.storage.read().volumes
         return {
-            name: plain(volume.form.encode())
+            name: volume.record
             for name, volume in volumes.items()
-            if name.startswith("networks/") and volume.form
+            if name.startswith("networks/") and {"tag", "subnet"} <= volume.record.keys()
         }
 
     def disk_volumes(self, written: config.Written) -> list[str]:

@@ -19,11 +19,11 @@ from drivers.local import cgroups, config, guest, marks
 from drivers.local.firewall import Passing
 from drivers.local.netlink import Link, Netlink
 from drivers.local.node import Node
-from drivers.local.shape import LocalShape
+from drivers.local.shape import HELD, LocalShape
 from drivers.local.storage import Listing, Volume
 from reconciler.core.observed import Capacity, Claim, Lifecycle, Marks, Object, Report
 from reconciler.core.refs import Target
-from reconciler.core.values import digest, plain
+from reconciler.core.values import digest
 
 _FILES = ("config", "leaves.json", *(f"guest/{name}" for name in guest.FILES))
 LXC_PATH = Path("/var/lib/lxc")
@@ -99,7 +99,7 @@ class Observer:
         for name, volume in listing.volumes.items():
             folder, _, own = name.partition("/")
             if folder == "images" and volume.form:
-                self._images[name] = plain(volume.form.encode()).get("digest", "")
+                self._images[name] = volume.record.get("digest", "")
             found = self._proved(volume, listing)
             if found is not None and folder != "disks" and own != found.uid:
                 self._strays[found.uid] = name
@@ -151,7 +151,7 @@ class Observer:
         if kind == "Machine":
             fields = self.machine(volume, found, seeing, unknown)
         else:
-            form = plain(volume.form.encode()) if volume.form else {}
+            form = volume.record
             form.pop("name", None)
             fields = form if kind == "Image" else seeing.network(form)
         held = self._shape.normalise(kind, fields)
@@ -166,7 +166,12 @@ class Observer:
         """A zone's fields: from its configuration, and while it runs from what is in force. `unknown` is filled."""
         zone = volume.name.partition("/")[2]
         running = volume.name.startswith("zones/") and self._node.zones.running(zone)
-        written, told = self.written(zone)
+        try:
+            written, told = self.written(zone)
+        except (ValueError, KeyError, OSError) as error:
+            written, told = None, {}
+            reason = f"{self._node.place.zone(zone)} cannot be read: {error}"
+            unknown.update({f"/{key}": reason for key in HELD["Machine"] if key not in ("state", "image", "disk")})
         fields: dict[str, Any] = {**written.fields, **told} if written else {}
         if running and written is not None:
             for cap in cgroups.CAPS:
@@ -216,7 +221,7 @@ class Observer:
             return ""
         if origin not in self._images:
             found = self._node.storage.read([origin]).volumes.get(origin) if "@" not in origin else None
-            self._images[origin] = plain(found.form.encode()).get("digest", "") if found and found.form else ""
+            self._images[origin] = found.record.get("digest", "") if found else ""
         return self._images[origin]
 
     def written(self, zone: str) -> tuple[config.Written | None, Mapping[str, Any]]:
@@ -279,7 +284,7 @@ class _Seeing:
         return self._links
 
     def network(self, form: Mapping[str, Any]) -> dict[str, Any]:
-        if not form:
+        if not {"tag", "subnet"} <= form.keys():
             return {}
         if self._addresses is None:
             self._addresses = self._netlink.addresses()
@@ -326,8 +331,8 @@ def _disks(listing: Listing) -> dict[str, dict[str, Any]]:
         owner = marks.proved(volume.mark, guid=volume.guid, pool=listing.identity, name=volume.name)
         if owner is None:
             continue
-        disk = dict(plain(volume.form.encode()))
-        name = disk.pop("name")
+        disk = volume.record
+        name = disk.pop("name", volume.name.rpartition(".")[2])
         if volume.disk is not None:
             disk["size"] = volume.disk
         found.setdefault(owner.uid, {})[name] = disk

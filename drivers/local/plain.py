@@ -16,7 +16,7 @@ from drivers.local.observe import Observer
 from drivers.local.storage import StorageFailed
 from drivers.local.verbs import Deed, Refused
 from reconciler.core.refs import short
-from reconciler.core.values import canonical, plain
+from reconciler.core.values import canonical
 
 
 class NetworkVerbs:
@@ -42,7 +42,7 @@ class NetworkVerbs:
             self._node.networks.ensure(form, short(deed.step.ref))
 
     def update(self, deed: Deed) -> None:
-        before = plain(deed.volume.form.encode()) if deed.volume.form else {}
+        before = deed.volume.record
         form = dict(deed.args["fields"])
         self._ensure(deed, form)
         self._node.storage.set(deed.volume, form=_record(deed, form), mark=marks.bound(deed.marks, deed.volume.guid))
@@ -53,7 +53,7 @@ class NetworkVerbs:
             self._node.networks.sweep([form, *self._others(deed)])
 
     def destroy(self, deed: Deed) -> None:
-        form = plain(deed.volume.form.encode()) if deed.volume.form else {}
+        form = deed.volume.record
         if form:
             with self._node.locks.network():
                 self._node.networks.destroy(form, self._others(deed))
@@ -100,7 +100,7 @@ class ImageVerbs:
 
     def update(self, deed: Deed) -> None:
         """What is said of the contents; the contents never change."""
-        held = plain(deed.volume.form.encode()) if deed.volume.form else {}
+        held = deed.volume.record
         form = {**held, **deed.args["fields"]}
         if form.get("digest") != held.get("digest"):
             raise Refused("an image's contents never change: another digest is another image")

@@ -23,7 +23,7 @@ from drivers.local.storage import StorageFailed, Volume
 from drivers.local.zones import ZoneFailed
 from reconciler.core.observed import Marks
 from reconciler.core.plan import Step
-from reconciler.core.values import canonical, plain, segments
+from reconciler.core.values import canonical, segments
 from reconciler.driver import StepContext
 
 _SHIFT_FIRST, _SHIFT_RANGES = 1 << 20, 16_000
@@ -219,7 +219,7 @@ class MachineVerbs:
         if volume.origin is None:
             return False
         image = self._node.storage.read([volume.origin]).volumes.get(volume.origin)
-        return image is not None and image.form is not None and bool(plain(image.form.encode()).get("systemd"))
+        return image is not None and bool(image.record.get("systemd"))
 
     def _disk_binds(self, uid: str, fields: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
         found = []

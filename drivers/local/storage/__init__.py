@@ -42,6 +42,15 @@ class Volume(msgspec.Struct, frozen=True):
     """Name of the image that it is a clone of."""
     mounted: bool = True
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the form says; nothing, if it was made unreadable by hand."""
+        try:
+            found = msgspec.json.decode(self.form or "{}")
+        except msgspec.DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
 
 class Listing(msgspec.Struct, frozen=True):
     """What a reading found. `others` are things of the same pool that lie outside our part: name to identity."""

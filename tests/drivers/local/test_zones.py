@@ -224,3 +224,16 @@ async def test_tear_down_leaves_nothing(tmp_path: Path) -> None:
     assert not list(Path("/sys/fs/cgroup").glob(f"**/trueup-{tag}*"))
     state = Path(f"/proc/{daemon}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+async def test_configuration_that_nobody_can_read_is_unknown_and_hides_nothing_else(scene: Scene, hand: Hand) -> None:
+    (_, one), (_, two) = await made(scene), await made(scene)
+    file = hand.place.zone(one.native_name) / "config"
+    kept = file.read_text()
+    file.write_text(kept + "# trueup.nic.0 = {not json\nlxc.net.0.type = veth\n")
+    seen = await scene.there(one.native_name)
+    assert "cannot be read" in seen.unknown["/hostname"]
+    assert seen.fields["image"] == one.fields["image"]
+    assert (await scene.there(two.native_name)).fields == two.fields
+    file.write_text(kept)
+    assert (await scene.there(one.native_name)).fields == one.fields
