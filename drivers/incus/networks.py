@@ -116,4 +116,8 @@ async def adopt(act: Act) -> None:
     network = act.view.networks.get(name)
     if network is None or network_identity(network) != act.arg("nativeId"):
         raise Denied(f"there is no network {name} with the identity {act.arg('nativeId')}")
-    await _put(act, network, {**network.config, **_marked(act, network)})
+    fields = act.step.args.get("fields", {})
+    designated = {
+        key: str(fields[name]) for name, key in (("tag", marking.TAG), ("vlan", marking.VLAN)) if name in fields
+    }
+    await _put(act, network, {**network.config, **designated, **_marked(act, network)})

@@ -98,6 +98,8 @@ class IncusShape:
 
     def steps(self, draft: Draft) -> tuple[Step, ...]:
         steps = usual_steps(draft, SECONDS)
+        if kind_of(draft.change.ref) == "Network" and draft.change.action is Action.ADOPT:
+            return tuple(_designated(step, draft) for step in steps)
         if kind_of(draft.change.ref) != "Machine":
             return steps
         if draft.change.action in (Action.CREATE, Action.REPLACE):
@@ -168,6 +170,14 @@ def _created_whole(steps: tuple[Step, ...], draft: Draft) -> tuple[Step, ...]:
         # Until it runs the machine differs from what is wanted, so the last word may be written with the first.
         kept[-2] = msgspec.structs.replace(kept[-2], args={**kept[-2].args, "marks": kept[-1].args["marks"]})
     return tuple(kept)
+
+
+def _designated(step: Step, draft: Draft) -> Step:
+    """Which physical network it is on is no part of a bridge: it is written beside the marks."""
+    after = draft.change.after or {}
+    said = {f"/{key}": after[key] for key in ("tag", "vlan") if key in after}
+    effect = msgspec.structs.replace(step.effect, fields=said)
+    return msgspec.structs.replace(step, args={**step.args, "fields": dict(after)}, effect=effect)
 
 
 def _last(step: Step, model: Step) -> Step:

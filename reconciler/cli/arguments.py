@@ -135,6 +135,12 @@ def add_pin(parser: ArgumentParser) -> None:
     parser.add_argument("--print", dest="print_only", action="store_true", help="only tell what would be written")
 
 
+def add_adopt(parser: ArgumentParser) -> None:
+    parser.add_argument("node", metavar="NODE", help="whose objects are taken over")
+    parser.add_argument("--tenant", metavar="NAME", help="whose the machines will be; needed to write documents")
+    parser.add_argument("--print", dest="print_only", action="store_true", help="only show the documents")
+
+
 def add_accept(parser: ArgumentParser) -> None:
     parser.add_argument("revision", metavar="REVISION", help="the commit whose deletions you vouch for")
     _reason(parser)

@@ -213,6 +213,15 @@ COMMANDS = (
         "reconciler.cli.pinning:pin",
     ),
     Command(
+        "adopt",
+        STEER,
+        "take over what was made by hand",
+        "Write the documents that describe what people made on a node, as few and as short as may be. Commit them, and "
+        "the same command plans the taking over: marks are written, and nothing else on the node is changed.",
+        ("trueup adopt inc --tenant acme", "git add -A && git commit -m 'what is there' && trueup adopt inc"),
+        "reconciler.cli.adopting:adopt",
+    ),
+    Command(
         "forget",
         STEER,
         "stop managing a thing, and leave it as it is",

@@ -32,7 +32,7 @@ class Desk:
 
     def __init__(self, folder: Path, daemons: Daemons) -> None:
         self.repo = folder / "rack1"
-        self.environment = {**os.environ, "TRUEUP_STATE": str(folder / "state"), "NO_COLOR": "1"}
+        self.environment = self.environment_for(folder)
         shutil.copytree(EXAMPLE, self.repo)
         nodes = (self.repo / "nodes.yaml").read_text()
         nodes = re.sub(r"address: \S+", f"address: unix:{daemons.socket()}", nodes)
@@ -43,6 +43,10 @@ class Desk:
         self.edit("shop/machines.yaml", "inc/a", f"inc/{daemons.member(1)}")
         self.git("init", "-q", "-b", "main")
         self.commit("as it began")
+
+    @staticmethod
+    def environment_for(folder: Path) -> dict[str, str]:
+        return {**os.environ, "TRUEUP_STATE": str(folder / "state"), "NO_COLOR": "1"}
 
     def edit(self, name: str, before: str, after: str) -> None:
         path = self.repo / name
