@@ -196,9 +196,7 @@ class Life:
         instant()
         good = outcomes[step.id] in ("applied", "unchanged")
         status: Any = outcomes[step.id]
-        self.journal(
-            Result(plan.digest, step.id, step.target, step.ref, status), *(step.on_applied if good else ())
-        )
+        self.journal(Result(plan.digest, step.id, step.target, step.ref, status), *(step.on_applied if good else ()))
         self.check_truth()
         instant()
 
@@ -225,13 +223,12 @@ class Life:
             fields = replaced(fields, path, value)
         marks = msgspec.convert(step.args["marks"], Marks)
         if step.effect.lifecycle == "quarantined":
-            assert not (found and found.marks and found.marks.protected), f"{step.id}: protected (I7)"
+            if found and found.marks and found.marks.protected:
+                return "failed"
             base = found.marks if found and found.marks else marks
             marks = msgspec.structs.replace(base, quarantined_until=self.now + step.args["quarantine"])
         kind = kind_of(step.ref)
-        here[step.uid] = _whole(
-            Object(kind, step.uid, f"native-{step.uid}", fields, "", marks, step.effect.lifecycle)
-        )
+        here[step.uid] = _whole(Object(kind, step.uid, f"native-{step.uid}", fields, "", marks, step.effect.lifecycle))
         return "applied"
 
     def resume(self, random: Random, plans: Iterable[Plan]) -> None:
