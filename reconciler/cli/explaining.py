@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from reconciler.cli.selection import existing, full_ref
 from reconciler.cli.session import Looking, Prospect
-from reconciler.cli.sources import package_of, place
+from reconciler.cli.sources import PACKAGED, package_of, place, told
 from reconciler.core.desired import Resource
 from reconciler.core.explain import Where, users, where
 from reconciler.core.refs import Ref, kind_of, short
@@ -19,6 +19,7 @@ from reconciler.core.render.quantities import moment
 from reconciler.core.values import flatten, plain, segments
 
 _OF_THE_NODE = frozenset({"tag", "vlan", "mtu", "gateway"})
+_OF_THE_DATACENTER = frozenset({"resolvers", "search"})
 
 
 def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
@@ -127,11 +128,19 @@ def _origin(here: Looking, ref: Ref, path: str, value: object, package: Ref | No
         return Origin(value, "of its network" if parts[2] in _OF_THE_NODE else "", "")
     if path == "/image":
         name = getattr(getattr(here.source.loader.declared(ref), "spec", None), "image", value)
-        return Origin(f"{name} ({quantities.value(path, value)})", "written", place(here.source, ref, ("image",)))
-    where = place(here.source, ref, (parts[0],))
-    if where and package is not None and where == place(here.source, package, (parts[0],)):
-        return Origin(value, package, where)
-    return Origin(value, "written" if where else "default", where)
+        how, where = told(here.source, ref, ("image",))
+        return Origin(f"{name} ({quantities.value(path, value)})", how, where)
+    how, where = told(here.source, ref, (parts[0],))
+    if not how and package is not None and parts[0] in PACKAGED:
+        how, where = told(here.source, package, (parts[0],))
+        return Origin(value, package if how else f"default of {package}", where)
+    if not how and parts[0] in _OF_THE_DATACENTER:
+        datacenter = next(iter(here.source.loader.entries("Datacenter")), None)
+        how, where = told(here.source, datacenter.ref, ("dns", parts[0])) if datacenter else ("", "")
+        if datacenter is not None and how and list(getattr(datacenter.spec.dns, parts[0])) == value:
+            return Origin(value, datacenter.ref, where)
+        return Origin(value, "default", "")
+    return Origin(value, how or "default", where)
 
 
 def _nic(here: Looking, ref: Ref, network: str) -> int | None:

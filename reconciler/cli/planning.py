@@ -21,7 +21,7 @@ from reconciler.core.render.drift import drift_text, drifted
 from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
 
-STANDING_ORDERS = frozenset({"drift", "paused", "follow", "kept"})
+STANDING_ORDERS = frozenset({"drift", "both", "paused", "follow", "kept"})
 """Rules by which people said beforehand that they want something left alone: that blocks nothing."""
 
 

@@ -19,7 +19,7 @@ from reconciler.errors import TrueupError
 
 Path = tuple[str | int, ...]
 
-_PACKAGED = frozenset({"memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk"})
+PACKAGED = frozenset({"memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk"})
 _SHOWN = 200
 """Each place is read again from the text, 0.1 ms and more: beyond this many groups, places are left out."""
 
@@ -93,10 +93,21 @@ def place(source: GitSource, ref: Ref, path: Sequence[str | int]) -> str:
     return ""
 
 
+def told(source: GitSource, ref: Ref, path: Sequence[str | int]) -> tuple[str, str]:
+    """How a field of a document came to be, `written` or `defaulted`, and `file:line`; empty where nobody wrote it."""
+    try:
+        found = source.loader.provenance(ref, tuple(path))
+    except TrueupError:
+        found = None
+    if found is None or found.how == "published":
+        return "", ""
+    return {"authored": "written", "defaulted": "defaulted"}[found.how], f"{found.file}:{found.line}"
+
+
 def _spellings(source: GitSource, ref: Ref, path: Path) -> Iterator[tuple[Ref, Path]]:
     """The field as it is, else what brought it: a size comes with the package."""
     yield ref, path
-    if path and path[0] in _PACKAGED and kind_of(ref) == "Machine":
+    if path and path[0] in PACKAGED and kind_of(ref) == "Machine":
         package = package_of(source, ref)
         if package is not None:
             yield package, path

@@ -173,6 +173,10 @@ class Making:
         assert resource is not None, "a match is wanted"
         assert found is not None, "a match is there"
         differences, holds = rules.allowed_differences(decision, self.desired.policy, self.request)
+        if any(hold.rule == "protected" for hold in holds):
+            # a commit that lifts it and takes the disk away at once lifts nothing: lifting is a change of its own
+            resource = msgspec.structs.replace(resource, protected=True)
+            decision = msgspec.structs.replace(decision, resource=resource)
         rest = settled(comparison, differences)
         applied = rest_digest(resource.ref, rest, protected=resource.protected)
         behind = marks_behind(resource, found, applied)

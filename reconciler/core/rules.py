@@ -17,6 +17,7 @@ from reconciler.core.refs import Ref, Target, kind_of, node_of, short
 from reconciler.core.world import World
 
 OLDER, OLDER_LIFTS = "this revision is older than what was applied last", "trueup accept REVISION, to go back"
+PROTECTION_LIFTS = "commit `deletionProtection: false` for it and apply that first"
 WINDOWS = {"per hour": 3600.0, "per day": 86400.0}
 
 
@@ -83,17 +84,14 @@ def unwitnessed(decision: Decision, world: World, lineage: Lineage) -> Hold | No
 
 def protected(decision: Decision, action: Action) -> Hold | None:
     """Invariant I7: protection outlives the document; lifting takes its own reviewed change first."""
-    marks = decision.found.marks if decision.found else None
-    remembered = (marks is not None and marks.protected) or (
-        decision.binding is not None and decision.binding.protected
-    )
+    remembered = _protection(decision)
     if action not in (Action.DESTROY, Action.REPLACE, Action.PURGE) or not remembered:
         return None
     return _hold(
         decision,
         "protected",
         "it is protected against deletion",
-        "commit `deletionProtection: false` for it and apply that first",
+        PROTECTION_LIFTS,
         action,
     )
 
@@ -187,10 +185,13 @@ def allowed_differences(
     heal = drift == "heal" or request.heals(decision.ref)
     made: list[Difference] = []
     held: dict[str, list[Difference]] = {}
+    guarded = _protection(decision)
     for difference in comparison.differences:
         rule = _withheld(difference, heal=heal, intent=request.intent, replace=resource.behaviour.replace)
         if rule == "drift" and drift == "off":
             continue
+        if rule is None and guarded and _loses_disk(difference):
+            rule = "protected"
         if rule is None:
             made.append(difference)
         else:
@@ -219,7 +220,7 @@ def _withheld(difference: Difference, *, heal: bool, intent: bool, replace: bool
     if difference.cause is Cause.DRIFT and not heal:
         return "drift"
     if difference.cause is not Cause.DRIFT and not intent:
-        return "follow"
+        return "both" if difference.cause is Cause.BOTH else "follow"
     if difference.manner is Manner.IMPOSSIBLE:
         return "impossible"
     if difference.manner is Manner.MOVE:
@@ -229,6 +230,18 @@ def _withheld(difference: Difference, *, heal: bool, intent: bool, replace: bool
     return None
 
 
+def _protection(decision: Decision) -> bool:
+    """Remembered on the object and by us, so that neither a deleted file nor a deleted line lifts it."""
+    marks = decision.found.marks if decision.found else None
+    return bool(marks and marks.protected) or bool(decision.binding and decision.binding.protected)
+
+
+def _loses_disk(difference: Difference) -> bool:
+    """A data disk goes: a difference of it, or of `/disks` where it is the last one."""
+    depth = difference.path.count("/")
+    return difference.path.startswith("/disks") and depth < 3 and difference.after is None
+
+
 def _difference_hold(decision: Decision, rule: str, differences: tuple[Difference, ...]) -> Hold:
     ref = short(decision.ref)
     culprit = decision.found.culprit if decision.found else None
@@ -236,6 +249,8 @@ def _difference_hold(decision: Decision, rule: str, differences: tuple[Differenc
     words = {
         "drift": (f"changed on the node{by}", f"to revert it: trueup heal {ref}; to keep it: commit it"),
         "follow": ("the loop does not follow git here", "trueup apply"),
+        "both": (f"changed on the node{by}, and in git too", "trueup apply makes it what git says now"),
+        "protected": ("a disk would be destroyed, and it is protected against deletion", PROTECTION_LIFTS),
         "impossible": ("the node cannot be changed so", "commit a value that it can take"),
         "move": ("it would have to move", "not possible with this driver"),
         "replace": ("it takes a new object, the old one goes to quarantine", "`update: {replace: allowed}`"),

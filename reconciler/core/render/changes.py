@@ -218,7 +218,7 @@ _SILENT = (False, 0)
 
 def _made(change: Change, *, folded: bool) -> list[str]:
     """What a new thing will be: plain fields on one line, each map on its own."""
-    fields = dict(change.after or {})
+    fields = _ordered(change.after or {})
     if folded:
         shared = {path: leaf for path, leaf in _shared(fields).items() if leaf not in _SILENT}
         words = [_leaf(path, leaf, change) for path, leaf in shared.items()]
@@ -234,6 +234,28 @@ def _made(change: Change, *, folded: bool) -> list[str]:
             for name, item in sorted(inner.items()):
                 lines += wrapped(_item(key, name, item), f"{INDENT}+ {key} {name}: ", more=f"{INDENT}    ")
     return lines
+
+
+_ORDER = (
+    *("digest", "type", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "brand"),
+    *("vlan", "subnet", "gateway", "mtu", "tag", "nat", "interface", "hostname", "image", "os", "origin", "state"),
+    *("resolvers", "search", "sshKeys", "userData"),
+)
+"""How fields stand on a page, however a plan was kept; others follow by name."""
+
+
+def _ordered(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """In the page's order; of the nics the primary first."""
+    rank = {key: place for place, key in enumerate(_ORDER)}
+    found = {key: fields[key] for key in sorted(fields, key=lambda key: (rank.get(key, len(rank)), key))}
+    nics = found.get("nics")
+    if isinstance(nics, Mapping):
+        found["nics"] = {name: nics[name] for name in sorted(nics, key=lambda name: (not _primary(nics[name]), name))}
+    return found
+
+
+def _primary(nic: Any) -> bool:
+    return isinstance(nic, Mapping) and bool(nic.get("primary"))
 
 
 def _shared(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from reconciler.core.render.lines import finished
 from reconciler.core.render.names import counted
 from reconciler.core.render.plan import hold_block, problem_lines
 
-DRIFT_RULES = frozenset({"drift", "vanished"})
+DRIFT_RULES = frozenset({"drift", "both", "vanished"})
 
 
 def drifted(plan: Plan) -> tuple[list[Change], list[Hold]]:
@@ -46,7 +46,9 @@ def drift_text(plan: Plan, view: View | None = None) -> str:
 
 
 def _ways(holds: Sequence[Hold]) -> list[str]:
-    refs = sorted({short(hold.ref) for hold in holds})
+    refs = sorted({short(hold.ref) for hold in holds if hold.rule != "both"})
+    if holds and not refs:
+        return []
     if not refs:
         return [f"{INDENT}the next apply takes it back"]
     one = refs[0] if len(refs) == 1 else "--all"

@@ -39,7 +39,7 @@ def _sameness(change: Change) -> object:
     common = (change.action, kind_of(change.ref), change.risk, change.undo, change.verdict, change.verdict_reason)
     if change.action is Action.UPDATE and change.differences:
         return (*common, canonical(msgspec.to_builtins(change.differences)))
-    if change.action is Action.CREATE:
+    if change.action in (Action.CREATE, Action.RESTORE) and not change.differences:
         return (*common, canonical(shared_fields(change.after or {})))
     return (*common, change.reason.code, kind_of(change.ref) == "Machine" or change.reason.sentence)
 
