@@ -47,6 +47,7 @@ class Attempt:
         self.entries = Layer(records.entries)
         self.datacenters = Layer(records.datacenters)
         self.drivers = Layer(records.drivers)
+        self.taken_from = Layer(records.taken_from)
         self.nodes = Layer(records.nodes)
         self.groups = Layer(records.groups)
         self.claims = Layer(records.claims)
@@ -118,6 +119,11 @@ class Attempt:
                 self.datacenters[declared.ref] = declared
             else:
                 del self.datacenters[declared.ref]
+        elif declared.kind == "Image" and declared.spec.source.machine:
+            if sign > 0:
+                self.taken_from[declared.ref] = declared.spec.source.machine
+            else:
+                del self.taken_from[declared.ref]
         elif declared.kind == "Node":
             driver = declared.spec.driver
             self.drivers[driver] = (self.drivers.get(driver) or 0) + sign

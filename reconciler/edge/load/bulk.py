@@ -198,10 +198,8 @@ class Bulk:
                 for index, documents in message.files:
                     self._file(process.unpacker, index, documents)
                 self._advance(len(message.files))
-        added = self.attempt.users.added
         for uses, using in self._users.items():
-            for key in uses:
-                added.setdefault(key, set()).update(using)
+            self.attempt.users.added.setdefault(uses, set()).update(using)
         self._read_here(deferred)
 
     def _advance(self, files: int) -> None:

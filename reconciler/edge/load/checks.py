@@ -7,7 +7,7 @@ nics.py), names and addresses taken twice (loader.py compares claims).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -144,29 +144,57 @@ def place(declared: Declared) -> tuple[str, int, str]:
     return declared.file, declared.index, declared.ref
 
 
-def check_cycles(images: Iterable[Declared], catalog: Catalog) -> list[Finding]:
-    """An image's origins must end somewhere."""
-    origins: dict[Ref, Ref] = {}
+def check_cycles(
+    images: Iterable[Declared], catalog: Catalog, images_of: Callable[[Ref], Iterable[Ref]]
+) -> list[Finding]:
+    """What an image is made from must end somewhere: its origin, or the machine it is taken from and that one's image.
+
+    `images_of`: the images that a machine or a group of them starts from.
+    """
     declared = {image.ref: image for image in images}
-    for image in declared.values():
-        if image.spec.origin:
-            found = catalog.find(("Image",), image.tenant, image.spec.origin)
-            if isinstance(found, str):
-                origins[image.ref] = found
+    needs = {ref: _made_from(image, catalog, images_of) for ref, image in declared.items()}
     findings, done = [], set[Ref]()
-    for start in sorted(origins):
-        trail: dict[Ref, None] = {}
-        ref: Ref | None = start
-        while ref is not None and ref not in done and ref not in trail:
-            trail[ref] = None
-            ref = origins.get(ref)
-        if ref is not None and ref in trail:
-            circle = list(trail)[list(trail).index(ref) :]
+    for start in sorted(needs):
+        circle = _circle(start, needs, done)
+        if circle:
             worst = max((declared[one] for one in circle), key=place)
             shown = " → ".join(short(one) for one in (*circle, circle[0]))
-            findings.append(worst.finding(("origin",), f"origins go in a circle: {shown}", "remove one of them"))
-        done.update(trail)
+            path: Path = ("origin",) if worst.spec.origin else ("source", "machine")
+            findings.append(
+                worst.finding(path, f"images are made from each other in a circle: {shown}", "remove one of them")
+            )
     return findings
+
+
+def _made_from(image: Declared, catalog: Catalog, images_of: Callable[[Ref], Iterable[Ref]]) -> list[Ref]:
+    found: list[Ref] = []
+    if image.spec.origin:
+        origin = catalog.find(("Image",), image.tenant, image.spec.origin)
+        found += [origin] if isinstance(origin, str) else []
+    if image.spec.source.machine:
+        machine = catalog.find(("Machine",), image.tenant, image.spec.source.machine)
+        found += images_of(machine) if isinstance(machine, str) else []
+    return found
+
+
+def _circle(start: Ref, needs: Mapping[Ref, list[Ref]], done: set[Ref]) -> list[Ref] | None:
+    """A circle that can be reached from here, unless it was told already. Deep first, without recursion."""
+    trail: dict[Ref, Iterator[Ref]] = {}
+    pending: list[Ref] = [start] if start not in done else []
+    while pending:
+        ref = pending[-1]
+        if ref not in trail:
+            trail[ref] = iter(needs.get(ref, ()))
+            done.add(ref)
+        following = next(trail[ref], None)
+        if following is None:
+            pending.pop()
+            del trail[ref]
+        elif following in trail:
+            return list(trail)[list(trail).index(following) :]
+        elif following not in done:
+            pending.append(following)
+    return None
 
 
 def check_packages(packages: Iterable[Declared], nodes: Iterable[Declared]) -> list[Finding]:

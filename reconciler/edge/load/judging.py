@@ -101,7 +101,7 @@ class Judge:
 
     def _foreign_files(self) -> None:
         """A YAML file without an envelope is fine exactly where a document names it as its file."""
-        named = {key for key in self.attempt.users.added if key.startswith("file:")}
+        named = {key for key in self.attempt.users.fresh() if key.startswith("file:")}
         for unit in self.attempt.units.values():
             key = f"file:{unit.document.file}"
             if (
@@ -203,8 +203,8 @@ class Judge:
         attempt = self.attempt
         if self._changed("Network"):
             attempt.findings += checks.check_overlaps(self._all("Network"))
-        if any(one.spec.origin for one in self._changed("Image")):
-            attempt.findings += checks.check_cycles(self._all("Image"), self.catalog)
+        if any(one.spec.origin for one in self._changed("Image")) or any(attempt.taken_from.items()):
+            attempt.findings += checks.check_cycles(self._all("Image"), self.catalog, self._images_of)
         nodes_changed = self._changed("Node") or any(
             ref.startswith("Node/") for one in attempt.retired for ref in one.refs
         )
@@ -212,6 +212,10 @@ class Judge:
             attempt.findings += checks.check_packages(self._all("Package"), self._all("Node"))
         self._limits()
         self._abandoned_tenants()
+
+    def _images_of(self, machine: Ref) -> list[Ref]:
+        found = [self.attempt.resources.get(one) for one in self.attempt.members(machine) or ()]
+        return [ref for one in found if one is not None for ref in one.references if kind_of(ref) == "Image"]
 
     def _limits(self) -> None:
         names = {name for name in self.attempt.totals.changed() if name}

@@ -95,46 +95,68 @@ class Layer(Generic[K, V]):
                 self.base[key] = found
 
 
-class Users:
-    """key → documents that use it. Changes are kept aside until committed."""
+Uses = tuple[str, ...]
+"""The keys that a document uses, sorted. Machines of a kind use the same: they share one tuple and stand in one set."""
 
-    def __init__(self, base: dict[str, set[Document]]) -> None:
+
+class Using(msgspec.Struct):
+    """The reverse index: key → the combinations it occurs in → the documents of each."""
+
+    combinations: dict[str, set[Uses]] = {}
+    documents: dict[Uses, set[Document]] = {}
+
+
+class Users:
+    """Who uses a key. Changes are kept aside until committed."""
+
+    def __init__(self, base: Using) -> None:
         self.base = base
-        self.added: dict[str, set[Document]] = {}
-        self.dropped: dict[str, set[Document]] = {}
+        self.added: dict[Uses, set[Document]] = {}
+        self.dropped: dict[Uses, set[Document]] = {}
 
     def of(self, key: str) -> set[Document]:
         """Those of the last good tree."""
-        return self.base.get(key, _NOBODY)
+        found: set[Document] = set()
+        for uses in self.base.combinations.get(key, ()):
+            found |= self.base.documents[uses]
+        return found
 
     def still(self, key: str, retired: Container[Document]) -> bool:
         """Whether a document of the last good tree that stays as it is uses it."""
         return any(one not in retired for one in self.of(key))
 
+    def fresh(self) -> set[str]:
+        """Keys that documents of this attempt use."""
+        return {key for uses in self.added for key in uses}
+
     def drop(self, document: Document) -> None:
-        for key in document.uses:
-            self.dropped.setdefault(key, set()).add(document)
+        self.dropped.setdefault(document.uses, set()).add(document)
 
     def add(self, document: Document) -> None:
-        for key in document.uses:
-            self.added.setdefault(key, set()).add(document)
+        self.added.setdefault(document.uses, set()).add(document)
 
     def commit(self) -> None:
-        for key, documents in self.dropped.items():
-            left = self.base.get(key)
-            if left is not None:
-                left -= documents
-                if not left:
-                    del self.base[key]
-        for key, documents in self.added.items():
-            known = self.base.get(key)
-            if known is None:
-                self.base[key] = documents
-            else:
+        for uses, documents in self.dropped.items():
+            left = self.base.documents[uses]
+            left -= documents
+            if not left:
+                self._forget(uses)
+        for uses, documents in self.added.items():
+            known = self.base.documents.get(uses)
+            if known is not None:
                 known |= documents
+                continue
+            self.base.documents[uses] = documents
+            for key in uses:
+                self.base.combinations.setdefault(key, set()).add(uses)
 
-
-_NOBODY: set[Document] = set()
+    def _forget(self, uses: Uses) -> None:
+        del self.base.documents[uses]
+        for key in uses:
+            combinations = self.base.combinations[key]
+            combinations.discard(uses)
+            if not combinations:
+                del self.base.combinations[key]
 
 
 class Records:
@@ -152,10 +174,12 @@ class Records:
         self.datacenters: dict[Ref, Declared] = {}
         self.drivers: dict[str, int] = {}
         """How many nodes each driver has."""
+        self.taken_from: dict[Ref, str] = {}
+        """Images that are taken from a machine, with the machine's name as written."""
         self.nodes: dict[str, NodeWant] = {}
         self.groups: dict[Ref, tuple[Ref, ...]] = {}
         """Groups of machines, by the ref of the group."""
-        self.users: dict[str, set[Document]] = {}
+        self.users = Using()
         self.claims: dict[str, Document] = {}
         self.totals: dict[str, Total] = {}
         self.resources: dict[Ref, Resource] = {}

@@ -24,7 +24,11 @@ def indexes(loader: Loader) -> dict[str, object]:
         "entries": {ref: repr(one) for ref, one in sorted(records.entries.items())},
         "groups": dict(sorted(records.groups.items())),
         "claims": {key: one.file for key, one in sorted(records.claims.items())},
-        "users": {key: sorted((one.file, one.refs) for one in found) for key, found in sorted(records.users.items())},
+        "users": {
+            uses: sorted((one.file, one.refs) for one in found)
+            for uses, found in sorted(records.users.documents.items())
+        },
+        "combinations": {key: sorted(found) for key, found in sorted(records.users.combinations.items())},
         "totals": {name: repr(one) for name, one in sorted(records.totals.items()) if one.things},
         "drivers": {name: count for name, count in sorted(records.drivers.items()) if count},
         "files": {

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from trees import mistakes
+from trees import BASE, loaded, mistakes, tree
+
+from reconciler.errors import SpecErrors
 
 # ruff: noqa: E501
 # fmt: off
@@ -50,7 +52,7 @@ CASES: dict[str, tuple[Mapping[str, str | bytes | None], list[str]]] = {
      ['acme/z.yaml:3:34: Machine/acme/z:metadata.renamedFrom: acme/old is renamed already by acme/y (it can become one thing only)']),
     'origins in a circle': (
      {'i2.yaml': 'apiVersion: trueup/v1\nkind: Images\nitems:\n  a: {type: rootfs, source: {debian: x}, origin: b}\n  b: {type: rootfs, source: {debian: x}, origin: a}\n'},
-     ['i2.yaml:5:50: Image/b:origin: origins go in a circle: a → b → a (remove one of them)']),
+     ['i2.yaml:5:50: Image/b:origin: images are made from each other in a circle: a → b → a (remove one of them)']),
     'subnets that overlap on one wire': (
      {'n2.yaml': 'apiVersion: trueup/v1\nkind: Network\nmetadata: {name: n2}\nspec: {nicTag: lan, vlan: 10, subnet: 10.0.0.0/16}\n'},
      ['networks.yaml:4:40: Network/app:subnet: 10.0.1.0/24 overlaps 10.0.0.0/16 of n2 on nic tag lan and vlan 10 (give one of them another subnet or vlan)']),
@@ -188,3 +190,53 @@ CASES: dict[str, tuple[Mapping[str, str | bytes | None], list[str]]] = {
 def test_a_mistake_between_documents_is_told_with_its_place_and_remedy(case: str) -> None:
     files, told = CASES[case]
     assert mistakes(files) == told
+
+
+TAKEN = "apiVersion: trueup/v1\nkind: Image\nmetadata: {name: own, tenant: acme}\nspec: {type: rootfs, source: {machine: web}}\n"
+
+
+def test_an_image_taken_from_a_machine_must_not_be_what_that_machine_starts_from() -> None:
+    loader = loaded({"own.yaml": TAKEN})
+    circle = {"own.yaml": TAKEN, "acme/web.yaml": BASE["acme/web.yaml"].replace("spec: {}", "spec: {image: own}")}
+    (told,) = mistakes(circle)
+    assert told.startswith("own.yaml:4:40: Image/acme/own:source.machine: images are made from each other in a circle")
+    with pytest.raises(SpecErrors) as caught:
+        loader.load(tree(circle))  # the image's document is not even read again
+    assert [str(found) for found in caught.value.diagnostics] == [told]
+
+
+USED = {
+    "packages.yaml": "there is no Package 's' of acme or of the datacenter",
+    "networks.yaml": "there is no Network or NetworkPool 'app' of acme or of the datacenter",
+    "images.yaml": "there is no Image 'deb' of acme or of the datacenter",
+    "acme/tenant.yaml": "there is no Tenant 'acme'",
+}
+
+
+@pytest.mark.parametrize("path", USED)
+def test_what_is_in_use_cannot_be_removed(path: str) -> None:
+    loader = loaded()
+    before = dict(loader.desired.resources)
+    with pytest.raises(SpecErrors) as caught:
+        loader.load(tree({path: None}))
+    assert USED[path] in str(caught.value)
+    assert loader.desired.resources == before
+
+
+def test_a_node_that_a_machine_names_cannot_be_removed() -> None:
+    files = {"acme/web.yaml": BASE["acme/web.yaml"].replace("spec: {}", "spec: {node: edge1}")}
+    without = BASE["nodes.yaml"].replace("  edge1: {driver: local, nics: {lan: eno1}, rack: r1}\n", "")
+    (told,) = mistakes(files | {"nodes.yaml": without})
+    assert (
+        told
+        == "acme/web.yaml:4:14: Machine/acme/web:node: there is no node 'edge1' (name a node, or a member as node/member)"
+    )
+    with pytest.raises(SpecErrors, match="there is no node 'edge1'"):
+        loaded(files).load(tree(files | {"nodes.yaml": without}))
+
+
+def test_a_network_that_moves_tells_every_address_it_leaves_behind() -> None:
+    files = {"acme/web.yaml": BASE["acme/web.yaml"].replace("spec: {}", "spec: {nics: [{network: app, ip: 10.0.1.5}]}")}
+    moved = BASE["networks.yaml"].replace("10.0.1.", "10.0.9.")
+    with pytest.raises(SpecErrors, match=r"10\.0\.1\.5 is outside 10\.0\.9\.0/24 of app"):
+        loaded(files).load(tree(files | {"networks.yaml": moved}))
