@@ -19,21 +19,25 @@ SILENT = frozenset({"boot.autostart", "security.protection.delete", "snapshots.s
 """What our verbs set beside the form: quarantine and protection."""
 
 LIVE = frozenset({
-    "boot.autorestart", "boot.autostart", "boot.autostart.delay", "boot.autostart.priority",
-    "boot.host_shutdown_timeout", "boot.stop.priority", "cluster.evacuate", "environment.", "limits.cpu",
-    "limits.cpu.allowance", "limits.cpu.nodes", "limits.cpu.priority", "limits.disk.priority", "limits.hugepages.1GB",
-    "limits.hugepages.1MB", "limits.hugepages.2MB", "limits.hugepages.64KB", "limits.memory", "limits.memory.enforce",
-    "limits.memory.swap", "limits.memory.swap.priority", "limits.network.priority", "limits.processes",
-    "linux.kernel_modules", "security.protection.delete", "security.protection.shift", "snapshots.expiry",
-    "snapshots.pattern", "snapshots.schedule", "snapshots.schedule.stopped", "user.", "cloud-init.",
+    "boot.host_shutdown_action", "boot.host_shutdown_timeout", "limits.cpu", "limits.cpu.allowance", "limits.cpu.nodes",
+    "limits.cpu.priority", "limits.disk.priority", "limits.hugepages.1GB", "limits.hugepages.1MB",
+    "limits.hugepages.2MB", "limits.hugepages.64KB", "limits.memory", "limits.memory.enforce", "limits.memory.swap",
+    "limits.memory.swap.priority", "limits.network.priority", "limits.processes", "linux.kernel_modules",
+    "migration.incremental.memory", "migration.incremental.memory.goal", "migration.incremental.memory.iterations",
+    "raw.apparmor", "security.nesting", "security.protection.delete", "security.protection.shift",
+    "security.syscalls.intercept.mount.allowed", "security.syscalls.intercept.mount.fuse",
+    "security.syscalls.intercept.mount.shift",
 })  # fmt: skip
-"""In force at once. Everything else is accepted while the machine runs, and silently waits for a restart."""
+"""In force at once, as the server says (`liveupdate`). Everything else is accepted while the machine runs, and silently
+waits for a restart, but for what follows."""
+
+LIVE_PREFIXES = ("user.", "cloud-init.", "environment.", "image.", "smbios11.", "boot.", "snapshots.", "cluster.")
+"""What no running process is concerned with: notes, and what the server itself does at its own times. Incus calls some
+of these not live; a restart of the machine would change nothing about them."""
 
 
 def is_live(key: str) -> bool:
-    if key in LIVE:
-        return True
-    return key.startswith(("user.", "cloud-init.", "environment.", "image."))
+    return key in LIVE or key.startswith(LIVE_PREFIXES)
 
 
 def is_extra(key: str) -> bool:

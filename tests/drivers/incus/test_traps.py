@@ -108,14 +108,14 @@ async def test_key_that_waits_for_a_restart_is_seen_and_its_removal_restarts(hos
     """The server takes it without a word, and it is not in force."""
     async with Scene(host) as scene:
         wanted, found = await made(scene)
-        host.daemons.client("config", "set", found.native_name, "security.nesting=true")
+        host.daemons.client("config", "set", found.native_name, "security.idmap.isolated=true")
         seen = await scene.there(scene.uid(wanted.ref))
-        assert seen.fields["extra"] == {"security.nesting": "true"}
+        assert seen.fields["extra"] == {"security.idmap.isolated": "true"}
         change = scene.change(wanted, seen)
         assert "stop" in [step.verb for step in change.steps]
         await scene.run(change)
         await at_rest(scene, wanted, change)
-        assert "security.nesting" not in _instance(host, found)["config"]
+        assert "security.idmap.isolated" not in _instance(host, found)["config"]
 
 
 async def test_live_key_and_strange_device_are_seen_and_taken_away(host: IncusHarness, tmp_path: Path) -> None:
