@@ -162,11 +162,9 @@ class Attempt:
         return (ref,) if self.owners.get(ref) is not None else None
 
     def commit(self) -> None:
-        for layer in (
-            self.files, self.others, self.defaults, self.owners, self.entries, self.datacenters, self.drivers,
-            self.nodes, self.groups, self.claims, self.resources, self.totals,
-        ):  # fmt: skip
-            layer.commit()
+        for layer in vars(self).values():
+            if isinstance(layer, Layer):
+                layer.commit()
         self.users.commit()
 
 
