@@ -45,6 +45,8 @@ class Sights:
         self.reports: dict[Target, Report] = {}
         self.unmanaged: dict[Target, Demand] = {}
         """What machines that bear no marks take of each target."""
+        self.strangers: dict[Target, dict[str, str]] = {}
+        """Addresses that they have there, and who; targets without any are left out."""
         self._at_most = open_at_most
         self._open: dict[Target, _Open] = {}
         self._packed: dict[Target, bytes] = {}
@@ -71,6 +73,11 @@ class Sights:
         before = self._opened(target) if old is not None else _Open(())
         fresh = self._keep(target, _Open(report.objects))
         self.unmanaged[target] = _unmanaged(report.objects)
+        strangers = _strangers(report.objects)
+        if strangers:
+            self.strangers[target] = strangers
+        else:
+            self.strangers.pop(target, None)
         self._count(target, report.objects)
         changed: dict[Ref, None] = {}
         for ref in (*before.by_ref, *(ref for ref in fresh.by_ref if ref not in before.by_ref)):
@@ -92,6 +99,7 @@ class Sights:
             gone.update(dict.fromkeys(self._bear(ref, objects, ())))
             self._place(ref, target, there=False)
         self._count(target, ())
+        self.strangers.pop(target, None)
         for table in (self.reports, self.unmanaged, self._open, self._packed, self._alone, self._owners):
             table.pop(target, None)
         return gone
@@ -214,6 +222,17 @@ def _unmanaged(objects: Iterable[Object]) -> Demand:
                 value = found.fields.get(name)
                 total[name] += value if isinstance(value, int) else 0
     return Demand(**total) if any(total.values()) else _NOTHING
+
+
+def _strangers(objects: Iterable[Object]) -> dict[str, str]:
+    found = {}
+    for each in objects:
+        if each.kind == "Machine" and each.marks is None:
+            for nic in (each.fields.get("nics") or {}).values():
+                ip = str(nic.get("ip") or "").partition("/")[0]
+                if ip:
+                    found[ip] = each.native_name
+    return found
 
 
 _NOTHING = Demand()

@@ -7,10 +7,11 @@ Must not go here: feasibility itself (placement), pools (addresses).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 import msgspec
 
-from reconciler.core.addresses import mac_for
+from reconciler.core.addresses import Pool, mac_for
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, NicWant, Resource
@@ -21,6 +22,8 @@ from reconciler.core.refs import Ref, Target, Uid, node_of
 from reconciler.core.standing import targets_of
 from reconciler.core.work import Work, grown
 from reconciler.core.world import World
+
+_STRANGER = Ref("Machine/an unmanaged one")
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -169,6 +172,19 @@ class Siting:
             found.append(chosen)
         return tuple(found)
 
+    @cached_property
+    def _strangers(self) -> dict[str, tuple[Target, str]]:
+        """Addresses that unmanaged machines were seen with: not ours to give away."""
+        seen = self.world.sights.strangers
+        return {ip: (target, who) for target in sorted(seen) for ip, who in seen[target].items()}
+
+    def _lowest(self, network: Ref, pool: Pool) -> str | None:
+        """The lowest address that neither we nor a stranger have."""
+        while (ip := pool.lowest()) is not None and ip in self._strangers:
+            pool.take(ip, _STRANGER)
+            self._taken.append((network, ip, _STRANGER))
+        return ip
+
     def _allocate(self, nic: NicWant, ref: Ref, target: Target, uid: Uid) -> Address | Hold:
         carried = self.world.rooms.by_target[target].tags
         for network in nic.networks:
@@ -178,7 +194,11 @@ class Siting:
                 continue
             if nic.ip is not None and not pool.contains(nic.ip):
                 continue
-            ip = nic.ip or pool.lowest()
+            if nic.ip is not None and nic.ip in self._strangers:
+                where, who = self._strangers[nic.ip]
+                sentence = f"{nic.ip} is in use on {where} by {who}, which is not managed"
+                return Hold(ref, "address", sentence, "give one of the two another address", target)
+            ip = nic.ip or self._lowest(network, pool)
             if ip is not None:
                 if ref not in pool.holders(ip):
                     pool.take(ip, ref)

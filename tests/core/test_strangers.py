@@ -1,0 +1,38 @@
+"""Addresses of machines that are not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.core.observed import Object
+from reconciler.core.plan import Plan
+from reconciler.core.refs import Ref
+from tests.builders import machine, plan_of, report, small_site
+
+
+def stranger(ip: str) -> Object:
+    fields: Mapping[str, Any] = {"memory": 1, "nics": {"app": {"ip": f"{ip}/24", "mac": "02:00:00:00:00:09"}}}
+    return Object("Machine", "by-hand", "n-1", fields, digest=ip, marks=None, lifecycle="live")
+
+
+def addresses(plan: Plan) -> dict[str, str]:
+    return {change.ref: change.addresses[0].ip for change in plan.changes if change.addresses}
+
+
+def test_an_address_that_an_unmanaged_machine_has_is_not_given_away() -> None:
+    wanted = small_site(machine("a"), machine("b"))
+    plan = plan_of(wanted, report(objects=[stranger("10.0.1.10")]))
+    assert addresses(plan) == {"Machine/acme/a": "10.0.1.11", "Machine/acme/b": "10.0.1.12"}
+
+
+def test_an_authored_address_that_an_unmanaged_machine_has_is_held() -> None:
+    wanted = small_site(machine("a", ips={"Network/acme/app": "10.0.1.5"}))
+    plan = plan_of(wanted, report(objects=[stranger("10.0.1.5")]))
+    assert [(hold.ref, hold.rule) for hold in plan.holds] == [(Ref("Machine/acme/a"), "address")]
+    assert "by by-hand, which is not managed" in plan.holds[0].sentence
+
+
+def test_it_is_free_again_once_the_stranger_has_gone() -> None:
+    plan = plan_of(small_site(machine("a")), report(objects=[stranger("10.0.1.10")]), report())
+    assert addresses(plan) == {"Machine/acme/a": "10.0.1.10"}
