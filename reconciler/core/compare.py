@@ -15,7 +15,7 @@ from reconciler.core.desired import Demand, Resource
 from reconciler.core.diff import cause_of, changed_paths, covered
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.observed import Object
-from reconciler.core.plan import Cause, Difference, rest_digest
+from reconciler.core.plan import Cause, Difference, Manner, rest_digest
 from reconciler.core.refs import Ref, Target, kind_of
 from reconciler.core.shape import NativeContext, Shape
 from reconciler.core.values import Fields, find, replaced
@@ -41,6 +41,7 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
     wanted = shape.native(resource, context)
     applied = rest_digest(resource.ref, wanted, protected=resource.protected)
     behind = marks_behind(resource, found, applied)
+    unmade = last is None and found.marks is not None and not found.marks.applied
     if last is None and found.marks is not None and found.marks.applied == applied:
         last = wanted  # the ledger was lost, but the object itself says that just this was applied
     if found.marks is not None and not found.marks.applied:
@@ -63,6 +64,8 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
             continue
         cause = cause_of(path, observed=found.fields, desired=wanted, last=last)
         manner = shape.manner(kind, path, before, after, found.fields)
+        if unmade and before is None and manner is Manner.REPLACE:
+            manner = Manner.STOPPED  # its creation was cut short: what was never configured still can be
         differences.append(Difference(path, before, after, cause, manner))
     return Comparison(wanted, tuple(differences), tuple(unknown), behind, last)
 
