@@ -7,7 +7,7 @@ Owns: how models become schemas. Must not go here: validation (the models do tha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,17 @@ def write(folder: Path = FOLDER) -> list[Path]:
         path.write_text(render(schema), encoding="utf-8")
         written.append(path)
     return written
+
+
+def copy(folder: Path, names: Iterable[str] | None = None) -> list[Path]:
+    """Copies the published schemas (all, or those named) into a folder, returns the files. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = []
+    for name in names if names is not None else sorted(path.name for path in FOLDER.glob("*.json")):
+        path = folder / name
+        path.write_text((FOLDER / name).read_text(encoding="utf-8"), encoding="utf-8")
+        copied.append(path)
+    return copied
 
 
 if __name__ == "__main__":

@@ -146,12 +146,11 @@ def _write(path: Path, text: str) -> None:
 def schema(args: Namespace) -> int:
     """Print a JSON Schema, or write all of them."""
     from specs.kinds import KINDS
-    from specs.schema import COMBINED, FOLDER
-    from specs.schema import write as write_all
+    from specs.schema import COMBINED, FOLDER, copy
 
     if args.write is not None:
         try:
-            paths = write_all(Path(args.write))
+            paths = copy(Path(args.write))
         except OSError as error:
             raise UsageError(f"{args.write} cannot be written: {error.strerror}") from error
         for path in paths:

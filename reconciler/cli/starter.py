@@ -12,10 +12,12 @@ import uuid
 from pathlib import Path
 
 from reconciler.errors import UsageError
+from specs.schema import COMBINED, DEFAULTS
+from specs.schema import copy as write_schemas
 
-SCHEMAS = "https://raw.githubusercontent.com/trueup/trueup/main/specs/schemas"
-_MODELINE = f"# yaml-language-server: $schema={SCHEMAS}/trueup.schema.json\n"
-_DEFAULTS_MODELINE = f"# yaml-language-server: $schema={SCHEMAS}/defaults.schema.json\n"
+SCHEMAS = ".trueup/schemas"
+"""Where the tree keeps its schemas: of the version that wrote it, and there without a network. The loader reads no
+hidden folder. `trueup schema --write .trueup/schemas` brings them up to date."""
 
 _FILES = {
     "datacenter.yaml": """\
@@ -100,15 +102,21 @@ def write(folder: Path, name: str) -> list[Path]:
     made = []
     try:
         for path, text in _FILES.items():
-            modeline = _DEFAULTS_MODELINE if path.endswith("_defaults.yaml") else _MODELINE
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(modeline + text.replace("NAME", name).replace("ID", identity), encoding="utf-8")
+            target.write_text(_modeline(path) + text.replace("NAME", name).replace("ID", identity), encoding="utf-8")
             made.append(target)
+        made += write_schemas(folder / SCHEMAS, (COMBINED, DEFAULTS))
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
     _repository(folder)
     return made
+
+
+def _modeline(path: str) -> str:
+    """The line by which editors find the schema of a file."""
+    schema = DEFAULTS if path.endswith("_defaults.yaml") else COMBINED
+    return f"# yaml-language-server: $schema={'../' * path.count('/')}{SCHEMAS}/{schema}\n"
 
 
 def _repository(folder: Path) -> None:

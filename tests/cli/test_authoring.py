@@ -9,7 +9,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
+from ruamel.yaml import YAML
 
 from reconciler.cli.main import main
 from reconciler.edge.load import FolderTree, Loader
@@ -38,10 +40,14 @@ def test_what_init_writes_is_sound_and_in_our_layout(trueup: Trueup, tmp_path: P
     assert trueup("-C", "ams1", "fmt", "--check") == (0, "", "")
 
 
-def test_every_file_of_init_tells_editors_its_schema(trueup: Trueup, tmp_path: Path) -> None:
+def test_every_file_of_init_tells_editors_a_schema_that_takes_it(trueup: Trueup, tmp_path: Path) -> None:
     trueup("init", "ams1")
     for path in (tmp_path / "ams1").rglob("*.yaml"):
-        assert path.read_text().startswith("# yaml-language-server: $schema=https://")
+        first = path.read_text().splitlines()[0]
+        assert first.startswith("# yaml-language-server: $schema=")
+        schema = json.loads((path.parent / first.partition("=")[2]).read_text())
+        for document in YAML(typ="safe", pure=True).load_all(path):
+            jsonschema.validate(document, schema)
 
 
 def test_every_init_has_an_identity_of_its_own(trueup: Trueup, tmp_path: Path) -> None:
