@@ -18,6 +18,7 @@ from drivers.local.cgroups import CapsRefused
 from drivers.local.chamber import Hung
 from drivers.local.guest import Missing
 from drivers.local.images import ImageFailed
+from drivers.local.locks import Stuck
 from drivers.local.network import NetworkFailed
 from drivers.local.nft import FirewallFailed
 from drivers.local.node import Node, unusable
@@ -44,6 +45,7 @@ _FAILURES = (
     NetworkFailed,
     Refused,
     StorageFailed,
+    Stuck,
     ZoneFailed,
 )
 
@@ -100,7 +102,7 @@ class LocalDriver:
             try:
                 report = await self._node.chamber.call(self._observer.report, self._target, began)
                 break
-            except StorageDead as error:
+            except (StorageDead, Stuck) as error:
                 if again:
                     raise NodeUnreachable(f"{self._target}: {error}") from None
                 await self._rise(again=True)
@@ -118,7 +120,7 @@ class LocalDriver:
             for again in (False, True):
                 try:
                     return await self._apply(step, context)
-                except StorageDead as error:
+                except (StorageDead, Stuck) as error:
                     if again:
                         return Outcome("failed", str(error))
                     await self._rise(again=True)

@@ -12,9 +12,19 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PATIENCE = 60.0
+"""Seconds; longer than any storage command that is not stuck, an image's import aside."""
+_ONE_OBJECT = 15.0
+"""Seconds; a second controller at the same object is rare, a command that is stuck there less so."""
+
+
+class Stuck(Exception):
+    """A lock is held by a command whose storage does not answer. The text is one sentence."""
 
 
 class Locks:
@@ -30,30 +40,46 @@ class Locks:
         return list(getattr(self._mine, "descriptors", ()))
 
     @contextmanager
-    def _held(self, name: str, operation: int) -> Iterator[None]:
+    def _held(self, name: str, operation: int, patience: float | None = None) -> Iterator[None]:
+        """Raises Stuck after `patience` seconds, if there are any."""
         descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, operation)
+            if patience is None:
+                fcntl.flock(descriptor, operation)
+            else:
+                self._wait(descriptor, operation, patience)
             self._mine.descriptors = [*self.held(), descriptor]
             yield
         finally:
             self._mine.descriptors = [each for each in self.held() if each != descriptor]
             os.close(descriptor)
 
+    def _wait(self, descriptor: int, operation: int, patience: float) -> None:
+        end, pause = time.monotonic() + patience, 0.002
+        while True:
+            try:
+                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Stuck("a command that was begun here does not come to its end") from None
+                time.sleep(pause)
+                pause = min(2 * pause, 0.05)
+
     @contextmanager
     def shared(self) -> Iterator[None]:
-        with self._held("node", fcntl.LOCK_SH):
+        with self._held("node", fcntl.LOCK_SH, PATIENCE):
             yield
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        with self._held("node", fcntl.LOCK_EX):
+    def whole(self, patience: float = PATIENCE) -> Iterator[None]:
+        with self._held("node", fcntl.LOCK_EX, patience):
             yield
 
     @contextmanager
     def object(self, uid: str) -> Iterator[None]:
         """One thing at a time per object. Two uids may share a lock: that costs time, never safety."""
-        with self._held(f"object-{uid[:3]}", fcntl.LOCK_EX):
+        with self._held(f"object-{uid[:3]}", fcntl.LOCK_EX, _ONE_OBJECT):
             yield
 
     @contextmanager

@@ -16,7 +16,7 @@ from drivers.local import config, namespace
 from drivers.local.cgroups import Cgroups
 from drivers.local.chamber import Chamber, run
 from drivers.local.firewall import Bridge, Firewall, Port
-from drivers.local.locks import Locks
+from drivers.local.locks import Locks, Stuck
 from drivers.local.netlink import Netlink
 from drivers.local.network import Networks
 from drivers.local.nft import Nft
@@ -27,6 +27,8 @@ from drivers.local.zones import Zones
 
 _UP = Path("/run/zfs/trueup.up")
 """In the namespace's own /run: gone with it."""
+_LOOSEN = 12.0
+"""Seconds to wait for commands in hand before asking whether their storage hangs."""
 _TOOLS = {"lxc-start": "lxc", "ip": "iproute2", "nft": "nftables", "unshare": "util-linux"}
 
 
@@ -75,16 +77,30 @@ class Node:
 
     def bring_up(self, made: bool) -> None:
         """In a thread of the chamber. Raises StorageFailed, NetworkFailed."""
-        with self.locks.whole():
-            if not hasattr(self, "storage"):
-                self.storage = choose(self.place, self.locks, self._settings)
-                if not made and _UP.exists():
-                    return  # brought up since the host's boot; if it died meanwhile, the first reading tells
-            elif self.storage.alive():
-                return  # another process was faster
-            if self.storage.bring_up() or made:
-                self._revive()
-            _UP.touch()
+        try:
+            with self.locks.whole(_LOOSEN):
+                self._bring_up(made)
+        except Stuck:
+            # commands of a controller that was killed wait for a storage that hangs, and hold their locks meanwhile
+            self._chosen().loosen()
+            with self.locks.whole():
+                self._bring_up(made)
+
+    def _chosen(self) -> Storage:
+        if not hasattr(self, "storage"):
+            self.storage = choose(self.place, self.locks, self._settings)
+        return self.storage
+
+    def _bring_up(self, made: bool) -> None:
+        known = hasattr(self, "storage")
+        storage = self._chosen()
+        if not known and not made and _UP.exists():
+            return  # brought up since the host's boot; if it died meanwhile, the first reading tells
+        if known and storage.alive():
+            return  # another process was faster
+        if storage.bring_up() or made:
+            self._revive()
+        _UP.touch()
 
     def _revive(self) -> None:
         """What ran before runs again: networks first. A zone whose root died under it is started anew."""
@@ -138,9 +154,7 @@ class Node:
         the chamber; the folder itself and the namespace are the caller's to remove."""
         for folder in sorted(self.place.zones.iterdir()) if self.place.zones.exists() else []:
             self.zones.stop(folder.name, patience=0)
-        if not hasattr(self, "storage"):  # not brought up: it may be that it cannot be
-            self.storage = choose(self.place, self.locks, self._settings)
-        self.storage.tear_down()
+        self._chosen().tear_down()  # it may be that it cannot be brought up
         with Netlink() as netlink:
             ours = [name for name in netlink.links() if name.startswith((self.place.bridges, self.place.veths))]
         for name in ours:

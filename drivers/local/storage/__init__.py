@@ -77,6 +77,10 @@ class Storage(Protocol):
 
     def alive(self) -> bool: ...
 
+    def loosen(self) -> None:
+        """If it hangs, end what hangs, so that commands that wait for it end too."""
+        ...
+
     def read(self, names: Sequence[str] | None = None) -> Listing:
         """The things named (those missing are left out), or everything. Raises StorageDead."""
         ...

@@ -69,6 +69,9 @@ class Folders:
     def alive(self) -> bool:
         return self._top.is_dir()
 
+    def loosen(self) -> None:
+        """Nothing waits here."""
+
     def read(self, names: Sequence[str] | None = None) -> Listing:
         limits = self._disks()
         found = self._names() if names is None else names

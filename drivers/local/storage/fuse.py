@@ -52,6 +52,11 @@ class FuseZfs(Zfs):
             self.must("mount", "-a", mounting=True)
         return fresh
 
+    def loosen(self) -> None:
+        if not self._answers():
+            for pid in self._daemons():
+                _kill(pid, signal.SIGKILL)
+
     def _answers(self) -> bool:
         try:
             return run(["zpool", "list", "-H", "-o", "name"], timeout=10).code == 0

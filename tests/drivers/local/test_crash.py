@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
+from anyio.abc import Process
 
 from reconciler.core.plan import Change
 from reconciler.testing.conformance.expect import at_rest
@@ -71,3 +74,33 @@ async def test_killed_controller_leaves_a_change_that_another_finishes(
         change = scene.change(wanted, found)
     await at_rest(scene, wanted, scene.change(wanted, await scene.there(change.uid)))
     assert len([each for each in (await scene.look()).objects if each.marks and each.marks.ref == wanted.ref]) == 1
+
+
+async def test_hang_and_a_killed_controller_at_once_do_not_stop_the_next_one(scene: Scene, hand: Hand) -> None:
+    """The storage command that the killed one left waits for ever, and holds its locks."""
+    wanted = scene.fresh()
+    change = scene.change(wanted, None)
+    scene.made[change.uid] = change.ref
+    argv = [sys.executable, "-c", _CHILD, str(hand.state)]
+    async with await anyio.open_process(argv, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        given = msgspec.json.encode((change.steps, scene.fence, scene.generation, scene.now))
+        await process.stdin.send(given)
+        assert b"begun" in await _begun(process, hand)
+        process.kill()
+    with anyio.fail_after(90):
+        for step in change.steps:
+            await scene.proved(step)
+    await at_rest(scene, wanted, scene.change(wanted, await scene.there(change.uid)))
+
+
+async def _begun(process: Process, hand: Hand) -> bytes:
+    """Stop the daemon at the moment when the child has looked and is about to act."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdin.aclose()
+    said = await process.stdout.receive()
+    os.kill(hand.daemon(), signal.SIGSTOP)
+    await anyio.sleep(0.5)
+    return said
