@@ -83,7 +83,7 @@ def _main(
         places = ", ".join(f"{target} ({found.native_name})" for target, found in live)
         return Case(Bucket.CONFLICT, live[0][0], None, binding, places)
     newer = _newer(binding, live or old)
-    if newer is not None and (unreadable is not None or live or newer.applied is not None):
+    if newer is not None and (unreadable is not None or live or newer.sealed is not None):
         return _beside(newer, live, unreadable)
     if live:
         target, found = live[0]
@@ -102,7 +102,7 @@ def _unseen(resource: Resource | None, binding: Binding | None, unreadable: str 
         return Case(resting, binding.target, None, binding)
     if unreadable is not None:
         return Case(Bucket.UNKNOWN, binding.target, None, binding, unreadable)
-    if binding.applied is None:
+    if binding.sealed is None:
         return Case(Bucket.UNMADE if resource is not None else Bucket.LEFTOVER, binding.target, None, binding)
     return Case(Bucket.VANISHED, binding.target, None, binding)
 

@@ -255,7 +255,7 @@ class Known:
 
     def realisations(self, ref: Ref) -> set[Target]:
         """Where a Network or Image is, or should be, or is remembered."""
-        return {*self.needs.get(ref, ()), *self.sights.places(ref), *self.ledger.targets.get(ref, ())}
+        return {*self.needs.get(ref, ()), *self.sights.places(ref), *self.ledger.targets(ref)}
 
     def _came_in(self) -> None:
         """Something is other than before: what was answered may be so no more."""
@@ -264,4 +264,4 @@ class Known:
 
     def known(self, ref: Ref) -> bool:
         """Whether the ref is wanted, seen or remembered."""
-        return ref in self.resources or ref in self.facts or ref in self.sights or ref in self.ledger.targets
+        return ref in self.resources or ref in self.facts or ref in self.sights or bool(self.ledger.targets(ref))

@@ -7,17 +7,21 @@ Must not go here: how entries are stored (edge), decisions on what they mean for
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
+from reconciler.core.values import canonical, plain
+
+V = TypeVar("V")
 
 Status = Literal["applied", "unchanged", "deferred", "failed", "unconfirmed"]
 
 
-class Address(msgspec.Struct, frozen=True):
+class Address(msgspec.Struct, frozen=True, gc=False):
     """An allocation on one network: `ip` without prefix length, `mac` in lower case with colons."""
 
     network: Ref
@@ -206,8 +210,9 @@ class Record(msgspec.Struct, frozen=True):
     entry: Entry
 
 
-class Binding(msgspec.Struct, frozen=True):
-    """What the ledger knows of the thing behind a ref (for kinds with one realisation per target: of each)."""
+class Binding(msgspec.Struct, frozen=True, gc=False):
+    """What the ledger knows of the thing behind a ref (for kinds with one realisation per target: of each). `sealed`:
+    the fields applied last in canonical bytes, of which a fleet keeps a fifth of what the fields themselves take."""
 
     ref: Ref
     uid: Uid
@@ -215,10 +220,15 @@ class Binding(msgspec.Struct, frozen=True):
     target: Target
     addresses: tuple[Address, ...] = ()
     demand: tuple[int, int, int] = (0, 0, 0)
-    applied: Mapping[str, Any] | None = None
+    sealed: bytes | None = None
     revision: str = ""
     protected: bool = False
     quarantined_until: float | None = None
+
+    @property
+    def applied(self) -> Mapping[str, Any] | None:
+        """The fields applied last; None if nothing ever was, to its end."""
+        return None if self.sealed is None else plain(self.sealed)
 
 
 class Run:
@@ -242,8 +252,10 @@ class Ledger:
         self.last_at = 0.0
         """When the last record was written: a clock that is before it has jumped."""
         self.bindings: dict[tuple[Ref, Target], Binding] = {}
-        self.targets: dict[Ref, dict[Target, None]] = {}
-        """Where each ref is bound: an ordered set per ref."""
+        self._places: dict[Ref, tuple[Target, ...]] = {}
+        self._spread: dict[Ref, dict[Target, None]] = {}
+        """Where each ref is bound: of kinds that are in one place, and of those that are on each target."""
+        self._ones: dict[Any, Any] = {}
         self.incarnations: dict[Ref, int] = {}
         self.claims: dict[Target, str] = {}
         self.covered: set[Target] = set()
@@ -269,11 +281,18 @@ class Ledger:
     def generation(self) -> int:
         return self.applied.generation if self.applied else 0
 
+    @property
+    def refs(self) -> Iterator[Ref]:
+        """Every ref that is bound."""
+        return chain(self._places, self._spread)
+
+    def targets(self, ref: Ref) -> Collection[Target]:
+        """Where a ref is bound, in no order that means anything."""
+        return self._spread.get(ref) or self._places.get(ref, ())
+
     def bound(self, ref: Ref) -> tuple[Binding, ...]:
         """Every binding of a ref, in order of its targets."""
-        targets = self.targets.get(ref)
-        if not targets:
-            return ()
+        targets = self.targets(ref)
         return tuple([self.bindings[ref, target] for target in (sorted(targets) if len(targets) > 1 else targets)])
 
     def spent_since(self, since: float, budget: str) -> int:
@@ -301,17 +320,32 @@ class Ledger:
         else:
             _FOLDS[type(entry)](self, entry)
 
+    def _one(self, value: V) -> V:
+        """The one object of this value: what comes from a file is a fresh one each time."""
+        found: V = self._ones.setdefault(value, value)
+        return found
+
     def _put(self, binding: Binding) -> None:
-        self.bindings[binding.ref, binding.target] = binding
-        self.targets.setdefault(binding.ref, {})[binding.target] = None
+        target = self._one(binding.target)
+        if binding.target is not target:
+            binding = msgspec.structs.replace(binding, target=target)
+        self.bindings[binding.ref, target] = binding
+        if kind_of(binding.ref) in PER_TARGET:
+            self._spread.setdefault(binding.ref, {})[target] = None
+        elif target not in (places := self._places.get(binding.ref, ())):
+            self._places[binding.ref] = self._one((*places, target))
         self.incarnations[binding.ref] = max(binding.incarnation, self.incarnations.get(binding.ref, 0))
 
     def _drop(self, ref: Ref, target: Target) -> Binding | None:
-        places = self.targets.get(ref)
-        if places is not None:
-            places.pop(target, None)
-            if not places:
-                del self.targets[ref]
+        spread = self._spread.get(ref, {})
+        spread.pop(target, None)
+        places = tuple(other for other in self._places.get(ref, ()) if other != target)
+        if places:
+            self._places[ref] = self._one(places)
+        else:
+            self._places.pop(ref, None)
+        if not spread:
+            self._spread.pop(ref, None)
         return self.bindings.pop((ref, target), None)
 
     def _bound(self, entry: Bound) -> None:
@@ -324,9 +358,10 @@ class Ledger:
             for other in others:
                 if other.target != entry.target:
                     self._drop(other.ref, other.target)
-        fresh = Binding(entry.ref, entry.uid, entry.incarnation, entry.target, entry.addresses, entry.demand)
+        addresses = tuple([msgspec.structs.replace(each, network=self._one(each.network)) for each in entry.addresses])
+        fresh = Binding(entry.ref, entry.uid, entry.incarnation, entry.target, addresses, self._one(entry.demand))
         if old is not None and old.uid == entry.uid:
-            fresh = msgspec.structs.replace(fresh, applied=old.applied, revision=old.revision, protected=old.protected)
+            fresh = msgspec.structs.replace(fresh, sealed=old.sealed, revision=old.revision, protected=old.protected)
         self._put(fresh)
 
     def _settled(self, entry: Settled) -> None:
@@ -337,8 +372,8 @@ class Ledger:
         self._put(
             msgspec.structs.replace(
                 base,
-                applied=entry.fields,
-                revision=entry.revision,
+                sealed=canonical(entry.fields),
+                revision=self._one(entry.revision),
                 protected=entry.protected,
                 quarantined_until=None,
             )
@@ -359,13 +394,13 @@ class Ledger:
 
     def _superseded(self, ref: Ref) -> bool:
         """Another thing bears the name by now: what is told of an older one changes nothing."""
-        return kind_of(ref) not in PER_TARGET and ref in self.targets
+        return kind_of(ref) not in PER_TARGET and ref in self._places
 
     def _purged(self, entry: Purged) -> None:
         """What has a realisation on each target stays witnessed: others may be left."""
         if self._same(entry) is not None:
             self._drop(entry.ref, entry.target)
-        if kind_of(entry.ref) not in PER_TARGET and entry.ref not in self.targets:
+        if kind_of(entry.ref) not in PER_TARGET and entry.ref not in self._places:
             self.witnessed.discard(entry.ref)
 
     def _renamed(self, entry: Renamed) -> None:

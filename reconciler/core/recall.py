@@ -62,7 +62,7 @@ def _thing(
     if known is None or known.target != target or (known.quarantined_until is not None) > resting:
         proved = known or world.proved(marks.ref, target, found)
         entries.append(Bound(marks.ref, marks.uid, marks.incarnation, target, proved.addresses, proved.demand))
-    if known is None or known.applied is None:
+    if known is None or known.sealed is None:
         entries.extend(_settled(found, marks, target))
     if resting and (known is None or known.quarantined_until is None):
         seconds = max((marks.quarantined_until or now) - now, 0.0)

@@ -107,7 +107,7 @@ def holds_on(
 def _is_intent(decision: Decision, action: Action, world: World, request: Request) -> bool:
     """Changes that come from git; updates are told apart field by field. A network or an image that was made and is
     gone was removed on the node; a machine is healed only by name."""
-    if action is Action.CREATE and decision.binding is not None and decision.binding.applied is not None:
+    if action is Action.CREATE and decision.binding is not None and decision.binding.sealed is not None:
         policy = world.desired.policy.drift if world.desired else ""
         return not (request.heals(decision.ref) or (policy == "heal" and not rules.is_machine(decision.ref)))
     return action in (Action.CREATE, Action.DESTROY, Action.RESTORE, Action.RENAME, Action.PURGE)

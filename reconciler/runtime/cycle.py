@@ -123,9 +123,19 @@ async def in_force(source: Source, ledger: Ledger) -> InForce:
 def allowance_of(desired: Desired) -> Allowance:
     """The budgets' word just before an intent that spends (invariant I5)."""
 
+    counted: dict[int, int] = {}
+    """Machines there are, wanted or bound, by the number of bindings then: counting looks at the whole fleet."""
+
+    def machines_of(ledger: Ledger) -> int:
+        size = len(ledger.bindings)
+        if size not in counted:
+            bound = sum(1 for ref in ledger.refs if is_machine(ref) and ref not in desired.resources)
+            counted.clear()
+            counted[size] = max(1, bound + sum(map(is_machine, desired.resources)))
+        return counted[size]
+
     def allowance(spent: tuple[Spent, ...], ledger: Ledger, now: float) -> str | None:
-        bound = {ref for ref in ledger.targets if is_machine(ref)}
-        machines = max(1, len(bound.union(filter(is_machine, desired.resources))))
+        machines = machines_of(ledger)
         refusals = (over_budget(ledger, desired.policy, entry, machines, now) for entry in spent)
         return next((refusal for refusal in refusals if refusal is not None), None)
 
