@@ -5,6 +5,7 @@ Owns: turning events into lines. Must not go here: what happens (runtime), the p
 
 from __future__ import annotations
 
+from shutil import get_terminal_size
 from typing import TextIO
 
 import msgspec
@@ -17,8 +18,13 @@ from reconciler.runtime.events import Event, NodeAsked, StepEnded, StepProgress,
 
 _WIPE = "\r\x1b[2K"
 _WIDTH = 100
+"""Columns of the moving line, at most: one that wraps cannot be wiped."""
 _NAMED = 10
 """So many of the steps in hand are named when all is stopped."""
+
+
+def _columns() -> int:
+    return min(_WIDTH, get_terminal_size().columns - 1)
 
 
 class Progress:
@@ -63,7 +69,8 @@ class Progress:
             return
         now = "; ".join(list(self._running.values())[:3])
         more = f" and {len(self._running) - 3} more" if len(self._running) > 3 else ""
-        text = clean(f"  … {self._done} of {len(self._summaries)} steps   {now}")[:_WIDTH] + more if now else ""
+        room = _columns() - len(more)
+        text = clean(f"  … {self._done} of {len(self._summaries)} steps   {now}")[:room] + more if now else ""
         self._stream.write(_WIPE + text)
         self._stream.flush()
 
@@ -84,7 +91,7 @@ class Counting:
     def emit(self, event: Event) -> None:
         if self._live and isinstance(event, NodeAsked):
             text = clean(f"  … asked {event.done} of {event.all} nodes: {event.node}")
-            self._stream.write(_WIPE + (text[:_WIDTH] if event.done < event.all else ""))
+            self._stream.write(_WIPE + (text[: _columns()] if event.done < event.all else ""))
             self._stream.flush()
 
 

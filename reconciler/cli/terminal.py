@@ -82,4 +82,4 @@ def moving() -> Counting:
     """A line on stderr that moves while nodes are asked; silent where there is no terminal."""
     from reconciler.cli.progress import Counting
 
-    return Counting(sys.stderr, live=sys.stderr.isatty())
+    return Counting(sys.stderr, live=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
