@@ -40,6 +40,12 @@ def _entries(ledger: Ledger) -> Iterator[Entry]:
         yield Claimed(target, identity)
     for target in sorted(ledger.covered):
         yield Covered(target)
+    for ref, incarnation in sorted(ledger.incarnations.items()):
+        if incarnation > max((binding.incarnation for binding in ledger.bound(ref)), default=0):
+            # It is not there any more, but the next one must not get an old one's identity. Told before what is
+            # there, which may be older: it took the name over.
+            yield Bound(ref, Uid(""), incarnation, Target(""))
+            yield Forgotten(ref, Uid(""), Target(""))
     for _, binding in sorted(ledger.bindings.items()):
         yield Bound(binding.ref, binding.uid, binding.incarnation, binding.target, binding.addresses, binding.demand)
         if binding.applied is not None:
@@ -54,11 +60,6 @@ def _entries(ledger: Ledger) -> Iterator[Entry]:
         if binding.quarantined_until is not None:
             left = max(binding.quarantined_until - ledger.last_at, 0.0)
             yield Quarantined(binding.ref, binding.uid, binding.incarnation, binding.target, left)
-    for ref, incarnation in sorted(ledger.incarnations.items()):
-        if incarnation > max((binding.incarnation for binding in ledger.bound(ref)), default=0):
-            # It is not there any more, but the next one must not get an old one's identity.
-            yield Bound(ref, Uid(""), incarnation, Target(""))
-            yield Forgotten(ref, Uid(""), Target(""))
     for revision in sorted(ledger.accepted):
         yield Accepted(revision)
     yield from (ledger.pauses[subject] for subject in sorted(ledger.pauses))
