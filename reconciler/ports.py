@@ -5,12 +5,13 @@ Owns: the seams between sequencing and the world. Must not go here: implementati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from reconciler.core.desired import Desired, Lineage
 from reconciler.core.ledger import Applied, Entry, Ledger
 from reconciler.core.plan import Plan
+from reconciler.core.refs import Ref
 
 
 class Clock(Protocol):
@@ -64,6 +65,11 @@ class Source(Protocol):
     async def load(self, revision: str | None = None) -> Desired:
         """Desired at a revision (None: the head of the configured ref). Raises SpecErrors with every mistake, or
         SourceUnreadable; never returns an empty tree for one that could not be read."""
+        ...
+
+    def news(self) -> Collection[Ref] | None:
+        """Refs whose resources may be other than they were at the last asking; None: any. What `load` gives is alive:
+        the next load alters its resources in place, so who keeps some of them asks what became of them."""
         ...
 
     async def lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage: ...

@@ -7,14 +7,15 @@ datacenter, keyed digests of secrets. Must not go here: YAML (load), git itself 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import anyio.to_thread
 import msgspec
 
-from reconciler.core.desired import Desired, Lineage, Resource, Revision
+from reconciler.core.desired import Desired, Lineage, NodeWant, Resource, Revision
 from reconciler.core.ledger import Applied
 from reconciler.core.refs import Ref
 from reconciler.core.values import canonical, digest, plain
@@ -67,6 +68,8 @@ class GitSource:
         """Id of the tree in force, where it is one of the repository's."""
         self._secretive: set[Ref] = set()
         """Refs of resources that name a secret."""
+        self._nodes: Mapping[str, NodeWant] = {}
+        self._news: set[Ref] | None = None
 
     @property
     def loader(self) -> Loader:
@@ -94,6 +97,11 @@ class GitSource:
 
     async def lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
         return await anyio.to_thread.run_sync(self._lineage, desired, applied, accepted)
+
+    def news(self) -> Collection[Ref] | None:
+        """See the port."""
+        found, self._news = self._news, set()
+        return None if found is None else found | self._secretive
 
     async def datacenter_id(self, revision: str | None = None) -> str:
         """The id of the datacenter, told also of a tree with mistakes elsewhere. Raises what loading raises, if not
@@ -130,7 +138,7 @@ class GitSource:
         if found is None:
             return None
         require(found.requires)
-        self._unread = where
+        self._unread, self._news, self._nodes = where, None, found.desired.nodes
         desired = msgspec.structs.replace(found.desired, revision=where)
         self._secretive = {ref for ref, resource in desired.resources.items() if _names_secret(resource)}
         return self._with_digests(desired)
@@ -142,8 +150,14 @@ class GitSource:
         before = self._known
         if before is None or self._dirty_tree(tree):
             delta = self.loader.load(tree, where)
+            self._news = None
         else:
             delta = self.loader.update(tree, self._changes(tree, before), where)
+        if self._news is not None:
+            self._news.update(delta.changed, delta.removed)
+        if self._news is None or delta.nodes:
+            # a copy: who compares the nodes of two revisions needs both
+            self._nodes = dict(delta.desired.nodes)
         # a dirty tree's objects are not in the repository, so nothing there can be compared with it
         self._known = None if self._dirty_tree(tree) else tree.id
         datacenter = self.loader.datacenter
@@ -177,13 +191,12 @@ class GitSource:
 
     def _with_digests(self, desired: Desired) -> Desired:
         """Secrets' keyed digests into the bodies that name them: how a changed value is noticed."""
-        # Copies: the loader alters its mappings in place, and who compares two revisions needs both.
-        resources, nodes = dict(desired.resources), dict(desired.nodes)
-        if self.keyed is not None:
+        resources = desired.resources
+        if self.keyed is not None and self._secretive:
             # each time anew: a value changes without a commit
-            for ref in self._secretive:
-                resources[ref] = _keyed(resources[ref], self.keyed)
-        return msgspec.structs.replace(desired, resources=resources, nodes=nodes)
+            keyed = {ref: _keyed(resources[ref], self.keyed) for ref in self._secretive}
+            resources = ChainMap(keyed, cast("MutableMapping[Ref, Resource]", resources))
+        return msgspec.structs.replace(desired, resources=resources, nodes=self._nodes)
 
     def _lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
         try:

@@ -129,9 +129,9 @@ def allowance_of(desired: Desired) -> Allowance:
     def machines_of(ledger: Ledger) -> int:
         size = len(ledger.bindings)
         if size not in counted:
-            bound = sum(1 for ref in ledger.refs if is_machine(ref) and ref not in desired.resources)
+            wanted = {ref for ref in list(desired.resources) if is_machine(ref)}
             counted.clear()
-            counted[size] = max(1, bound + sum(map(is_machine, desired.resources)))
+            counted[size] = max(1, len(wanted) + sum(1 for ref in ledger.refs if is_machine(ref) and ref not in wanted))
         return counted[size]
 
     def allowance(spent: tuple[Spent, ...], ledger: Ledger, now: float) -> str | None:

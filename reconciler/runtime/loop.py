@@ -209,7 +209,7 @@ class Loop:
     async def _take(self, desired: Desired) -> None:
         """Also when the revision is the same: the value of a secret changes without a commit."""
         self._desired = desired
-        self._planner.world.take_desired(desired)
+        self._planner.world.take_desired(desired, self._ports.source.news())
         self._means = means_of(self._ports, self._nodes, desired)
         self._rounds.declare(desired.nodes)
         await self._nodes.keep(desired.nodes, busy=self._runs.busy)

@@ -152,6 +152,9 @@ class StaticSource:
                 return desired
         raise RevisionMissing(f"there is no revision {revision}")
 
+    def news(self) -> None:
+        return None
+
     async def lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
         if applied is None or self.broken:
             return Lineage(broken=self.broken)

@@ -122,15 +122,16 @@ async def test_loading_on_is_loading_anew(site: Clone, open_source: Callable[...
         assert here == anew
 
 
-async def test_earlier_snapshots_are_not_altered_by_later_loads(
-    site: Clone, open_source: Callable[..., GitSource]
-) -> None:
+async def test_what_became_other_is_told_and_nothing_else(site: Clone, open_source: Callable[..., GitSource]) -> None:
     source = open_source(site)
     first = await source.load()
-    site.commit({"web-1.yaml": None})
+    assert source.news() is None, "of a first load anything is news"
+    site.commit({"web-1.yaml": None, "web-3.yaml": machine("web-3")})
     second = await source.load()
-    assert ref("web-1") in first.resources
+    assert source.news() == {ref("web-1"), ref("web-3")}
+    assert source.news() == set()
     assert ref("web-1") not in second.resources
+    assert first.nodes == second.nodes
 
 
 async def test_a_revision_with_mistakes_leaves_the_last_good_one_to_build_on(
@@ -228,12 +229,11 @@ async def test_a_mirror_is_fetched_for_its_head_and_not_for_a_named_revision(sit
     mirror = Mirror(str(site.path), tmp_path / "mirrors")
     with mirror.fetch() as repository:
         source = GitSource(repository, CAPABILITIES, mirror=mirror)
-        first = await source.load()
+        assert ref("web-1") in (await source.load()).resources
         later = site.commit({"web-1.yaml": None})
         with pytest.raises(RevisionMissing):
             await source.load(later)
         assert (await source.load()).revision.commit == later
-        assert ref("web-1") in first.resources
 
 
 async def test_a_secret_that_changed_is_noticed_without_a_commit(

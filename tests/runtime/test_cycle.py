@@ -104,5 +104,8 @@ class Refusing:
             raise self.error
         return await self.lab.source.load(revision)
 
+    def news(self) -> None:
+        return None
+
     async def lineage(self, *more: object) -> object:
         return await self.lab.source.lineage(*more)  # type: ignore[arg-type]
