@@ -58,6 +58,8 @@ def test_an_example_gives_the_plan_beside_it(tree: Path) -> None:
     plan = make_plan(wanted, reports, Ledger(), shapes, request(now=NOW))
     assert plan.proved, plan.problems
     text = plan_text(msgspec.structs.replace(plan, observed_at=NOW))
+    # The digest covers every argument of every step: it tells of the inside, not of what people read.
+    text = text.replace(plan.digest[:8], "0" * 8)
     golden = EXAMPLES / tree / "plan.txt"
     if os.environ.get("TRUEUP_WRITE_GOLDEN"):
         golden.write_text(text)
