@@ -8,13 +8,14 @@ of the container, whose command line names the server's own folder, so that two 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from drivers.incus.records import Instance, Server
 
-ROOT = Path("/sys/fs/cgroup")
+ROOT = "/sys/fs/cgroup"
 PROC = Path("/proc")
 NO_LIMIT = 2**62
 """The kernel spells "none" as some number above this, or as `max`."""
@@ -112,11 +113,18 @@ def _read(group: str) -> dict[str, Any]:
 
 
 def _first(*places: tuple[str, ...]) -> str | None:
+    """Read bare: there are several a container, and many containers."""
     for place in places:
         try:
-            return ROOT.joinpath(*place).read_text().strip()
+            descriptor = os.open("/".join((ROOT, *place)), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             continue
+        try:
+            return os.read(descriptor, 64).decode().strip()
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
     return None
 
 
