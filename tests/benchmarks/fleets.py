@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,13 +61,6 @@ def fleet(machines: int, *, differing: str = "0%") -> Fleet:
     return Fleet(whole / "site", whole / "state", machines)
 
 
-def copy(original: Fleet, into: Path) -> Fleet:
-    """One that may be changed. Where the file system can, its files share their contents with the original."""
-    for name in (original.folder.name, original.state.name):
-        subprocess.run(["cp", "-a", "--reflink=auto", str(original.folder.parent / name), str(into)], check=True)
-    return Fleet(into / original.folder.name, into / original.state.name, original.machines)
-
-
 def run(command: list[str], **more: object) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True, **more)  # type: ignore[call-overload]
     if done.returncode:
@@ -78,31 +72,32 @@ def git(folder: Path, *arguments: str) -> str:
     return run(["git", "-C", str(folder), *arguments], env={**os.environ, **GIT}).strip()
 
 
-def edit(folder: Path, path: str, text: str | None, *, message: str = "edit") -> str:
-    """Commit one file's new text (None: removed) without touching a working tree; gives the commit."""
-    index = Path(tempfile.mkdtemp()) / "index"
-    env = {**os.environ, **GIT, "GIT_INDEX_FILE": str(index)}
-    try:
-        # plumbing on trees alone: an index of the whole fleet would cost its size
-        tree = _with(folder, "HEAD^{tree}", path.split("/"), text, env)
-        commit = run(["git", "-C", str(folder), "commit-tree", tree, "-p", "HEAD", "-m", message], env=env).strip()
-        run(["git", "-C", str(folder), "update-ref", "refs/heads/main", commit], env=env)
-        return commit
-    finally:
-        shutil.rmtree(index.parent, ignore_errors=True)
+def commit(folder: Path, changes: Mapping[str, str | None]) -> str:
+    """Commit texts by path (None: removed) on main, without a working tree or an index; gives the commit."""
+    lines = ["commit refs/heads/main", "committer bench <bench@example.org> 1790000001 +0000", "data 4", "edit"]
+    lines.append("from refs/heads/main^0")
+    for path, text in changes.items():
+        if text is None:
+            lines.append(f"D {path}")
+        else:
+            lines += [f"M 100644 inline {path}", f"data {len(text.encode())}", text]
+    stream = "\n".join(lines) + "\n\ndone\n"
+    run(
+        ["git", "-C", str(folder), "fast-import", "--quiet", "--done", "--force"],
+        input=stream,
+        env={**os.environ, **GIT},
+    )
+    return git(folder, "rev-parse", "refs/heads/main")
 
 
-def _with(folder: Path, tree: str, parts: list[str], text: str | None, env: dict[str, str]) -> str:
-    """The id of the tree with one path changed."""
-    name, *rest = parts
-    listed = run(["git", "-C", str(folder), "ls-tree", "-z", tree], env=env).split("\0")[:-1]
-    entries = {line.partition("\t")[2]: line.partition("\t")[0] for line in listed}
-    if rest:
-        entries[name] = f"040000 tree {_with(folder, entries[name].split()[2], rest, text, env)}"
-    elif text is None:
-        del entries[name]
-    else:
-        command = ["git", "-C", str(folder), "hash-object", "-w", "--stdin"]
-        entries[name] = f"100644 blob {run(command, env=env, input=text).strip()}"
-    lines = "".join(f"{head}\t{entry}\0" for entry, head in entries.items())
-    return run(["git", "-C", str(folder), "mktree", "-z"], env=env, input=lines).strip()
+def machines(folder: Path, count: int) -> list[str]:
+    """Paths of that many machines' documents, from the first folders of the site."""
+    found: list[str] = []
+    for tenant in git(folder, "ls-tree", "--name-only", "HEAD:tenants").splitlines():
+        listed = git(folder, "ls-tree", "-r", "--name-only", f"HEAD:tenants/{tenant}").splitlines()
+        found += [
+            f"tenants/{tenant}/{path}" for path in listed if "/" in path and not path.rpartition("/")[2].startswith("_")
+        ]
+        if len(found) >= count:
+            break
+    return found[:count]

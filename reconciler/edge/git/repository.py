@@ -14,6 +14,7 @@ from reconciler.edge.git.command import run, without_credentials
 from reconciler.edge.git.objects import Objects, TreeDifference
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
+_REMEMBERED = 10_000  # answers about ancestry
 _HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -29,6 +30,7 @@ class Repository:
         self.identity = identity
         """The remote it was cloned from, without credentials, else its own path: what lineage calls "the same"."""
         self.objects = Objects(folder)
+        self._ancestry: dict[tuple[str, str], bool] = {}
         self._difference: TreeDifference | None = None
 
     @classmethod
@@ -148,11 +150,31 @@ class Repository:
         )
 
     def is_ancestor(self, older: str, newer: str) -> bool:
-        """Whether a commit is part of another's history (each of its own). Both are full ids."""
+        """Whether a commit is part of another's history (each of its own). Both are full ids.
+
+        A loop asks this of each new commit about one that is long known: then the commit's parents tell, and no
+        process is begun. A shallow clone may be deepened, so there nothing is remembered.
+        """
         if older == newer:
             return True
-        common = run(self.folder, ("rev-list", "--max-count=1", older, f"^{newer}"))
-        return not common.strip()
+        known = self._ancestry.get((older, newer))
+        if known is None and self._ancestry.get((newer, older)):
+            known = False
+        if known is None and self._follows_known(older, newer):
+            known = True
+        if known is None:
+            known = not run(self.folder, ("rev-list", "--max-count=1", older, f"^{newer}")).strip()
+        if not self.shallow:
+            if len(self._ancestry) >= _REMEMBERED:
+                self._ancestry.clear()
+            self._ancestry[older, newer] = known
+        return known
+
+    def _follows_known(self, older: str, newer: str) -> bool:
+        """Whether a parent of the newer one is the older one, or known to follow it."""
+        head = self.objects.read(newer).partition(b"\n\n")[0]
+        parents = [line[7:].decode() for line in head.split(b"\n") if line.startswith(b"parent ")]
+        return any(parent == older or self._ancestry.get((older, parent)) for parent in parents)
 
     def _head(self, branch: str) -> str:
         found = self.objects.find(f"refs/heads/{branch}^{{commit}}")
