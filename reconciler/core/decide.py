@@ -50,6 +50,8 @@ def rests(world: World, ref: Ref) -> bool:
     marks = found.marks
     if marks is None or (binding.uid, binding.incarnation, binding.target) != (marks.uid, marks.incarnation, target):
         return False
+    if binding.demand != (resource.demand.memory, resource.demand.cpu, resource.demand.disk):
+        return False
     if found.lifecycle != "live" or found.unknown or binding.sealed is None or binding.quarantined_until is not None:
         return False
     if len(world.sights.bearers(marks.uid)) != 1 or _misplaced(resource, target):

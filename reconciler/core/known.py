@@ -172,13 +172,13 @@ class Known:
         return binding is not None and binding.quarantined_until is None
 
     def has(self, ref: Ref) -> set[tuple[Ref, str]]:
-        """The addresses that a machine holds: by the ledger, or by what is seen of it."""
+        """The addresses that a machine holds: by the ledger, or by what is seen of it, in quarantine too."""
         return set(self.facts.get(ref, NO_FACTS).had)
 
     def _held(self, ref: Ref) -> set[tuple[Ref, str]]:
         binding = self.binding(ref)
         held = {(self.current(address.network), address.ip) for address in (binding.addresses if binding else ())}
-        return held.union(*(self._bears(ref, found) for _, found in self.seen(ref) if found.lifecycle == "live"))
+        return held.union(*(self._bears(ref, found) for _, found in self.seen(ref)))
 
     def _bears(self, ref: Ref, found: Object) -> list[tuple[Ref, str]]:
         nics = found.fields.get("nics") or {}

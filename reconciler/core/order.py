@@ -75,9 +75,10 @@ def _freed_first(works: list[Work], needs: dict[str, set[str]], world: World) ->
 
 
 def takes(work: Work, world: World) -> set[tuple[Ref, str]]:
-    """The addresses (network, ip) that it has after the change and not before."""
+    """The addresses (network, ip) that it has after the change and not before; in quarantine it uses none."""
     after = {(address.network, address.ip) for address in work.addresses}
-    return after - world.has(work.former or work.ref) if after else after
+    lives = work.found is not None and work.found.lifecycle == "live"
+    return after - world.has(work.former or work.ref) if after and lives else after
 
 
 def gives(work: Work, world: World) -> set[tuple[Ref, str]]:

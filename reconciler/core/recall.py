@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from reconciler.core.compare import takes_of
+from reconciler.core.desired import Demand
 from reconciler.core.ledger import Binding, Bound, Entry, Forgotten, Quarantined, Renamed, Settled
 from reconciler.core.observed import Marks, Object
+from reconciler.core.placement import most
 from reconciler.core.plan import rest_digest
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.world import World
@@ -62,12 +65,23 @@ def _thing(
     if known is None or known.target != target or (known.quarantined_until is not None) > resting:
         proved = known or world.proved(marks.ref, target, found)
         entries.append(Bound(marks.ref, marks.uid, marks.incarnation, target, proved.addresses, proved.demand))
+    elif not resting and (sizes := _less(world, known, found, marks.ref)) is not None:
+        entries.append(Bound(marks.ref, marks.uid, marks.incarnation, target, known.addresses, sizes))
     if known is None or known.sealed is None:
         entries.extend(_settled(found, marks, target))
     if resting and (known is None or known.quarantined_until is None):
         seconds = max((marks.quarantined_until or now) - now, 0.0)
         entries.append(Quarantined(marks.ref, marks.uid, marks.incarnation, target, seconds))
     return tuple(entries)
+
+
+def _less(world: World, known: Binding, found: Object, ref: Ref) -> tuple[int, int, int] | None:
+    """What a machine takes, if that is less than is kept for it: it was to grow, and that was taken back."""
+    resource, kept = world.resource(ref), Demand(*known.demand)
+    if resource is None:
+        return None
+    real = most(resource.demand, takes_of(found.fields, resource.demand))
+    return None if most(kept, real) == real else (real.memory, real.cpu, real.disk)
 
 
 def _settled(found: Object, marks: Marks, target: Target) -> tuple[Entry, ...]:

@@ -193,7 +193,8 @@ class World(Known):
             return Facts(binding.target, Demand(disk=sizes.disk), addresses, had)
         wants = resource.demand if resource is not None else Demand()
         target = lives[0][0] if len(lives) == 1 else binding.target
-        demand = most(wants, takes_of(lives[0][1].fields, wants) if lives else sizes)
+        # A look may be older than our last write, and the memory older than what somebody did: the larger counts.
+        demand = most(most(wants, sizes), takes_of(lives[0][1].fields, wants) if lives else sizes)
         needs = self.closure(resource) if resource is not None else ()
         return Facts(target, wants if demand == wants else demand, addresses, had, needs)
 
