@@ -53,6 +53,7 @@ class Life:
         """What the revision applied last had."""
         self.meddled = False
         """Somebody made copies, or lied: two of one name may be nobody's fault."""
+        self.drifted = False
         self.lineage: Lineage | None = None
         self.heals = False
 
@@ -92,10 +93,12 @@ class Life:
             self.look(target)
 
     def drift(self, target: str, path: str, value: Any) -> None:
+        self.drifted = True
         self._meddle(target, lambda found: msgspec.structs.replace(found, fields=replaced(found.fields, path, value)))
 
     def hide(self, target: str, path: str) -> None:
         """A field cannot be read any more."""
+        self.drifted = True
 
         def hidden(found: Object) -> Object:
             return msgspec.structs.replace(
@@ -254,7 +257,25 @@ class Life:
             assert max(names.values(), default=1) == 1, f"two of one name live: {names} (I2)"
             uids = Counter(found.marks.uid for found, _ in live if found.marks)
             assert max(uids.values(), default=1) == 1, f"two of one identity live: {uids} (I2)"
+        if not self.meddled:
+            self._check_addresses(found for found, _ in live)
+            self._check_room(live)
         self._check_budgets()
+
+    def _check_addresses(self, live: Iterable[Object]) -> None:
+        """No address is held twice, after every step."""
+        nics = ((name, nic["ip"]) for found in live for name, nic in (found.fields.get("nics") or {}).items())
+        held = Counter(nics)
+        assert max(held.values(), default=1) == 1, f"an address is held twice: {held}"
+
+    def _check_room(self, live: Iterable[tuple[Object, Target]]) -> None:
+        """What runs on a target never takes more than it has, after every step, but by somebody's hand."""
+        if self.drifted:
+            return
+        used: Counter[Target] = Counter()
+        for found, target in live:
+            used[target] += int(found.fields.get("memory") or 0) if found.fields.get("state") == "running" else 0
+        assert max(used.values(), default=0) <= (ROOM.memory or 0), f"more memory than there is: {used}"
 
     def _check_budgets(self) -> None:
         for window, limit in (("per hour", self.policy.destroys.per_hour),):
