@@ -87,8 +87,9 @@ class Firewall:
         self._nft = nft
 
     def read(self) -> Passing | None:
-        """None: our tables are not there (somebody flushed the rules)."""
+        """None: one of our tables is not there (somebody flushed the rules)."""
         try:
+            self._nft.run(f"list chain bridge {self._table} from_zones")
             text = self._nft.run(f"list table inet {self._table}")
         except FirewallFailed:
             return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import msgspec
 
 from drivers.local.chamber import run
 from drivers.local.config import Attachment
-from drivers.local.firewall import Bridge, Firewall, Passing
+from drivers.local.firewall import Bridge, Firewall, Passing, Port
 from drivers.local.netlink import Link
 from drivers.local.place import Place
 
@@ -53,9 +53,13 @@ class Segment(msgspec.Struct, frozen=True):
 class Networks:
     """`interfaces`: nic tag to interface, as declared for the node."""
 
-    def __init__(self, place: Place, firewall: Firewall, interfaces: Mapping[str, str]) -> None:
+    def __init__(
+        self, place: Place, firewall: Firewall, interfaces: Mapping[str, str], ports: Callable[[], Iterable[Port]]
+    ) -> None:
+        """`ports`: what zones may send, for rules that have to be laid anew."""
         self._place = place
         self._firewall = firewall
+        self._ports = ports
         self._interfaces = interfaces
         self._filters: bool | None = None
 
@@ -106,6 +110,10 @@ class Networks:
         if segment.uplink is not None:
             commands += self._plug(segment)
         _ip([*commands, f"link set {segment.bridge} mtu {form.get('mtu', _MTU)} up"])
+        if segment.filtering:
+            done = run(["bridge", "vlan", "add", "vid", str(segment.vlan), "dev", str(segment.uplink)])
+            if done.code != 0:
+                raise NetworkFailed(f"VLAN {segment.vlan} on {segment.uplink}: {done.text}")
         if segment.uplink is None:
             self._gateway(segment.bridge, form)
             self._pass(segment.bridge, form)
@@ -131,10 +139,7 @@ class Networks:
             )
         commands = [f"link set {uplink} master {segment.bridge} up"]
         if segment.filtering:
-            _ip([*commands, f"link set {segment.bridge} type bridge vlan_filtering 1"])
-            done = run(["bridge", "vlan", "add", "vid", str(segment.vlan), "dev", uplink])
-            if done.code != 0:
-                raise NetworkFailed(f"VLAN {segment.vlan} on {uplink}: {done.text}")
+            commands.append(f"link set {segment.bridge} type bridge vlan_filtering 1")
         return commands
 
     def _gateway(self, bridge: str, form: Mapping[str, Any]) -> None:
@@ -148,7 +153,7 @@ class Networks:
     def _pass(self, bridge: str, form: Mapping[str, Any]) -> None:
         """Isolated from every other network; out into the world only with `nat`."""
         if self._firewall.read() is None:
-            self._firewall.lay([], [])
+            self._firewall.lay([], self._ports())  # other networks are found missing, and put back, by themselves
         self._firewall.remove_nat(form["subnet"])
         self._firewall.add_bridge(Bridge(bridge, form["subnet"] if form.get("nat") else None))
         if form.get("nat"):

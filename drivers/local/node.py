@@ -61,7 +61,7 @@ class Node:
         self.cgroups = Cgroups()
         self.zones = Zones(place, self.cgroups)
         self.firewall = Firewall(place, Nft())
-        self.networks = Networks(place, self.firewall, interfaces)
+        self.networks = Networks(place, self.firewall, interfaces, self._ports)
 
     def enter(self) -> bool:
         """Folders, the namespace, and the threads in it; True if the namespace had to be made. Blocks; runs in the

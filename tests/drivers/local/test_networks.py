@@ -67,15 +67,21 @@ async def test_zone_cannot_send_from_another_mac(scene: Scene, hand: Hand) -> No
     assert not _reaches(hand, one, _ip(two))
 
 
-async def test_flushed_rules_are_seen_and_healed(scene: Scene, hand: Hand) -> None:
-    network = scene.harness.network(0)
-    subprocess.run(["nft", "delete", "table", "inet", hand.place.table], check=True)
-    found = await scene.there(scene.uid(network.ref))
-    assert found.fields == {}
-    await scene.run(scene.change(network, found))
-    assert (await scene.there(scene.uid(network.ref))).fields["subnet"] == "10.213.0.0/24"
-    one, other = (await made(scene))[1], await _on_net1(scene)
+@pytest.mark.parametrize("family", ["inet", "bridge"])
+async def test_flushed_rules_are_seen_and_healed(scene: Scene, hand: Hand, family: str) -> None:
+    (_, one), (_, two) = await made(scene), await made(scene)
+    other = await _on_net1(scene)
+    subprocess.run(["nft", "delete", "table", family, hand.place.table], check=True)
+    for network in (scene.harness.network(0), scene.harness.network(1)):
+        found = await scene.there(scene.uid(network.ref))
+        assert found.fields == {}, "nobody saw that the rules are gone"
+        await scene.run(scene.change(network, found))
+        assert (await scene.there(scene.uid(network.ref))).fields["subnet"] == plain(network.body)["subnet"]
     assert not _reaches(hand, one, _ip(other, "net1"))
+    assert _reaches(hand, one, _ip(two))
+    pid = hand.lxc("info", one.native_name, "-pH").strip()
+    hand.run("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "net0", "address", "02:00:00:00:00:78")
+    assert not _reaches(hand, one, _ip(two)), "what a zone may send was forgotten with the rules"
 
 
 async def test_bridge_removed_by_hand_is_seen_and_healed(scene: Scene, hand: Hand) -> None:
