@@ -1,0 +1,163 @@
+"""From a commit to an ordered plan of a whole fleet, with nothing remembered but the journal.
+
+Compared with itself at another size, and with the least that reading the documents can cost. The observed side is the
+simulated fleet's file: what asking real nodes takes is the drivers' (`check-vs-ansible`), and is not in these rows.
+Generated documents are more alike than people's: five roles, five packages, seven lines each.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.benchmarks.fleets import Fleet, fleet
+from tests.benchmarks.rows import Measured, Row, interleaved
+
+GiB = 1 << 30
+
+
+class Run(NamedTuple):
+    """Seconds by the clock and of all processors; `peak`: bytes resident in the whole tree of processes, the largest
+    sum of proportional shares that was seen."""
+
+    wall: float
+    cpu: float
+    peak: int
+    told: dict[str, int]
+
+
+def cold(known: Fleet, *words: str) -> Run:
+    """A fresh process with an empty cache."""
+    command = [sys.executable, "-m", "tests.benchmarks.cold", str(known.folder), str(known.state), *words]
+    with tempfile.TemporaryDirectory() as cache:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**known.environment, "XDG_CACHE_HOME": cache}
+        )
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(min(1.0, 0.02 + known.machines / 200_000))
+        wall = time.perf_counter() - start
+        assert process.stdout is not None
+        text = process.stdout.read()
+    if process.returncode:
+        raise RuntimeError(f"planning ended with {process.returncode}")
+    told = json.loads(text)
+    return Run(wall, told["cpu"], max(peak, told["peak"]), told)
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process and all beneath it, shared pages counted in part."""
+    total = 0
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            total += resident(int(child))
+    except (OSError, ValueError):
+        pass  # it has ended meanwhile
+    return total
+
+
+def _whole(machines: int) -> Measured:
+    found = cold(fleet(machines, differing="1%"))
+    words = (
+        f"{found.told['changes']} changes, {found.cpu:.0f} s of processors, {found.peak / GiB:.2f} GiB at the most "
+        f"(bar 2.5)"
+    )
+    over = found.peak > 2.5 * GiB * max(1.0, machines / 1_000_000)
+    return Measured(max(found.wall, 90.1) if over else found.wall, words)
+
+
+def _linear(small: int, large: int, rounds: int) -> Measured:
+    """Seconds of processors, which what else the machine does disturbs less."""
+    few, many = fleet(small, differing="1%"), fleet(large, differing="1%")
+    pairs = [(cold(few).cpu / small * 1e6, cold(many).cpu / large * 1e6) for _ in range(rounds)]
+    base, other = (statistics.median(each) for each in zip(*pairs, strict=True))
+    return Measured(other / base, f"{other:.0f} against {base:.0f} µs of processors a machine")
+
+
+def _limit() -> Measured:
+    known = fleet(10_000, differing="1%")
+    least = [sys.executable, "-m", "tests.benchmarks.limit", str(known.folder)]
+    ours: list[float] = []
+
+    def plan() -> None:
+        ours.append(cold(known).cpu)
+
+    def read() -> None:
+        subprocess.run(least, check=True)
+
+    took, floor = interleaved([plan, read])
+    words = f"{took:.2f} s against {floor:.2f} s, whole processes; {statistics.median(ours):.2f} s of processors"
+    return Measured(took / floor, words)
+
+
+def _guard() -> Measured:
+    known = fleet(100_000, differing="1%")
+    shipped, off = [], []
+    for _ in range(3):
+        shipped.append(cold(known, "load").cpu)
+        off.append(cold(known, "load", "nogc").cpu)
+    one, two = statistics.median(shipped), statistics.median(off)
+    return Measured(one / two, f"{one:.1f} s against {two:.1f} s of processors, 100,000 documents")
+
+
+def command(known: Fleet, *words: str) -> Callable[[], None]:
+    """`trueup …` in the fleet, a whole process."""
+    argv = [sys.executable, "-m", "reconciler.cli", "-C", str(known.folder), *words]
+
+    def run() -> None:
+        subprocess.run(argv, check=True, env=known.environment, stdout=subprocess.DEVNULL)
+
+    return run
+
+
+def _command(small: int, large: int, *, absolute: bool) -> Measured:
+    """The second and later plans of what did not change."""
+    few, many = command(fleet(small), "plan"), command(fleet(large), "plan")
+    few(), many()
+    base, other = interleaved([few, many], rounds=7)
+    words = f"{other:.3f} s at {large:,} machines, {base:.3f} s at {small:,}"
+    return Measured(other if absolute else other / base, words)
+
+
+ROWS = [
+    Row(
+        "million", 90.0, "s", partial(_whole, 1_000_000),
+        "1M machine documents, cold, all observed on `sim`, 1 % differing, to ordered Changes; 2.5 GiB", long=True,
+    ),
+    Row("cold-10k", 3.0, "s", partial(_whole, 10_000), "the same with 10,000 machines"),
+    Row(
+        "cold-linear", 1.2, "×", partial(_linear, 100_000, 1_000_000, 1),
+        "time of processors a machine, 1M against 100k", long=True,
+    ),
+    Row(
+        "cold-linear-100k", 1.2, "×", partial(_linear, 10_000, 100_000, 3),
+        "time of processors a machine, 100k against 10k",
+    ),
+    Row("cold-vs-limit", 2.0, "×", _limit, "10k against listing, reading and draining libyaml events in 2 processes"),
+    Row("gc-guard", 1.1, "×", _guard, "bulk load as shipped against the collector off"),
+    Row(
+        "plan-command", 1.3, "×", partial(_command, 1_000, 1_000_000, absolute=False),
+        "`trueup plan`, fresh process, no change, 1M against 1k", long=True,
+    ),
+    Row(
+        "plan-command-absolute", 0.35, "s", partial(_command, 1_000, 1_000_000, absolute=True),
+        "the same, at 1M", long=True,
+    ),
+    Row(
+        "plan-command-10k", 1.3, "×", partial(_command, 1_000, 10_000, absolute=False),
+        "`trueup plan`, fresh process, no change, 10k against 1k",
+    ),
+]  # fmt: skip
