@@ -170,6 +170,9 @@ def add_logs(parser: ArgumentParser) -> None:
 def add_run(parser: ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="one cycle, then end: for cron")
     parser.add_argument("--interval", metavar="TIME", default=None, help="look at git and the nodes this often: 60s")
+    parser.add_argument(
+        "--handlers", action="append", metavar="FILE", default=[], help="Python of your own to call for what happens"
+    )
 
 
 def add_converge(parser: ArgumentParser) -> None:

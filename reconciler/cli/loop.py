@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
 from secrets import SystemRandom
 from typing import Any
 
@@ -32,8 +33,10 @@ from reconciler.core.render.plan import summary
 from reconciler.edge.calls import Message, NobodyAnswers, call, serve
 from reconciler.edge.watch import watch_repository
 from reconciler.errors import UsageError
+from reconciler.handlers import load
 from reconciler.runtime.cycle import attempt
 from reconciler.runtime.events import Event
+from reconciler.runtime.handling import Handling
 from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.observe import Asking
 from reconciler.runtime.rounds import Cadence
@@ -41,6 +44,8 @@ from reconciler.runtime.rounds import Cadence
 
 def run(args: Namespace) -> int:
     """Follow git and the nodes; with --once, one cycle."""
+    if args.once and args.handlers:
+        raise UsageError("handlers hang off the loop: --once does not wait for them", hint="leave out one of the two")
     return anyio.run(_once if args.once else _run, args)
 
 
@@ -74,6 +79,7 @@ async def _run(args: Namespace) -> int:
             random=SystemRandom().random,
             watching=lambda: hints,
             emit=progress.emit,
+            handling=Handling(load([Path(file) for file in args.handlers], outside=here.repository.top), warn=say),
         )
         say(f"Following {here.repository.identity} for {here.source.loader.desired.datacenter}. Ctrl-C stops.")
         async with anyio.create_task_group() as group:

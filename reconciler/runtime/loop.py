@@ -22,11 +22,13 @@ from reconciler.core.planner import Planner
 from reconciler.core.refs import Target
 from reconciler.core.rules import Request
 from reconciler.errors import FenceLost, Mend, TrueupError, TryLater
+from reconciler.handlers import Handlers
 from reconciler.ports import Journal
 from reconciler.runtime.cycle import Ports, in_force, means_of, newest, unattended, unfinished
 from reconciler.runtime.dispatch import Dispatch, choose, fresh
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import beginning
+from reconciler.runtime.handling import Handling
 from reconciler.runtime.hints import Hints
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, coverage, in_words, observe_node, outbid, targets_of
@@ -71,7 +73,8 @@ class Noted:
 
 
 class Loop:
-    """`random` gives numbers in [0, 1); `emit` hears of the steps; `watching` hints at changes of the source."""
+    """`random` gives numbers in [0, 1); `emit` hears of the steps; `watching` hints at changes of the source;
+    `handling` calls people's handlers."""
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Loop:
         random: Random,
         watching: Watching | None = None,
         emit: Emit | None = None,
+        handling: Handling | None = None,
     ) -> None:
         self._planner = Planner(ports.shapes, ports.journal.ledger)
         self._ports = msgspec.structs.replace(ports, journal=Noted(ports.journal, self._planner.world.note))
@@ -92,7 +96,15 @@ class Loop:
         self._rounds = Rounds(self._ask, self._answered, now=ports.clock.now, cadence=cadence, random=random)
         self._hints = Hints(self._nodes, self._rounds.ask)
         self._retries = Retries(first=cadence.retry, longest=cadence.longest, jitter=cadence.jitter, random=random)
-        self._runs = Runs(settings.pace, freed=self._freed, ended=self._ended, settled=self._settled, heard=emit)
+        self._handling = handling or Handling(Handlers(), warn=lambda _: None)
+        self._runs = Runs(
+            settings.pace,
+            freed=self._freed,
+            ended=self._ended,
+            settled=self._settled,
+            heard=emit,
+            told=self._handling.ended,
+        )
         self._reading = anyio.Lock()
         """A source does one thing at a time."""
         self._source_reasons = Reasons()
@@ -116,7 +128,7 @@ class Loop:
             async with anyio.create_task_group() as self._runs.group:
                 async with anyio.create_task_group() as group:
                     tasks = (self._follow_source, self._watch_source, self._rounds.run, self._hints.run)
-                    for task in (*tasks, self._keep_planning):
+                    for task in (*tasks, self._keep_planning, self._handling.run):
                         group.start_soon(self._guarded, task)
                     await self._halted.wait()
                     group.cancel_scope.cancel()
@@ -307,11 +319,16 @@ class Loop:
         self._problems.pop("planning", None)
         now = anyio.current_time()
         self._retries.keep(change.id for change in plan.changes)
+        held = self._handling.planned(plan)
+        if held:
+            self._problems["handlers"] = "; ".join(f"{change} is held: {why}" for change, why in sorted(held.items()))
+        else:
+            self._problems.pop("handlers", None)
         chosen = choose(
             plan.changes,
             free=self._runs.frees,
             settled=self._settled,
-            waits=lambda change: self._retries.waits(change, now),
+            waits=lambda change: change.id in held or self._retries.waits(change, now),
         )
         self._record(plan, chosen, reasons, at=at, seconds=now - start)
         await self._carry_out(plan, chosen, means, moves=request.intent)

@@ -62,8 +62,8 @@ class _Hold:
 
 class Runs:
     """`freed` hears of a node on which nothing is under way any more, `ended` of an execution that has come to its
-    end, `heard` of every event; `settled` tells whether a target was read since our last write. `group`, in which
-    executions run, is given before the first of them begins.
+    end, `told` what became of its changes, `heard` of every event; `settled` tells whether a target was read since our
+    last write. `group`, in which executions run, is given before the first of them begins.
 
     A node is busy from the start of a change there to the end of it. A change that waits (for others, for a pause
     between batches) holds only the thing itself.
@@ -79,6 +79,7 @@ class Runs:
         ended: Callable[[Summary | TrueupError], None],
         settled: Callable[[Target], bool],
         heard: Emit | None = None,
+        told: Callable[[tuple[Change, ...], Summary], None] = lambda _changes, _summary: None,
     ) -> None:
         self.busy: Counter[str] = Counter()
         """Changes under way, by node; no node with none."""
@@ -89,6 +90,7 @@ class Runs:
         self._heard = harmless(heard)
         self._freed = freed
         self._ended = ended
+        self._told = told
         self._settled = settled
         self._under_way: list[Execution] = []
         self._stopped: str | None = None
@@ -173,6 +175,8 @@ class Runs:
                     self._let_go(hold, change)
             if promise is not None:
                 promise.settle(result)
+            if isinstance(result, Summary):
+                self._told(execution.changes, result)
             self._ended(result)
 
     def _follow(self, hold: _Hold, event: StepStarted | StepEnded) -> None:
