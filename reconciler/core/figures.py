@@ -27,7 +27,7 @@ def headroom(world: World, works: Iterable[Work], freed: Mapping[Target, Demand]
         room = world.rooms.by_target.get(target)
         if room is None:
             continue
-        back, grow = freed.get(target, Demand()), [grown(work) for work in touching[target]]
+        back, grow = freed.get(target, Demand()), [grown(work, world) for work in touching[target]]
         pairs = {}
         for name in ("memory", "cpu", "disk"):
             # The room counts what is desired already, so what grows is added back for "before".

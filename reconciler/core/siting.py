@@ -77,7 +77,7 @@ class Siting:
     def grow(self, works: Iterable[Work]) -> list[tuple[Work, Hold]]:
         """Machines that grow where they are, in order; those that do not fit are returned, with their Holds. The world
         counts what is wanted of a machine already."""
-        growing = [(work, more) for work in works if (more := grown(work)) != Demand()]
+        growing = [(work, more) for work in works if (more := grown(work, self.world)) != Demand()]
         for work, more in growing:
             self.promise(work.target, more, -1)
         short = []

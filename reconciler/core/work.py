@@ -258,8 +258,9 @@ def marks_of(work: Work, world: World) -> Marks:
     )
 
 
-def grown(work: Work) -> Demand:
-    """What the change takes of its target beyond what the machine has now (never negative)."""
+def grown(work: Work, world: World) -> Demand:
+    """What the change takes of its target beyond what the machine has now, or is remembered to have (never negative:
+    a look may be older than our last write)."""
     if work.resource is None:
         return Demand()
     wants = work.resource.demand
@@ -268,6 +269,9 @@ def grown(work: Work) -> Demand:
     has = takes_of(work.found.fields, wants)
     if work.found.lifecycle != "live":
         has = Demand(disk=has.disk)
+    binding = world.binding(work.former or work.ref)
+    if binding is not None and binding.quarantined_until is None and work.found.marks is not None:
+        has = most(has, Demand(*binding.demand)) if binding.uid == work.found.marks.uid else has
     return most(plus(wants, has, -1), Demand())
 
 
