@@ -18,6 +18,7 @@ from drivers.incus.act import Act, Denied
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.listing import (
     Inventory,
+    Known,
     abandoned,
     image_object,
     inventory,
@@ -67,15 +68,15 @@ class IncusDriver:
     def __init__(self, want: NodeWant, options: Mapping[str, Any], shape: IncusShape) -> None:
         self.shape: Shape = shape
         self.node = Node(want, options)
-        self._capacities: dict[Target, Capacity] = {}
+        self._known = Known()
         self._culprits = events.Culprits()
 
     async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
         found = await inventory(self.node)
         for target in self.node.targets():
-            if target not in self._capacities:
+            if target not in self._known.capacities:
                 await self._measure(target, found)
-        answers = await reports(self.node, found, self._capacities, began=began, since=since or {})
+        answers = await reports(self.node, found, self._known, began=began, since=since or {})
         return tuple(self._accused(answer) for answer in answers)
 
     def _accused(self, answer: Report | Unchanged) -> Report | Unchanged:
@@ -116,7 +117,7 @@ class IncusDriver:
             pool = await api.get(f"/1.0/storage-pools/{await self.node.pool()}/resources", **self.node.placed(target))
         except (ApiError, Lost, Refused):
             return
-        self._capacities[target] = Capacity(
+        self._known.capacities[target] = Capacity(
             memory=(said.get("memory") or {}).get("total"),
             cpu=1000 * ((said.get("cpu") or {}).get("total") or 0) or None,
             disk=(pool.get("space") or {}).get("total"),

@@ -7,7 +7,7 @@ A member that is not online, and an instance that the server itself calls `Error
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import anyio
@@ -119,6 +119,39 @@ def sealed(thing: Object) -> Object:
     return msgspec.structs.replace(thing, digest=digest(msgspec.to_builtins(bare)))
 
 
+class Memory:
+    """Objects of the last listing. An instance that the server told of in the same words, read against the same
+    networks, volumes and limits, is the same object."""
+
+    def __init__(self) -> None:
+        self._objects: dict[int, tuple[Instance, Any, Object]] = {}
+
+    def objects(self, instances: Iterable[Instance], view: View) -> list[Object]:
+        """Those that are whole; what was never made whole, or cannot be told, is left out."""
+        around = [view.suffix, view.seal, _said(view.networks), _said(view.volumes)]
+        known, self._objects = self._objects, {}
+        things = []
+        for instance in instances:
+            if instance.said is None or abandoned(instance, view):
+                continue
+            lost = [
+                name for name, device in instance.expanded_devices.items()
+                if reading.is_nic(device) and "network" in device and reading.lost(name, device, instance, view)
+            ]  # fmt: skip
+            key = (around, lost, view.kernel.get(instance.name))
+            was = known.get(id(instance))
+            thing = (
+                was[2] if was is not None and was[0] is instance and was[1] == key else machine_object(instance, view)
+            )
+            self._objects[id(instance)] = (instance, key, thing)
+            things.append(thing)
+        return things
+
+
+def _said(found: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    return [(key, each.config) for key, each in sorted(found.items())]
+
+
 def machine_object(instance: Instance, view: View) -> Object:
     read = reading.machine(instance, view)
     marks = marking.bound(instance.config, instance.native_id, view.seal)
@@ -159,11 +192,11 @@ def view_of(found: Inventory, member: str | None) -> View:
     )
 
 
-def objects_of(found: Inventory, member: str | None) -> tuple[Object, ...]:
+def objects_of(found: Inventory, member: str | None, memory: Memory) -> tuple[Object, ...]:
     """All on one target. What members share is theirs whose marks it bears, and everybody's while it bears none."""
     view = view_of(found, member)
     here = [each for each in found.instances if member is None or each.location == member]
-    things = [machine_object(each, view) for each in here if each.said is not None and not abandoned(each, view)]
+    things = memory.objects(here, view)
     for network in found.networks.values():
         thing = network_object(network, view)
         if thing.marks is not None or member is None or not _shared(network.config, marking.MARKS):
@@ -180,12 +213,19 @@ def _shared(config: Mapping[str, str], key: str) -> bool:
     return any(name.startswith(key + ".") for name in config)
 
 
+class Known(msgspec.Struct):
+    """What a driver keeps from one look to the next."""
+
+    capacities: dict[Target, Capacity] = {}
+    memories: dict[Target, Memory] = {}
+
+
 async def reports(
-    node: Node, found: Inventory, capacities: Mapping[Target, Capacity], *, began: int, since: Mapping[Target, str]
+    node: Node, found: Inventory, known: Known, *, began: int, since: Mapping[Target, str]
 ) -> tuple[Report | Unchanged, ...]:
     answers: list[Report | Unchanged] = []
     for target in node.targets():
-        report = _report(node, found, target, capacities.get(target, Capacity()), began)
+        report = _report(node, found, target, known, began)
         if report.complete and since.get(target) == report.digest:
             answers.append(Unchanged(target, began, report.digest))
         else:
@@ -193,7 +233,7 @@ async def reports(
     return tuple(answers)
 
 
-def _report(node: Node, found: Inventory, target: Target, capacity: Capacity, began: int) -> Report:
+def _report(node: Node, found: Inventory, target: Target, known: Known, began: int) -> Report:
     member = node.member(target)
     silent = _absent_member(found, member)
     if silent:
@@ -205,8 +245,8 @@ def _report(node: Node, found: Inventory, target: Target, capacity: Capacity, be
         not problems,
         node.identity(found.server, member),
         _claim(found, member),
-        capacity,
-        objects_of(found, member),
+        known.capacities.get(target, Capacity()),
+        objects_of(found, member, known.memories.setdefault(target, Memory())),
         "",
         problem="; ".join(problems) or None,
         facts=_facts(found),

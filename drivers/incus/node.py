@@ -34,7 +34,7 @@ AFTERWARDS = 0.2
 """Seconds that the event of a change of ours may take to come."""
 _server = msgspec.json.Decoder(Server)
 _instance = msgspec.json.Decoder(Instance)
-_instances = msgspec.json.Decoder(list[Instance])
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _networks = msgspec.json.Decoder(list[Network])
 _images = msgspec.json.Decoder(list[Image])
 _volumes = msgspec.json.Decoder(list[Volume])
@@ -68,6 +68,8 @@ class Node:
         self._dumb: set[str] = set()
         self.touched: set[str] = set()
         self.kernel = Kernel()
+        self._read: dict[bytes, Instance] = {}
+        """Instances by the very bytes that told of them last: what is said in the same words is read once."""
         self._ours: dict[str, float] = {}
 
     # -- connecting
@@ -164,7 +166,12 @@ class Node:
 
     async def instances(self) -> list[Instance]:
         api = await self.api()
-        return _instances.decode(await api.raw("/1.0/instances", recursion="1", project=self.project))
+        found = _raws.decode(await api.raw("/1.0/instances", recursion="1", project=self.project))
+        known, self._read = self._read, {}
+        for raw in found:
+            said = bytes(raw)
+            self._read[said] = known.get(said) or _instance.decode(said)
+        return list(self._read.values())
 
     async def networks(self) -> dict[str, Network]:
         api = await self.api()

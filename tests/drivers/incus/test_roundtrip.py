@@ -1,0 +1,124 @@
+"""What is written reads as it was meant, whatever the mix of fields; what the server adds is no difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.incus import reading, units
+from drivers.incus.records import Instance, Network, View, Volume
+from drivers.incus.writing import ALL, Wanted, changed, network_config
+
+MI = 2**20
+VOLATILE = {
+    "volatile.uuid": "u",
+    "volatile.idmap.base": "0",
+    "volatile.idmap.next": "[]",
+    "volatile.last_state.power": "RUNNING",
+    "volatile.base_image": "ab" * 32,
+    "image.os": "busybox",
+    "volatile.cloud-init.instance-id": "x",
+}
+keys = st.lists(st.from_regex(r"ssh-ed25519 [A-Za-z0-9+/]{4,8} [a-z]+", fullmatch=True), min_size=1)
+text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+name = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
+sizes = st.integers(1, 2**44)
+NETWORKS = {each: Network(each, managed=True, said={"ipv4.address": "10.0.0.1/24"}) for each in ("app", "back", "pub")}
+macs = st.integers(0, 255).map(lambda last: f"02:00:00:00:00:{last:02x}")
+nics = st.fixed_dictionaries({"ip": st.integers(2, 254).map(lambda last: f"10.0.0.{last}/24"), "mac": macs})
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> dict[str, Any]:
+    fields: dict[str, Any] = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "memory": sizes,
+                "threads": st.integers(1, 10**6),
+                "vcpus": st.integers(1, 256),
+                "disk": sizes,
+                "swap": st.just(0),
+                "sshKeys": st.lists(
+                    st.from_regex(r"ssh-ed25519 [A-Za-z0-9+/]{4,8} [a-z]+", fullmatch=True), min_size=1
+                ),
+                "metadata": st.dictionaries(name, text, min_size=1, max_size=3),
+            },
+        )
+    )
+    if draw(st.booleans()):
+        fields |= draw(
+            st.sampled_from([{"cpu": draw(st.integers(1, 64_000))}, {"cpuShares": draw(st.integers(1, 65535))}])
+        )
+    chosen = draw(st.lists(st.sampled_from(sorted(NETWORKS)), unique=True))
+    if chosen:
+        fields["nics"] = {each: draw(nics) | {"primary": each == chosen[0]} for each in chosen}
+    return fields
+
+
+def _written(fields: dict[str, Any], before: Instance) -> Instance:
+    wanted = Wanted(fields, networks={each: each for each in NETWORKS}, pool="local")
+    config, devices = changed(before, wanted, ALL - {"disks"})
+    whole = {**config, **VOLATILE}
+    return Instance(
+        "m", "Stopped", said=whole, said_devices=devices, said_expanded=whole, said_expanded_devices=devices
+    )
+
+
+def _read(instance: Instance) -> dict[str, Any]:
+    fields = reading.machine(instance, View(NETWORKS)).fields
+    return {key: value for key, value in fields.items() if key not in ("brand", "hostname", "state", "image")}
+
+
+@settings(max_examples=150, deadline=None)
+@given(machines())
+def test_written_machine_reads_as_it_was_meant(fields: dict[str, Any]) -> None:
+    assert _read(_written(fields, Instance("m"))) == fields
+
+
+@settings(max_examples=150, deadline=None)
+@given(machines(), machines())
+def test_machine_written_over_another_keeps_nothing_of_it(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert _read(_written(after, _written(before, Instance("m")))) == after
+
+
+@settings(max_examples=100, deadline=None)
+@given(machines())
+def test_writing_what_is_there_changes_nothing(fields: dict[str, Any]) -> None:
+    instance = _written(fields, Instance("m"))
+    again = _written(fields, instance)
+    assert (again.config, again.devices) == (instance.config, instance.devices)
+
+
+@given(st.integers(1, 2**50))
+def test_size_is_read_as_it_was_written(count: int) -> None:
+    assert units.size(units.write_size(count)) == count
+
+
+@given(st.integers(1, 512_000))
+def test_cap_is_read_as_it_was_written(cpu: int) -> None:
+    assert units.quota(units.write_quota(cpu)) == cpu
+
+
+@given(
+    st.fixed_dictionaries(
+        {"subnet": st.integers(0, 255).map(lambda part: f"10.{part}.0.0/24"), "nat": st.booleans(), "tag": name},
+        optional={"mtu": st.integers(576, 9216), "vlan": st.integers(1, 4094), "interface": name},
+    ),
+    st.booleans(),
+)
+def test_network_is_read_as_it_was_written(fields: dict[str, Any], routed: bool) -> None:
+    if routed:
+        fields["gateway"] = fields["subnet"].replace(".0/24", ".1")
+    assert reading.network(Network("n", managed=True, said=network_config(fields)), View()) == fields
+
+
+def test_data_disk_is_known_by_the_name_that_its_volume_bears() -> None:
+    volume = Volume("123-data", config={"size": "20MiB", "user.trueup.disk": "data"}, pool="local")
+    device = {"type": "disk", "pool": "local", "source": "123-data", "path": "/srv"}
+    instance = Instance("m", "Stopped", said=VOLATILE, said_devices={"disk-data": device})
+    instance.said_expanded_devices = instance.said_devices
+    view = View(NETWORKS, {("local", "123-data"): volume})
+    assert reading.machine(instance, view).fields["disks"] == {"data": {"size": 20 * MI, "path": "/srv"}}
