@@ -33,6 +33,12 @@ class SimEntry:
 
         return SimDriver(node.address, node.name, self._rules, root=str(options.get("root", "")))
 
+    def overview(self, address: str, options: Mapping[str, Any]) -> str | None:
+        """One token for all that the nodes of a fleet's file say: another one after every change of it."""
+        from drivers.sim.store import overview
+
+        return overview(Path(str(options.get("root", "")), address.partition(":")[2]))
+
     def world(self, path: str | Path) -> World:
         """The fleet from behind: what rehearsals and tests change without the driver's knowledge."""
         from drivers.sim.world import World

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,6 +39,11 @@ CREATE TABLE IF NOT EXISTS fault (
   id INTEGER PRIMARY KEY, target TEXT NOT NULL, verb TEXT NOT NULL, ref TEXT NOT NULL, how TEXT NOT NULL,
   nth INTEGER NOT NULL, times INTEGER NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, seen INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS fleet (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, version INTEGER NOT NULL);
+INSERT OR IGNORE INTO fleet VALUES (1, hex(randomblob(8)), 0);
+CREATE TRIGGER IF NOT EXISTS target_new AFTER INSERT ON target BEGIN UPDATE fleet SET version = version + 1; END;
+CREATE TRIGGER IF NOT EXISTS target_other AFTER UPDATE ON target BEGIN UPDATE fleet SET version = version + 1; END;
+CREATE TRIGGER IF NOT EXISTS target_gone AFTER DELETE ON target BEGIN UPDATE fleet SET version = version + 1; END;
 CREATE TABLE IF NOT EXISTS act (
   id INTEGER PRIMARY KEY, target TEXT NOT NULL, step TEXT NOT NULL, verb TEXT NOT NULL, ref TEXT NOT NULL,
   uid TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, fence INTEGER NOT NULL
@@ -97,7 +103,8 @@ class Store:
         self.db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=NORMAL")
-        self.db.executescript(SCHEMA)
+        if not _is_laid_out(self.db):
+            self.db.executescript(SCHEMA)
 
     def close(self) -> None:
         self.db.close()
@@ -240,6 +247,27 @@ class Store:
             "SELECT verb, status, reason FROM act WHERE uid = ? ORDER BY id DESC LIMIT ?", (uid, last)
         ).fetchall()
         return rows[::-1]
+
+
+def _is_laid_out(db: sqlite3.Connection) -> bool:
+    """Laying out takes the fleet's lock, so it is done once."""
+    named = "SELECT COUNT(*) FROM sqlite_master WHERE name IN ('act', 'fleet', 'target_gone')"
+    return bool(db.execute(named).fetchone()[0] == 3)
+
+
+def overview(path: Path) -> str | None:
+    """A token that changes with every target's row, so with every object; None where there is no fleet."""
+    if not path.is_file():
+        return None
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+    try:
+        row = db.execute("SELECT id, version FROM fleet").fetchone()
+    except sqlite3.Error:
+        return None
+    finally:
+        db.close()
+    place = path.stat()
+    return f"{row[0]}-{row[1]}-{place.st_dev}-{place.st_ino}" if row else None
 
 
 _FOUND = "target, data, used, ready, hidden"

@@ -45,15 +45,24 @@ def plan(args: Namespace) -> int:
 async def _plan(args: Namespace) -> int:
     async with session.looking(args) as here:
         observed = here.observed(args.observation)
-        found = await here.prospect(Request(now=0), revision=args.revision, only=args.only, observed=observed)
-        made = found.plan
+        still = here.unchanged(args.revision) if observed is None and not args.only else None
+        if still is not None:
+            made = still.plan
+        else:
+            remember = observed is None and not args.only
+            request, revision = Request(now=0), args.revision
+            found = await here.prospect(
+                request, revision=revision, only=args.only, observed=observed, remember=remember
+            )
+            made = found.plan
         if args.out:
             _keep(made, Path(args.out))
         await here.keep(made)
         if args.format == "json":
             sys.stdout.buffer.write(to_json(made) + b"\n")
         else:
-            show(plan_text(made, here.view(made, expand=args.expand)), args)
+            view = here.view(made, expand=args.expand, last=still.last if still is not None else None)
+            show(plan_text(made, view), args)
         if made.commit is not None and not args.dirty and here.dirty():
             say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
     return verdict(made, detailed=args.detailed_exitcode)

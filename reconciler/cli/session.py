@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ from reconciler.edge.remembered import TreeMemory
 from reconciler.edge.secrets import ProvidedSecrets
 from reconciler.edge.source import GitSource
 from reconciler.edge.state import State
+from reconciler.edge.still import StillMemory, Unchanged, key_of
 from reconciler.errors import Mend, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
 from reconciler.ports import Journal as JournalPort
@@ -55,17 +57,22 @@ from reconciler.runtime.observe import Asking, observe
 class Glance:
     """A journal for those who only look: what is noted counts in this process, and is written nowhere."""
 
-    def __init__(self, ledger: Ledger, clock: SystemClock) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Callable[[], Ledger], clock: SystemClock) -> None:
+        self._read = ledger
         self._clock = clock
 
-    @property
+    @cached_property
     def ledger(self) -> Ledger:
-        return self._ledger
+        """Read when it is first asked for. Raises what reading the journal raises."""
+        return self._read()
 
     async def append(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self._ledger.fold(Record(self._ledger.sequence + 1, self._clock.now(), entry))
+            self.ledger.fold(Record(self.ledger.sequence + 1, self._clock.now(), entry))
+
+
+def _nothing(_: str) -> None:
+    return None
 
 
 class NoFence:
@@ -128,15 +135,18 @@ class Looking:
         only: Sequence[str] = (),
         observed: Observation | None = None,
         last_good: bool = False,
+        remember: bool = False,
     ) -> Prospect:
         """Load, observe, plan. `only`: refs, or tags as key=value. `last_good`: where the newest revision holds
-        mistakes, the one applied last is taken, and the problem told."""
+        mistakes, the one applied last is taken, and the problem told. `remember`: that there is nothing to do, if so,
+        for `unchanged` to tell."""
         loaded = await in_force(self.source, self.ledger) if last_good else InForce(await self.desired(revision))
         desired = loaded.desired
         if only:
             remembered = {ref for ref, _ in self.ledger.bindings}
             request = msgspec.structs.replace(request, only=chosen(desired, only, remembered))
         await self.nodes.keep(desired.nodes)
+        overviews = self.still.overviews(desired.nodes.values()) if remember else None
         reports = dict(observed.by_target()) if observed else await self.observe(desired)
         request = await dated(request, self.ports, desired)
         planner = Planner(self.ports.shapes, self.ledger)
@@ -146,7 +156,36 @@ class Looking:
         plan = planner.plan(request)
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
+        key = self._still_key(revision) if overviews is not None else None
+        if key is not None and overviews is not None and not self.ledger.pauses and not self.ledger.spent:
+            last = self.ledger.applied.revision if self.ledger.applied is not None else ""
+            until, secrets = planner.world.next_timer, self.source.secrets
+            self.still.keep(key, plan, overviews, secrets=secrets, until=until, last=last)
         return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired))
+
+    @cached_property
+    def still(self) -> StillMemory:
+        def overview(driver: str, address: str) -> str | None:
+            ask = getattr(self.registry.driver(driver), "overview", None) if driver in self.registry else None
+            return ask(address, {"root": str(self._root)}) if ask is not None else None
+
+        return StillMemory(self.state.folder / "still", overview, lambda name: (self.source.keyed or _nothing)(name))
+
+    @property
+    def _root(self) -> Path:
+        return (self.repository.top or self.repository.folder) / self.source.root
+
+    def _still_key(self, revision: str | None) -> str | None:
+        """None where what is planned is not all in git here."""
+        if self.source.dirty or self.source.mirrored:
+            return None
+        where = self.repository.revision(revision, root=self.source.root)
+        return key_of(where, self.state.journal, self._root, self.registry)
+
+    def unchanged(self, revision: str | None = None) -> Unchanged | None:
+        """The plan, if nothing at all has changed since it was found that there is nothing to do."""
+        key = self._still_key(revision)
+        return self.still.recall(key, self.now()) if key is not None else None
 
     def head(self, desired: Desired) -> str:
         """The newest commit, whether it is in force or not."""
@@ -168,7 +207,7 @@ class Looking:
         found = observation.read(Path(path))
         if found.datacenter_id != self.datacenter_id:
             raise UsageError(f"{path} is of another datacenter, {found.datacenter_id}")
-        glance = Glance(Ledger(found.records), SystemClock())
+        glance = Glance(partial(Ledger, found.records), SystemClock())
         self.ports = msgspec.structs.replace(self.ports, journal=glance)
         self.source.keyed = found.secrets.get
         return found
@@ -209,11 +248,13 @@ class Looking:
             return uncommitted(self.repository, self.source.root, timeout=0.2)
         return False
 
-    def view(self, plan: Plan, *, expand: bool) -> View:
+    def view(self, plan: Plan, *, expand: bool, last: str | None = None) -> View:
+        """`last`: the revision applied last, where it is known already."""
         from reconciler.cli.sources import places_of, removals_of
 
-        last = self.ledger.applied
-        since = last.revision if last and not last.revision.startswith("tree:") else ""
+        if last is None:
+            last = self.ledger.applied.revision if self.ledger.applied is not None else ""
+        since = last if not last.startswith("tree:") else ""
         sources = places_of(self.source, plan)
         sources |= removals_of(self.repository, plan, since=since, root=self.source.root) if since else {}
         return View(expand=expand, now=self.now(), sources=sources, since=since[:7])
@@ -254,7 +295,7 @@ def _learning(node: NodeWant) -> bool:
 async def looking(args: Namespace) -> AsyncIterator[Looking]:
     """Open what is needed to look: no lock, nothing written but stored plans."""
     async with placed(args) as opened:
-        glance = Glance(read(opened.state.journal), SystemClock())
+        glance = Glance(partial(read, opened.state.journal), SystemClock())
         here = Looking(args, opened, _ports(opened, journal=glance, fencing=NoFence()))
         try:
             yield here

@@ -249,6 +249,11 @@ class Known:
         return NativeContext(self.targets[target], target, whole, references)
 
     @property
+    def next_timer(self) -> float | None:
+        """When time alone changes something next (unix seconds)."""
+        return self._timers[0][0] if self._timers else None
+
+    @property
     def unmanaged(self) -> int:
         """How many objects on all targets are not ours."""
         return self.sights.count_but(self.desired.datacenter_id if self.desired else "")

@@ -76,6 +76,11 @@ class Chain:
         self._head: tuple[int, bytes] = (row[0], row[1])
 
     @property
+    def head(self) -> tuple[int, bytes]:
+        """Sequence and hash of the last row: two journals with one head are the same."""
+        return self._head
+
+    @property
     def sequence(self) -> int:
         return self._head[0]
 

@@ -22,6 +22,9 @@ from reconciler.edge.state import write_whole
 KEPT = 16
 """Trees beyond this many are dropped, the oldest first."""
 
+LARGEST = 50_000
+"""Resources of a tree that is kept."""
+
 
 class Remembered(msgspec.Struct, frozen=True):
     """What a tree came to. `requires`: the version bounds that its datacenter names."""
@@ -54,28 +57,42 @@ class TreeMemory:
         except (OSError, msgspec.DecodeError):
             return None
 
+    def recall_id(self, tree: str) -> str | None:
+        """The id of the tree's datacenter, if that is known: asked for before anything else."""
+        try:
+            return self._path(tree).with_suffix(".id").read_text()
+        except OSError:
+            return None
+
     def keep(self, tree: str, remembered: Remembered) -> None:
-        """Best effort: a full disk or a closed folder is no reason to fail."""
+        """Best effort: a full disk or a closed folder is no reason to fail. Of a large tree the id alone is kept:
+        reading all of it back takes as long as reading the tree."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(self._path(tree), msgspec.msgpack.encode(remembered))
+            write_whole(self._path(tree).with_suffix(".id"), remembered.desired.datacenter_id.encode())
+            if len(remembered.desired.resources) <= LARGEST:
+                write_whole(self._path(tree), msgspec.msgpack.encode(remembered))
             self._prune()
         except OSError:
             return
 
     def _path(self, tree: str) -> Path:
-        return self._folder / f"{tree}-{digest([_program(), self._drivers])[:16]}.msgpack"
+        return self._folder / f"{tree}-{digest([program(), self._drivers])[:16]}.msgpack"
 
     def _prune(self) -> None:
-        files = sorted(self._folder.glob("*.msgpack"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for old in files[KEPT:]:
+        files = sorted(self._folder.glob("*.*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for old in files[2 * KEPT :]:
             old.unlink(missing_ok=True)
 
 
-def _program() -> list[object]:
-    """What of this program a tree's reading depends on: the files that define and read documents, as they lie there."""
+def program() -> list[object]:
+    """What of this program a tree's reading and a plan depend on: the files that define and read documents and decide,
+    those of the drivers that come with it, as they lie there."""
     here = Path(__file__).parent
-    folders = (here / "load", here.parents[1] / "specs", here.parent / "core")
+    top = here.parents[1]
+    folders = [here, here / "load", top / "specs", here.parent / "core", here.parent / "driver"]
+    if (top / "drivers").is_dir():
+        folders += [Path(entry.path) for entry in os.scandir(top / "drivers") if entry.is_dir()]
     newest = max(
         entry.stat().st_mtime_ns for folder in folders for entry in os.scandir(folder) if entry.name.endswith(".py")
     )

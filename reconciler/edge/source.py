@@ -70,6 +70,7 @@ class GitSource:
         """Refs of resources that name a secret."""
         self._nodes: Mapping[str, NodeWant] = {}
         self._news: set[Ref] | None = None
+        self._in_force: Mapping[Ref, Resource] = {}
 
     @property
     def loader(self) -> Loader:
@@ -98,6 +99,16 @@ class GitSource:
     async def lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
         return await anyio.to_thread.run_sync(self._lineage, desired, applied, accepted)
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether the head is a remote one, which has to be fetched."""
+        return self._mirror is not None
+
+    @property
+    def secrets(self) -> set[str]:
+        """The names of the secrets that the tree in force refers to."""
+        return {name for ref in self._secretive for name in _named(plain(self._in_force[ref].body))}
+
     def news(self) -> Collection[Ref] | None:
         """See the port."""
         found, self._news = self._news, set()
@@ -106,6 +117,9 @@ class GitSource:
     async def datacenter_id(self, revision: str | None = None) -> str:
         """The id of the datacenter, told also of a tree with mistakes elsewhere. Raises what loading raises, if not
         even that can be read."""
+        known = await anyio.to_thread.run_sync(self._known_id, revision)
+        if known is not None:
+            return known
         try:
             return (await self.load(revision)).datacenter_id
         except SpecErrors:
@@ -113,6 +127,11 @@ class GitSource:
             if found is None:
                 raise
             return found
+
+    def _known_id(self, revision: str | None) -> str | None:
+        if self.memory is None or (self.dirty and revision is None) or self._loader is not None:
+            return None
+        return self.memory.recall_id(self.repository.revision(revision, root=self.root).tree)
 
     def _scanned_id(self, revision: str | None) -> str | None:
         with self._opened(revision) as (tree, _):
@@ -191,7 +210,7 @@ class GitSource:
 
     def _with_digests(self, desired: Desired) -> Desired:
         """Secrets' keyed digests into the bodies that name them: how a changed value is noticed."""
-        resources = desired.resources
+        resources = self._in_force = desired.resources
         if self.keyed is not None and self._secretive:
             # each time anew: a value changes without a commit
             keyed = {ref: _keyed(resources[ref], self.keyed) for ref in self._secretive}
@@ -293,6 +312,20 @@ def require(bounds: str | None) -> None:
             f"this is trueup {own}, and the datacenter requires {bounds}",
             hint="install a version that it allows, or change `requires` in its document",
         )
+
+
+def _named(value: Any, *, by_name: bool = False) -> Iterator[str]:
+    """The names behind every `{secret: name}`."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _named(inner)
+    elif isinstance(value, dict):
+        name = value.get("secret")
+        if not by_name and isinstance(name, str):
+            yield name
+        else:
+            for key, inner in value.items():
+                yield from _named(inner, by_name=key in _BY_NAME)
 
 
 def satisfies(version: str, bounds: str) -> bool:

@@ -1,0 +1,77 @@
+"""A plan that had nothing to do is recalled while nothing at all has changed, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import session
+from reconciler.cli.exits import Exit
+from tests.cli.conftest import Run, commit, edit
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was made anew: a word for each time that nodes were asked."""
+    found: list[str] = []
+    observe = session.Looking.observe
+
+    async def told(self: session.Looking, *more: object) -> object:
+        found.append("observed")
+        return await observe(self, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session.Looking, "observe", told)
+    return found
+
+
+@pytest.fixture
+def still(run: Run, asked: list[str]) -> Run:
+    assert run("apply", "--yes").code == Exit.DONE
+    assert "Nothing to do" in run("plan").out
+    asked.clear()
+    return run
+
+
+def test_what_did_not_change_is_not_looked_at_again(still: Run, asked: list[str]) -> None:
+    told = still("plan", "--detailed-exitcode")
+    assert told.code == Exit.DONE
+    assert "Nothing to do" in told.out
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (lambda run, _: run("sim", "drift", "shop/web-1", "memory=2Gi"), "memory"),
+        (lambda run, _: run("sim", "stop", "shop/web-1"), "web-1"),
+        (lambda run, _: run("sim", "delete", "shop/web-1"), "web-1"),
+        (lambda run, _: run("sim", "break", "edge1", "unreachable"), "edge1"),
+        (lambda run, _: run("sim", "break", "edge1", "partial"), "edge1"),
+        (lambda run, _: run("sim", "add-unmanaged", "edge1", "Machine", "stranger", "memory=1Gi"), "Nothing to do"),
+        (lambda run, _: (edit("packages.yaml", "512Mi", "768Mi"), commit("Grow")), "768Mi"),
+        (lambda run, _: run("pause", "shop/web-1", "--for", "1h", "--reason", "looking"), "Nothing to do"),
+        (lambda run, folder: (folder.parent / "state" / "journal.db").rename(folder / "fleet.db.aside"), ""),
+    ],
+)  # fmt: skip
+def test_any_change_is_looked_at(
+    still: Run, asked: list[str], folder: Path, change: Callable[[Run, Path], object], shown: str
+) -> None:
+    change(still, folder)
+    asked.clear()
+    assert shown in still("plan").out
+    assert asked
+
+
+def test_other_questions_are_not_answered_from_it(still: Run, asked: list[str]) -> None:
+    for words in (("plan", "--dirty"), ("plan", "--only", "shop/web-1"), ("drift",), ("get", "machines")):
+        asked.clear()
+        still(*words)
+        assert asked, words
+
+
+def test_with_a_damaged_memory_the_plan_is_made(still: Run, asked: list[str], folder: Path) -> None:
+    (folder.parent / "state" / "still").write_bytes(b"nonsense")
+    assert "Nothing to do" in still("plan").out
+    assert asked
