@@ -48,20 +48,16 @@ class TreeMemory:
 
     def recall(self, tree: str) -> Remembered | None:
         """What the tree came to, if that is known. Files of other people are not believed."""
-        path = self._path(tree)
         try:
-            found = path.stat()
-            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                return None
-            return msgspec.msgpack.decode(path.read_bytes(), type=Remembered)
+            return msgspec.msgpack.decode(_own(self._path(tree)), type=Remembered)
         except (OSError, msgspec.DecodeError):
             return None
 
     def recall_id(self, tree: str) -> str | None:
         """The id of the tree's datacenter, if that is known: asked for before anything else."""
         try:
-            return self._path(tree).with_suffix(".id").read_text()
-        except OSError:
+            return _own(self._path(tree).with_suffix(".id")).decode()
+        except (OSError, UnicodeDecodeError):
             return None
 
     def keep(self, tree: str, remembered: Remembered) -> None:
@@ -83,6 +79,14 @@ class TreeMemory:
         files = sorted(self._folder.glob("*.*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for old in files[2 * KEPT :]:
             old.unlink(missing_ok=True)
+
+
+def _own(path: Path) -> bytes:
+    """The contents of a file that nobody else can have written. Raises OSError."""
+    found = path.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{path} may have been written by others")
+    return path.read_bytes()
 
 
 def program() -> list[object]:

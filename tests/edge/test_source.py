@@ -272,7 +272,11 @@ async def test_what_others_could_have_written_is_not_recalled(
     source = open_source(site)
     source.memory = TreeMemory(tmp_path / "trees", CAPABILITIES)
     desired = await source.load()
-    (kept,) = (tmp_path / "trees").iterdir()
+    (kept,) = (tmp_path / "trees").glob("*.msgpack")
+    (known,) = (tmp_path / "trees").glob("*.id")
+    assert source.memory.recall_id(desired.revision.tree) == desired.datacenter_id
+    known.chmod(0o666)
+    assert source.memory.recall_id(desired.revision.tree) is None
     assert source.memory.recall(desired.revision.tree) is not None
     kept.chmod(0o666)
     assert source.memory.recall(desired.revision.tree) is None
