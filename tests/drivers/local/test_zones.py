@@ -8,6 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 
 from drivers.local import DRIVER
@@ -180,7 +181,9 @@ async def test_people_get_in_and_read_what_was_said(scene: Scene, capfd: pytest.
     driver = scene.driver
     assert isinstance(driver, Console)
     assert await driver.exec(found.marks.uid, ["sh", "-c", "exit 7"]) == 7
-    assert "is up" in await driver.logs(found.marks.uid, 10)
+    with anyio.fail_after(10):
+        while "is up" not in await driver.logs(found.marks.uid, 10):
+            await anyio.sleep(0.1)
     await scene.run(scene.removal(found, Action.DESTROY))
     with pytest.raises(ConsoleUnavailable):
         await driver.exec(found.marks.uid, ["true"])
