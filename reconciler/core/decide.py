@@ -167,7 +167,7 @@ def _incarnation(world: World, ref: Ref, case: Case, former: Ref | None) -> int:
 def _wants_else(resource: Resource, binding: Binding | None) -> bool:
     """Whether a machine that cannot be seen is wanted other than it was applied. Only its own fields tell: what was
     not settled, or of another size."""
-    if binding is None or binding.sealed is None:
+    if binding is None or binding.sealed is None or binding.quarantined_until is not None:
         return True
     sizes = (resource.demand.memory, resource.demand.cpu, resource.demand.disk)
     return binding.demand not in ((0, 0, 0), sizes) or binding.protected != resource.protected

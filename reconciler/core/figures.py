@@ -24,9 +24,7 @@ def headroom(world: World, works: Iterable[Work], freed: Mapping[Target, Demand]
             touching.setdefault(work.target, []).append(work)
     found = []
     for target in sorted(touching):
-        room = world.rooms.by_target.get(target)
-        if room is None:
-            continue
+        room = world.rooms.by_target[target]
         back, grow = freed.get(target, Demand()), [grown(work, world) for work in touching[target]]
         pairs = {}
         for name in ("memory", "cpu", "disk"):

@@ -75,8 +75,6 @@ def _meant(steps: tuple[Step, ...], work: Work) -> tuple[Step, ...]:
 
 def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Change) -> tuple[Step, ...]:
     """The ledger's entries ride on the steps, so that the executor makes no choices."""
-    if not steps:
-        return steps
     result = []
     last = len(steps) - 1
     for index, step in enumerate(steps):

@@ -22,8 +22,6 @@ def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -
     """`target`: for kinds with a realisation on each. Empty if the ledger knows already, or nothing is sure."""
     if kind_of(ref) in PER_TARGET:
         return _realisation(world, ref, target) if target else ()
-    if kind_of(ref) != "Machine":
-        return ()
     bound = world.ledger.bound(ref)
     binding = bound[0] if bound else None
     seen = world.seen(ref)

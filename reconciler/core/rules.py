@@ -179,8 +179,8 @@ def allowed_differences(
 ) -> tuple[tuple[Difference, ...], tuple[Hold, ...]]:
     """The differences that may be made, and the Holds for those that may not."""
     comparison, resource = decision.comparison, decision.resource
-    if comparison is None or resource is None:
-        return (), ()
+    assert comparison is not None, "a match was compared"
+    assert resource is not None, "a match is wanted"
     drift = resource.behaviour.drift or policy.drift
     heal = drift == "heal" or request.heals(decision.ref)
     made: list[Difference] = []

@@ -81,10 +81,10 @@ def holds_on(
 ) -> Hold | None:
     """The first rule that withholds the whole decision. The order is that of certainty, then of people's wishes."""
     unclear = rules.unclear(decision)
-    if unclear is not None and not (decision.bucket is Bucket.VANISHED and request.heals(decision.ref)):
+    if decision.bucket is Bucket.VANISHED and request.heals(decision.ref):
+        unclear = None
+    if unclear is not None or action is None:
         return unclear
-    if action is None:
-        return None
     appears = action in (Action.CREATE, Action.RESTORE) or decision.former is not None
     creating = appears and rules.is_machine(decision.ref)
     found = (
