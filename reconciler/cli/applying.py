@@ -15,6 +15,7 @@ import anyio.to_thread
 import msgspec
 
 from reconciler.cli import session
+from reconciler.cli.breaking import applied_last, ended, holds, is_held
 from reconciler.cli.exits import Exit, worst
 from reconciler.cli.interrupting import interruptible
 from reconciler.cli.planning import healing, verdict
@@ -39,6 +40,11 @@ def apply(args: Namespace) -> int:
             "a kept plan is applied as it stands: --only, --revision and --dirty belong to planning",
             hint="plan anew with them, then apply that",
         )
+    if args.break_glass and (args.plan is not None or not args.reason):
+        raise UsageError(
+            "--break-glass takes a commit, not a kept plan, and says why",
+            hint="trueup apply --break-glass --reason 'the loop is down, the disk is full'",
+        )
     return anyio.run(_apply, args)
 
 
@@ -46,6 +52,8 @@ async def _apply(args: Namespace) -> int:
     try:
         return await _apply_alone(args)
     except LockHeld as error:
+        if args.break_glass:
+            raise
         async with session.looking(args) as here:
             if args.plan is not None:
                 return await _through_loop(here, await _kept(here, args.plan), args, held=error)
@@ -59,8 +67,27 @@ async def _apply_alone(args: Namespace) -> int:
             return Exit.PARTIAL
         if args.plan is not None:
             return await _ask_and_carry_out(here, await _kept(here, args.plan), args)
+        if args.break_glass:
+            return await _break_glass(here, args)
         found = await here.prospect(Request(now=0), revision=args.revision, only=args.only)
         return await _ask_and_carry_out(here, found.plan, args)
+
+
+async def _break_glass(here: Writing, args: Namespace) -> int:
+    """Apply what is not merged. The branch stays where it is; the loop leaves what was changed alone until then."""
+    base = await applied_last(here)
+    plan = (await here.prospect(Request(now=0), revision=args.revision, only=args.only)).plan
+    if plan.commit is None:
+        raise UsageError("even past the branch only a commit is applied", hint="git commit it, it is merged later")
+    show(plan_text(plan, here.view(plan, expand=args.expand)), args)
+    if not plan.changes:
+        return verdict(plan, detailed=False)
+    if not confirmed("Apply this past the branch? The loop leaves it alone until it is merged.", yes=args.yes):
+        say("Nothing was done.")
+        return Exit.ERROR
+    await here.ports.plans.save(plan)
+    await here.ports.journal.append(holds(plan, base, args.reason))
+    return await _carry_out(here, plan, args, moves=False, merged=False)
 
 
 async def _resumed(here: Writing, args: Namespace) -> bool:
@@ -126,8 +153,9 @@ async def _ask_and_carry_out(here: Writing, plan: Plan, args: Namespace, *, move
     return await _carry_out(here, plan, args, moves=moves)
 
 
-async def _carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool = True) -> int:
-    here.applicable(plan)
+async def _carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool = True, merged: bool = True) -> int:
+    if merged:
+        here.applicable(plan)
     teller = _teller(args, plan)
     execution = await here.execution(plan, teller.emit, moves=moves)
     summary = await interruptible(execution)
@@ -186,7 +214,10 @@ async def _heal(args: Namespace) -> int:
         async with session.writing(args) as here:
             if not await _resumed(here, args):
                 return Exit.PARTIAL
-            return await _ask_and_carry_out(here, await _healing_plan(here, args), args, moves=False)
+            code = await _ask_and_carry_out(here, await _healing_plan(here, args), args, moves=False)
+            if code == Exit.DONE:
+                await here.ports.journal.append(ended(here.ledger.held, here.refs(args.refs)))
+            return code
     except LockHeld as error:
         async with session.looking(args) as seen:
             return await _through_loop(seen, await _healing_plan(seen, args), args, held=error)
@@ -194,5 +225,9 @@ async def _heal(args: Namespace) -> int:
 
 async def _healing_plan(here: Looking, args: Namespace) -> Plan:
     refs = here.refs(args.refs)
-    found = await here.prospect(healing(refs, everything=args.all), only=[str(ref) for ref in refs])
+    request = healing(refs, everything=args.all)
+    if any(is_held(here.ledger.held, ref) for ref in refs):
+        # what was applied past the branch differs from git by intent
+        request = msgspec.structs.replace(request, intent=True)
+    found = await here.prospect(request, only=[str(ref) for ref in refs])
     return found.plan

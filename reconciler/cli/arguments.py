@@ -65,6 +65,10 @@ def add_apply(parser: ArgumentParser) -> None:
     _revision(parser)
     _scope(parser)
     _yes(parser)
+    parser.add_argument(
+        "--break-glass", action="store_true", help="a commit that is not merged, once no loop runs; takes --reason"
+    )
+    _reason(parser)
     parser.add_argument("--expand", action="store_true", help="tell every change, fold nothing")
     _formats(parser)
 

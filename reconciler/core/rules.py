@@ -59,7 +59,7 @@ def kept_by_hand(decision: Decision, world: World, request: Request) -> Hold | N
     digest = decision.resource.digest if decision.resource else ""
     if held is None or held.digest != digest or request.heals(decision.ref):
         return None
-    return _hold(decision, "kept", held.reason, f"commit what is wanted, or trueup heal {short(decision.ref)}")
+    return _hold(decision, "kept", held.reason, f"commit what is wanted; to go back: trueup heal {short(decision.ref)}")
 
 
 def older_revision(decision: Decision, lineage: Lineage) -> Hold | None:
