@@ -16,7 +16,6 @@ fields, or None), `differences`, `reason` (a sentence), `retry` (0 for the first
 from __future__ import annotations
 
 import inspect
-import inspect
 import re
 import runpy
 from collections.abc import Callable
