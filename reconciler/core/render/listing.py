@@ -62,8 +62,9 @@ def _cell(name: str, fields: Mapping[str, Any]) -> str:
 
 def _addresses(row: Row) -> str:
     nics = row.fields.get("nics") or {}
-    found = sorted(nics.values(), key=lambda nic: not nic.get("primary"))
-    return ",".join(str(nic.get("ip", "?")).partition("/")[0] for nic in found) or "-"
+    # a machine that has no place yet stands as its document: a list, in which only authored addresses are told
+    found = sorted(nics.values() if isinstance(nics, Mapping) else nics, key=lambda nic: not nic.get("primary"))
+    return ",".join(str(nic.get("ip") or "?").partition("/")[0] for nic in found) or "-"
 
 
 class NodeRow(msgspec.Struct, frozen=True):

@@ -216,3 +216,9 @@ def test_an_outcome_tells_what_was_done_and_what_was_not() -> None:
     assert "\\x1b" in step_line("applied", "R", "n", "start\x1b", 1)
     assert nothing_text(plan()) == "Nothing to do: git and the nodes agree.\n"
     assert nothing_text(plan(holds=(hold(),))) == "Nothing was done.\n"
+
+
+def test_a_machine_without_a_place_is_listed_with_the_addresses_that_are_written() -> None:
+    nics = [{"networks": ["Network/a"], "primary": True}, {"networks": ["Network/b"], "ip": "10.0.0.5"}]
+    row = Row("Machine/acme/late", "", "held: placement", {"nics": nics})
+    assert "?,10.0.0.5" in listing_text("Machine", [row])
