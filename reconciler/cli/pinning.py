@@ -85,7 +85,9 @@ def _edits(here: Looking, ref: Ref, *, node: bool, addresses: bool) -> list[Edit
     edits = []
     if node and resource.constraints.node != bound[0].target:
         edits.append(Edit(declared.file, declared.index, (*base, "node"), str(bound[0].target)))
-    allocated = [address for address in bound[0].addresses if not address.authored]
+    # the binding is told of what is authored by the next change only: a pin that is committed counts at once
+    authored = {nic.ip for nic in resource.nics}
+    allocated = [each for each in bound[0].addresses if not each.authored and each.ip not in authored]
     if addresses and allocated:
         edits.append(Edit(declared.file, declared.index, (*base, "nics"), _nics(bound[0])))
         edits += [_reserved(here, address) for address in allocated]

@@ -55,10 +55,10 @@ def _older(repository: Repository, commit: str, applied: Applied) -> bool:
 def _elsewhere(revision: Revision, applied: Applied) -> str | None:
     """Why the two cannot be compared at all. The branch is no reason: what a branch of its own removes is what merging
     it would remove, and who applies looks at the branch (`reconciler.runtime.cycle.off_branch`)."""
-    pairs = (
-        ("the repository", revision.repository, applied.repository),
-        ("the folder", revision.root or "/", applied.root or "/"),
-    )
+    pairs = [("the folder", revision.root or "/", applied.root or "/")]
+    if revision.branch == applied.branch:
+        # Another branch can only be planned, as where CI clones it from wherever: its history tells enough.
+        pairs.insert(0, ("the repository", revision.repository, applied.repository))
     for what, now, before in pairs:
         if now != before:
             return f"{what} is {now}, and what was applied last came from {before}"

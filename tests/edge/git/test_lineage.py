@@ -140,6 +140,14 @@ def test_another_repository_or_folder_breaks_the_lineage(clone: Clone, changed: 
     assert words in (found.broken or "")
 
 
+def test_a_clone_of_a_clone_shows_what_merging_its_branch_removes(clone: Clone) -> None:
+    clone.commit({"a": "a"})
+    before = at_head(clone)
+    clone.commit({"a": None, "b": "b"})
+    found = between(clone, before, branch=None, repository="https://ci.example/dc.git")
+    assert found == Lineage(removed=frozenset({Ref("a")}))
+
+
 @pytest.mark.parametrize("branch", ["next", None])
 def test_a_branch_that_is_planned_shows_what_merging_it_removes(clone: Clone, branch: str | None) -> None:
     clone.commit({"a": "a"})
