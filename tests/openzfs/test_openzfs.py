@@ -40,6 +40,7 @@ PART = (
     "stale_fence",
     "two_writers",
     "network_comes",
+    "every_step_can_be",
     "reaches",
 )
 
