@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.core import order
 from reconciler.core.plan import Action, Hold
-from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of, name_of
 from reconciler.core.rules import is_machine
+from reconciler.core.values import segments
 from reconciler.core.work import Work
 from reconciler.core.world import World
 
@@ -44,13 +45,15 @@ def _unclaimed(works: Sequence[Work], holds: Sequence[Hold], world: World) -> It
 
 
 def _needy(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
-    """A machine cannot be made, or given a nic, where its image or network is held and not there."""
+    """A machine cannot be made, or given a nic, where its image or network is held and not there, or cannot become what
+    git says of it: the machine would stand on what is not."""
     held = {(hold.ref, hold.target): hold for hold in holds if kind_of(hold.ref) in PER_TARGET}
     for work in works if held else ():
         if work.resource is None or not _asks_for_more(work):
             continue
-        needed = (ref for ref in world.closure(work.resource) if (ref, work.target) in held)
+        needed = [ref for ref in world.closure(work.resource) if (ref, work.target) in held]
         missing = next((ref for ref in needed if not _there(world, ref, work.target)), None)
+        missing = missing or next((ref for ref in needed if _stuck(held[ref, work.target], work)), None)
         if missing is not None:
             sentence = f"it needs {missing} on {work.target}, which is held"
             lifts = held[missing, work.target].lifts
@@ -60,6 +63,17 @@ def _needy(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterat
 def _asks_for_more(work: Work) -> bool:
     made = work.action in (Action.CREATE, Action.RESTORE, Action.REPLACE)
     return made or any(difference.path.startswith("/nics") for difference in work.differences)
+
+
+def _stuck(hold: Hold, work: Work) -> bool:
+    """It cannot become what git says, and the change takes of it: what is made takes all, an update the network of a
+    nic that changes."""
+    if hold.rule != "impossible":
+        return False
+    if work.action in (Action.CREATE, Action.RESTORE, Action.REPLACE):
+        return True
+    nics = {segments(difference.path)[1] for difference in work.differences if difference.path.startswith("/nics/")}
+    return kind_of(hold.ref) == "Network" and name_of(Ref(hold.ref)) in nics
 
 
 def _there(world: World, ref: Ref, target: Target) -> bool:

@@ -256,6 +256,8 @@ def _difference_hold(decision: Decision, rule: str, differences: tuple[Differenc
         "replace": ("it takes a new object, the old one goes to quarantine", "`update: {replace: allowed}`"),
     }
     sentence, lifts = words[rule]
+    if rule == "impossible" and kind_of(decision.ref) == "Image":
+        sentence, lifts = "images are immutable, and this is another one", "give it a name of its own, and name that"
     action = Action.REPLACE if rule == "replace" else Action.UPDATE
     return Hold(decision.ref, rule, sentence, lifts, decision.target, action, differences)
 
