@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import msgspec
 
-WAIT = 30
+WAIT = 10
 """Seconds that one `/wait` may hold a connection; asked again until the operation has ended."""
 _DONE = 200
 _IDLE = 17

@@ -19,8 +19,8 @@ import msgspec
 
 SOCKETS = ("/var/lib/incus/unix.socket", "/var/lib/lxd/unix.socket", "/var/snap/lxd/common/lxd/unix.socket")
 PORT = 8443
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
-"""A list blocks for 20 s when a member dies, until the cluster's threshold is over; a `/wait` holds for 30 s."""
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+"""A list blocks for 20 s when a member dies, until the cluster's threshold is over; a `/wait` holds for 10 s."""
 LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
 
 
