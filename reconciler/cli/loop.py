@@ -32,7 +32,7 @@ from reconciler.core.render.outcome import result_text
 from reconciler.core.render.plan import summary
 from reconciler.edge.calls import Message, NobodyAnswers, call, serve
 from reconciler.edge.watch import watch_repository
-from reconciler.errors import UsageError
+from reconciler.errors import TrueupError, UsageError
 from reconciler.handlers import load
 from reconciler.runtime.cycle import attempt
 from reconciler.runtime.events import Event
@@ -81,7 +81,7 @@ async def _run(args: Namespace) -> int:
             emit=progress.emit,
             handling=Handling(load([Path(file) for file in args.handlers], outside=here.repository.top), warn=say),
         )
-        say(f"Following {here.repository.identity} for {here.source.loader.desired.datacenter}. Ctrl-C stops.")
+        say(f"Following {here.repository.identity}{await _named(here)}. Ctrl-C stops.")
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, loop)
             group.start_soon(watch_repository, here.repository.git_folder, _hinting(send))
@@ -90,6 +90,13 @@ async def _run(args: Namespace) -> int:
             group.cancel_scope.cancel()
     say("Stopped.")
     return Exit.DONE
+
+
+async def _named(here: Writing) -> str:
+    """The datacenter's name, where the tree can be read as it stands."""
+    with suppress(TrueupError):
+        return f" for {(await here.desired()).datacenter}"
+    return ""
 
 
 def _hinting(send: MemoryObjectSendStream[str]) -> Callable[[str], None]:

@@ -32,6 +32,7 @@ class Progress:
 
     def __init__(self, plan: Plan | None, stream: TextIO, *, live: bool) -> None:
         self._summaries = {step.id: step.summary for step in plan.steps} if plan else {}
+        self._endless = plan is None
         self._stream = stream
         self._live = live
         self._done = 0
@@ -39,6 +40,7 @@ class Progress:
 
     def emit(self, event: Event) -> None:
         if isinstance(event, StepStarted):
+            self._summaries.setdefault(event.step, event.summary)
             self._running[event.step] = f"{short(event.ref)} {event.summary}"
         elif isinstance(event, StepProgress):
             self._running[event.step] = f"{short(event.ref)} {event.text}"
@@ -57,6 +59,8 @@ class Progress:
         if event.status == "deferred" and not event.seconds:
             return  # it never began: the page at the end tells why, once a change
         summary = self._summaries.get(event.step, event.verb)
+        if self._endless:
+            self._summaries.pop(event.step, None)
         text = f"{summary}: {event.reason}" if event.status in ("failed", "unconfirmed") and event.reason else summary
         self._line(step_line(event.status, event.ref, event.target, text, event.seconds))
 
