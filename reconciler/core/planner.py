@@ -35,6 +35,7 @@ class Planner:
         self.untold: set[Key] = set()
         """What the ledger should remember and does not."""
         self._now = 0.0
+        self._peak = 0
 
     def take_report(self, report: Report) -> bool:
         """A target's report. What it tells of is decided at once, while it lies open: the plan then finds it done.
@@ -58,6 +59,14 @@ class Planner:
         self._decide(self.world.refresh())
         for target in list(self.world.dirty_at):
             self._decide_at(target)
+        self._slim()
+
+    def _slim(self) -> None:
+        """Tables that were large are walked through whole although little is left in them: they are made anew."""
+        size = len(self.pending) + len(self.untold)
+        if 8 * size < self._peak:
+            self.pending, self.untold, self._peak = dict(self.pending.items()), set(self.untold), size
+        self._peak = max(self._peak, size)
 
     def _expired(self) -> list[Ref]:
         return [each.ref for found in self.pending.values() for each in found if each.bucket is Bucket.EXPIRED]

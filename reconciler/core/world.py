@@ -139,7 +139,9 @@ class World(Known):
         """Bring the facts of dirty machines up to date (all, or `only` of those); returns which are to be decided anew,
         those of one target together. They are clean."""
         self._take_rooms()
-        wanted = self.dirty if only is None else [ref for ref in only if ref in self.dirty]
+        wanted: Iterable[Ref] = [ref for ref in only if ref in self.dirty] if only is not None else self.dirty
+        if only is None:
+            self.dirty = set()  # a new one: a set that was large is walked through whole although it is empty
         done = sorted(wanted, key=lambda ref: next(iter(self.sights.places(ref)), ""))
         for ref in done:
             self._refresh(ref)
