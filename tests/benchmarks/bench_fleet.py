@@ -103,22 +103,16 @@ def _limit() -> Measured:
     return Measured(took / floor, words)
 
 
-def _guard() -> Measured:
-    known = fleet(100_000, differing="1%")
-    shipped, off = [], []
-    for _ in range(3):
-        shipped.append(cold(known, "load").cpu)
-        off.append(cold(known, "load", "nogc").cpu)
-    one, two = statistics.median(shipped), statistics.median(off)
-    return Measured(one / two, f"{one:.1f} s against {two:.1f} s of processors, 100,000 documents")
-
-
 def command(known: Fleet, *words: str) -> Callable[[], None]:
     """`trueup …` in the fleet, a whole process."""
     argv = [sys.executable, "-m", "reconciler.cli", "-C", str(known.folder), *words]
 
     def run() -> None:
-        subprocess.run(argv, check=True, env=known.environment, stdout=subprocess.DEVNULL)
+        done = subprocess.run(
+            argv, check=False, env=known.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        if done.returncode not in (0, 3):  # 3: something is held by a rule
+            raise RuntimeError(f"{words} ended with {done.returncode}: {done.stderr.decode()[-300:]}")
 
     return run
 
@@ -147,7 +141,6 @@ ROWS = [
         "time of processors a machine, 100k against 10k",
     ),
     Row("cold-vs-limit", 2.0, "×", _limit, "10k against listing, reading and draining libyaml events in 2 processes"),
-    Row("gc-guard", 1.1, "×", _guard, "bulk load as shipped against the collector off"),
     Row(
         "plan-command", 1.3, "×", partial(_command, 1_000, 1_000_000, absolute=False),
         "`trueup plan`, fresh process, no change, 1M against 1k", long=True,

@@ -56,8 +56,7 @@ class Controller:
 def controllers(*sizes: int) -> Iterator[list[Controller]]:
     opened: list[Controller] = []
     try:
-        for size in sizes:
-            opened.append(Controller(fleet(size)))
+        opened.extend(Controller(fleet(size)) for size in sizes)
         yield opened
     finally:
         for each in opened:
@@ -106,13 +105,16 @@ def _memory(small: int, large: int) -> Measured:
 
 def _rows(small: int, large: int, suffix: str, *, long: bool) -> list[Row]:
     sizes = f"{large:,} machines against {small:,}"
-    row = partial(Row, long=long)
+    flat = f"a one-file commit in the loop, {sizes}: an edit, a new machine placed and addressed, a removal"
+    package = f"a package with 1,000 users edited, {sizes}"
+    size = f"resident bytes a machine at {large:,}, indexes and what the journal tells included"
+    runs = (partial(_ratio, small, large, *DEEDS), partial(_absolute, small, large))
     return [
-        row(f"replan-flat{suffix}", 2.0, "×", partial(_ratio, small, large, *DEEDS), f"a one-file commit in the loop, {sizes}: an edit, a new machine placed and addressed, a removal"),
-        row(f"replan-absolute{suffix}", 5.0, "ms", partial(_absolute, small, large), f"the same at {large:,} machines"),
-        row(f"replan-package{suffix}", 2.0, "×", partial(_ratio, small, large, "package"), f"a package with 1,000 users edited, {sizes}"),
-        row(f"memory{suffix}", 2048.0, "bytes", partial(_memory, small, large), f"resident bytes a machine at {large:,}, indexes and journal's memory included"),
-    ]  # fmt: skip
+        Row(f"replan-flat{suffix}", 2.0, "×", runs[0], flat, long=long),
+        Row(f"replan-absolute{suffix}", 5.0, "ms", runs[1], f"the same at {large:,} machines", long=long),
+        Row(f"replan-package{suffix}", 2.0, "×", partial(_ratio, small, large, "package"), package, long=long),
+        Row(f"memory{suffix}", 2048.0, "bytes", partial(_memory, small, large), size, long=long),
+    ]
 
 
 ROWS = [*_rows(10_000, 100_000, "-100k", long=False), *_rows(10_000, 1_000_000, "", long=True)]

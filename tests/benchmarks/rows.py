@@ -2,8 +2,8 @@
 
 Owns: Row, interleaved medians, the table. Must not go here: workloads (one module each beside this one).
 
-A row's value is a ratio of two things measured in turn in one run, or an absolute figure where its bar is one. Rows that
-cannot run here say why and count as not run, never as met.
+A row's value is a ratio of two things measured in turn in one run, or an absolute figure where its bar is one. Rows
+that cannot run here say why and count as not run, never as met.
 """
 
 from __future__ import annotations
