@@ -20,6 +20,9 @@ from typing import IO, NamedTuple
 from reconciler.edge.git.command import OPTIONS, clean, environment, failed, missing_git
 from reconciler.errors import SourceUnreadable, TrueupError
 
+NO_INDEX = "/proc/trueup-has-no-index"
+"""A path that nobody can make: an index that is not there costs nothing to read."""
+
 
 class Found(NamedTuple):
     id: str
@@ -166,7 +169,7 @@ class TreeDifference:
 
     def __init__(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
         # an index would be read, at a cost that grows with the fleet; the answer does not need it
-        away = {"GIT_INDEX_FILE": "/nonexistent", **(extra or {})}
+        away = {"GIT_INDEX_FILE": NO_INDEX, **(extra or {})}
         self._pipe = Pipe(folder, ("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--stdin"), away)
 
     def close(self) -> None:
