@@ -109,11 +109,6 @@ class Sights:
     def __contains__(self, ref: Ref) -> bool:
         return ref in self._places or ref in self._spread
 
-    def refs(self) -> Iterator[Ref]:
-        """Every ref that some object bears."""
-        yield from self._places
-        yield from self._spread
-
     def places(self, ref: Ref) -> Iterable[Target]:
         """Targets with an object that bears this ref, in no order that means anything."""
         return self._spread.get(ref) or self._places.get(ref, ())
