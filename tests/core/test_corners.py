@@ -343,3 +343,30 @@ def test_records_may_come_before_the_revision() -> None:
     planner.world.take_desired(small_site(machine(constraints=Constraints(node="edge1"))))
     planner.take_report(report())
     assert [change.ref for change in planner.plan(request()).changes] == ["Image/debian", APP, WEB]
+
+
+def test_many_are_asked_for_in_turn_and_answers_are_not_kept_for_ever() -> None:
+    fleet = made(*(machine(f"m{number}", nics=(), memory=GiB // 8, cpu=None, disk=GiB) for number in range(300)))
+    fleet.records.clear()
+    planner = Planner(SHAPES)
+    planner.world.take_desired(small_site())
+    for each in fleet.reports():
+        planner.take_report(each)
+    refs = [Ref(f"Machine/acme/m{number}") for number in range(300)]
+    proved = [planner.world.binding(ref) for ref in (*refs, *refs)]
+    assert {each.incarnation for each in proved if each is not None} == {1}
+    assert len(proved) == 600
+
+
+def test_a_name_seen_on_two_targets_and_then_on_one() -> None:
+    nodes = [node("edge1"), node("edge2")]
+    fleet = Fleet("edge1", "edge2")
+    site = small_site(machine(constraints=Constraints(node="edge1")), nodes=nodes)
+    fleet.apply(fleet.plan(site))
+    kept = Kept()
+    kept.fleet = fleet
+    (uid,) = [uid for uid, found in fleet.objects[EDGE].items() if found.kind == "Machine"]
+    fleet.objects[Target("edge2")][uid] = fleet.objects[EDGE][uid]
+    assert rules_of(kept.plan(site)) == [(WEB, "conflict")]
+    del fleet.objects[Target("edge2")][uid]
+    assert not kept.plan(site).holds
