@@ -260,7 +260,9 @@ def _translate(path: Path, error: sqlite3.Error) -> JournalBroken | JournalUnwri
     if code == sqlite3.SQLITE_CONSTRAINT:
         return JournalUnwritable(f"{path}: {error}", hint="end it, or use its socket")
     if code == sqlite3.SQLITE_FULL:
-        return JournalUnwritable(f"{path}: the disk is full", hint="make room, then try again: it goes on from what is there")
+        return JournalUnwritable(
+            f"{path}: the disk is full", hint="make room, then try again: it goes on from what is there"
+        )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return JournalUnwritable(f"{path}: another process holds the journal", hint="end it, or use its socket")
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH):

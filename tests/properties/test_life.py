@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.desired import Affinity, Behaviour, Constraints, Lineage, Policy, Resource
-from reconciler.core.plan import Action, Plan
+from reconciler.core.plan import Plan
 from reconciler.core.refs import Ref
 from tests.builders import GiB, image, machine, network
 from tests.properties.life import POLICY, Life
