@@ -332,18 +332,15 @@ class Ledger:
         self.bindings[binding.ref, target] = binding
         if kind_of(binding.ref) in PER_TARGET:
             self._spread.setdefault(binding.ref, {})[target] = None
-        elif target not in (places := self._places.get(binding.ref, ())):
-            self._places[binding.ref] = self._one((*places, target))
+        else:
+            self._places[binding.ref] = self._one((target,))
         self.incarnations[binding.ref] = max(binding.incarnation, self.incarnations.get(binding.ref, 0))
 
     def _drop(self, ref: Ref, target: Target) -> Binding | None:
         spread = self._spread.get(ref, {})
         spread.pop(target, None)
-        places = tuple(other for other in self._places.get(ref, ()) if other != target)
-        if places:
-            self._places[ref] = self._one(places)
-        else:
-            self._places.pop(ref, None)
+        if self._places.get(ref) == (target,):
+            del self._places[ref]
         if not spread:
             self._spread.pop(ref, None)
         return self.bindings.pop((ref, target), None)
