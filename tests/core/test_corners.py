@@ -9,7 +9,7 @@ import msgspec
 from drivers.sim.shape import CAPABILITY, SimShape
 from reconciler.core.desired import Behaviour, Constraints, Lineage, NicWant, Policy, Resource
 from reconciler.core.ledger import Bound, Claimed, Forgotten, Intent, Paused, Purged, Record, Result, Settled
-from reconciler.core.observed import Capacity
+from reconciler.core.observed import Capacity, Object
 from reconciler.core.plan import Action, Manner, Plan, to_json
 from reconciler.core.planner import Planner, make_plan
 from reconciler.core.refs import Ref, Target, Uid, mint
@@ -370,3 +370,10 @@ def test_a_name_seen_on_two_targets_and_then_on_one() -> None:
     assert rules_of(kept.plan(site)) == [(WEB, "conflict")]
     del fleet.objects[Target("edge2")][uid]
     assert not kept.plan(site).holds
+
+
+def test_an_address_that_an_unmanaged_machine_has_is_not_given_away_and_nics_without_one_count_for_nothing() -> None:
+    nics = {"app": {"ip": "10.0.1.10/24"}, "bare": {"mac": "02:00:00:00:00:01"}}
+    foreign = Object("Machine", "old", "old", {"nics": nics}, "x")
+    plan = plan_of(small_site(machine()), report(objects=[foreign]))
+    assert next(change for change in plan.changes if change.ref == WEB).addresses[0].ip == "10.0.1.11"
