@@ -77,7 +77,7 @@ def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
     if heir is not None and _taken_over(world, ref, heir):
         return ()
     seen, binding, former = world.seen(ref), world.binding(ref), None
-    source = resource.behaviour.renamed_from if resource is not None else None
+    source = resource.former if resource is not None else None
     if source is not None and renamed_to(world, source) == ref and _taken_over(world, source, ref):
         seen = (*(pair for pair in seen if pair[1].lifecycle == "quarantined"), *world.seen(source))
         binding, former = world.binding(source), source
@@ -116,7 +116,7 @@ def renamed_to(world: World, ref: Ref) -> Ref | None:
     """The resource that this name was given up for, if the name is no longer wanted for itself."""
     if world.resource(ref) is not None:
         return None
-    return min(world.renames.get(ref, ()), default=None)
+    return min(world.heirs(ref), default=None)
 
 
 def _taken_over(world: World, source: Ref, ref: Ref) -> bool:
@@ -198,7 +198,7 @@ def decide_realisation(world: World, ref: Ref, target: Target, *, needed: bool =
     if heir is not None and not world.seen_on(heir, target):
         return None
     seen, former = world.seen_on(ref, target), None
-    source = resource.behaviour.renamed_from if resource is not None else None
+    source = resource.former if resource is not None else None
     if not seen and source is not None and renamed_to(world, source) == ref:
         seen = world.seen_on(source, target)
         former = source if seen else None

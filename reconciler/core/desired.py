@@ -80,6 +80,11 @@ class Behaviour(msgspec.Struct, frozen=True, gc=False):
     """`update.replace: allowed`: a change that needs a new object may be made."""
     update: Update | None = None
     renamed_from: Ref | None = None
+    """A ref; FIRST stands for what each machine without `replicas` may have been before (see `Resource.former`)."""
+
+
+FIRST = Ref("-1")
+"""The first of a group of the machine's own name: said so, machines alike share one record."""
 
 
 class NetworkFacts(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +116,12 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
     network: NetworkFacts | None = None
     tags: Mapping[str, str] = {}
     """`metadata.tags`: what `--only` selects by."""
+
+    @property
+    def former(self) -> Ref | None:
+        """The name that it may have had before."""
+        before = self.behaviour.renamed_from
+        return Ref(self.ref + FIRST) if before == FIRST else before
 
 
 class Budget(msgspec.Struct, frozen=True):

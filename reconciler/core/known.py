@@ -5,14 +5,14 @@ Owns: the tables and the questions. Must not go here: keeping the tables up to d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
-from reconciler.core.desired import Demand, Desired, NicWant, NodeWant, Resource
+from reconciler.core.desired import FIRST, Demand, Desired, NicWant, NodeWant, Resource
 from reconciler.core.ledger import Address, Binding, Ledger
 from reconciler.core.observed import Object
 from reconciler.core.placement import Rooms
@@ -65,7 +65,8 @@ class Known:
         self._users: dict[Ref, dict[tuple[Ref, ...], dict[Ref, None]]] = {}
         """Machines by what they refer to: those that refer to just the same stand together."""
         self.renames: dict[Ref, set[Ref]] = {}
-        """Former name to the resources that say `renamedFrom`."""
+        """Former name to the resources that say `renamedFrom`; those that only may have been a group's first are found
+        by their names (see `heirs`)."""
         self.holders: dict[Ref, Holders] = {}
         """Who has which address, by network, whether there is a document for it or not."""
         self.pools: dict[Ref, Pool] = {}
@@ -222,9 +223,19 @@ class Known:
         """Remember that a decision hangs on whether this target was listed since our last write, and whole."""
         self.waiting.setdefault(target, set()).add(ref)
 
+    def heirs(self, ref: Ref) -> Collection[Ref]:
+        """Resources that have this as their former name."""
+        told = self.renames.get(ref, ())
+        if ref.endswith(FIRST):
+            own = Ref(ref[: -len(FIRST)])
+            resource = self.resources.get(own)
+            if resource is not None and resource.behaviour.renamed_from == FIRST:
+                return {*told, own}
+        return told
+
     def current(self, ref: Ref) -> Ref:
         """What a network is called today: another name only if it was given up for that."""
-        return ref if ref in self.resources else min(self.renames.get(ref, ()), default=ref)
+        return ref if ref in self.resources else min(self.heirs(ref), default=ref)
 
     def network_for(self, nic: NicWant) -> Ref:
         """The candidate that an authored address belongs to."""

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from reconciler.core.addresses import Holders, Pool, several
 from reconciler.core.capacity import NOTHING, room_of
 from reconciler.core.compare import takes_of
-from reconciler.core.desired import Demand, Desired, NodeWant, Policy, Resource
+from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Policy, Resource
 from reconciler.core.known import NO_FACTS, Facts, Known
 from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result
 from reconciler.core.observed import Report
@@ -220,8 +220,8 @@ class World(Known):
         """To be decided anew: a machine, or the realisation of another thing on the target (None: on all). A thing
         under its former name and the one that takes it over are decided together."""
         resource = self.resources.get(ref)
-        source = resource.behaviour.renamed_from if resource is not None else None
-        for kin in (ref, *self.renames.get(ref, ()), *((source,) if source is not None else ())):
+        source = resource.former if resource is not None else None
+        for kin in (ref, *self.heirs(ref), *((source,) if source is not None else ())):
             if kin is not ref and not self.known(kin):
                 continue  # of a name alone there is nothing to decide
             if kind_of(kin) not in PER_TARGET:
@@ -243,14 +243,14 @@ class World(Known):
                     self._users[reference].pop(was, None)
             for reference in now:
                 self._users.setdefault(reference, {}).setdefault(now, {})[ref] = None
-        former = old.behaviour.renamed_from if old else None
-        if former is not None:
-            self.renames[former].discard(ref)
-            self._renamed(former, ref)
-        former = new.behaviour.renamed_from if new else None
-        if former is not None:
-            self.renames.setdefault(former, set()).add(ref)
-            self._renamed(former, ref)
+        before, after = old.former if old else None, new.former if new else None
+        if before is not None:
+            self.renames.get(before, set()).discard(ref)
+            self._renamed(before, ref)
+        if after is not None:
+            if new is not None and new.behaviour.renamed_from != FIRST:
+                self.renames.setdefault(after, set()).add(ref)
+            self._renamed(after, ref)
         if kind_of(ref) == "Network":
             self._take_pool(ref, new)
 

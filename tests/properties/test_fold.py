@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.desired import Affinity, Behaviour, Constraints, Desired, Lineage, Policy, Resource
+from reconciler.core.desired import FIRST, Affinity, Behaviour, Constraints, Desired, Lineage, Policy, Resource
 from reconciler.core.ledger import Accepted, Claimed, Entry, Held, Ledger, Paused, Record, Resumed
 from reconciler.core.observed import Report
 from reconciler.core.plan import to_json
@@ -151,7 +151,7 @@ def machines() -> st.SearchStrategy[Resource]:
             "behaviour": st.builds(
                 Behaviour,
                 drift=st.sampled_from([None, "heal"]),
-                renamed_from=st.sampled_from([None, Ref("Machine/acme/web"), Ref("Machine/acme/web-1")]),
+                renamed_from=st.sampled_from([None, FIRST, Ref("Machine/acme/web"), Ref("Machine/acme/web-1")]),
             ),
             "constraints": st.builds(
                 Constraints,

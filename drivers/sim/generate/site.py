@@ -137,7 +137,6 @@ class Machine:
         body: dict[str, Any] = {
             **PACKAGES[self.package],
             "brand": "zone",
-            "hostname": self.name,
             "image": {"name": self.image, "digest": image_digest(self.image), "type": "rootfs", "os": "linux"},
             "nics": [
                 {"networks": [network_ref(name, self.tenant)], "primary": position == 0}

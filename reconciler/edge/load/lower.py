@@ -69,9 +69,21 @@ class Lowering:
 _raw = msgspec.json.Encoder(order="sorted")
 
 
+_ONES: dict[Any, Any] = {}
+_MOST = 100_000
+
+
+def sole(value: T) -> T:
+    """The one object of this value: machines that are alike share their bodies and small records."""
+    if len(_ONES) > _MOST:
+        _ONES.clear()
+    found: T = _ONES.setdefault(value, value)
+    return found
+
+
 def resource(ref: Ref, body: dict[str, Any] | bytes, **fields: Any) -> Resource:
     """A Resource with its body in canonical bytes and its digest."""
-    data = body if isinstance(body, bytes) else canonical(body)
+    data = sole(body if isinstance(body, bytes) else canonical(body))
     made = Resource(ref=ref, digest="", body=data, **fields)
     parts = (
         ref, msgspec.Raw(data), made.references, made.demand, made.nics, made.constraints, made.protected,

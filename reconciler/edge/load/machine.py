@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.desired import Affinity, Behaviour, Constraints, Demand, Update
+from reconciler.core.desired import FIRST, Affinity, Behaviour, Constraints, Demand, Update
 from reconciler.core.refs import Ref, make_ref, name_of
 from reconciler.core.values import canonical
 from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Path
 from reconciler.edge.load.frame import Frame, company, frame_of, merged_traits, shared_constraints, size
-from reconciler.edge.load.lower import Lowered, Lowering, renamed_ref, resource
+from reconciler.edge.load.lower import Lowered, Lowering, renamed_ref, resource, sole
 from specs import machine as spec_of
 from specs.machine import Exceptional, Machine
 
@@ -194,7 +194,8 @@ class _Machine(Lowering):
         number = ref[len(self.declared.ref) :]
         body = {"resolvers": frame.resolvers, **frame.body, **common.body}
         body["state"] = "running" if state == "any" else state
-        body["hostname"] = spec.hostname + number if spec.hostname else self.declared.name + number
+        if spec.hostname:
+            body["hostname"] = spec.hostname + number  # else it is the name, which forms know (driver.forms)
         root = spec.disks.get("root")
         if root is not None and root.size is not None:
             body["disk"] = root.size
@@ -215,7 +216,7 @@ class _Machine(Lowering):
         """`web` and `web-1` are the same machine when `replicas` comes or goes: the planner renames, never destroys."""
         former = shared.renamed_from
         if not number:
-            return shared if former is not None else _renamed(shared, Ref(f"{self.declared.ref}-1"))
+            return shared if former is not None else _renamed(shared, FIRST)
         if own.state is not None:
             shared = msgspec.structs.replace(shared, any_state=own.state == "any")
         if former is not None:
@@ -270,7 +271,7 @@ PLAIN = Exceptional()
 
 
 def _renamed(shared: Behaviour, former: Ref) -> Behaviour:
-    return Behaviour(shared.drift, shared.ignore, shared.any_state, shared.replace, shared.update, former)
+    return sole(Behaviour(shared.drift, shared.ignore, shared.any_state, shared.replace, shared.update, former))
 
 
 def _disk(disk: spec_of.Disk) -> dict[str, Any]:

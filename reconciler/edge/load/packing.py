@@ -11,11 +11,8 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.desired import Behaviour, Constraints, Demand, NicWant, Resource
+from reconciler.core.desired import FIRST, Behaviour, Constraints, Demand, NicWant, Resource
 from reconciler.core.refs import Ref
-
-SUFFIX = "-1"
-"""Stands for a `renamed_from` that is the machine's own ref with this behind it, as most have."""
 
 
 class Shared(msgspec.Struct, array_like=True, frozen=True):
@@ -27,13 +24,13 @@ class Shared(msgspec.Struct, array_like=True, frozen=True):
     constraints: Constraints
     protected: bool
     behaviour: Behaviour
-    """Without `renamed_from`."""
+    """Without a `renamed_from` of the machine's own."""
+    body: bytes
 
 
 class PackedResource(msgspec.Struct, array_like=True, frozen=True):
     ref: Ref
     digest: str
-    body: bytes
     shared: int
     former: str | None = None
 
@@ -103,19 +100,19 @@ class Packer:
         # small records are interned where they are made, so that identity says enough; `_alive` keeps ids from reuse
         key = (
             id(made.nics), id(made.constraints), id(made.demand), made.references, made.protected, behaviour.drift,
-            behaviour.ignore, behaviour.any_state, behaviour.replace, id(behaviour.update),
+            behaviour.ignore, behaviour.any_state, behaviour.replace, id(behaviour.update), former == FIRST, made.body,
         )  # fmt: skip
         number = self._known.get(key)
         if number is None:
             number = self._known[key] = len(self._known)
             self._alive.append(made)
-            plain = Behaviour(
-                behaviour.drift, behaviour.ignore, behaviour.any_state, behaviour.replace, behaviour.update
-            )
-            self.shared.append(Shared(made.references, made.demand, made.nics, made.constraints, made.protected, plain))
-        if former is not None and former == made.ref + SUFFIX:
-            former = Ref(SUFFIX)
-        return PackedResource(made.ref, made.digest, made.body, number, former)
+            common = msgspec.structs.replace(behaviour, renamed_from=FIRST if former == FIRST else None)
+            self.shared.append(
+                Shared(
+                    made.references, made.demand, made.nics, made.constraints, made.protected, common, made.body
+                )
+            )  # fmt: skip
+        return PackedResource(made.ref, made.digest, number, former if former != FIRST else None)
 
     def used(self, uses: tuple[str, ...]) -> int:
         number = self._uses.get(uses)
@@ -149,11 +146,8 @@ class Unpacker:
         shared = self._shared[packed.shared]
         behaviour, former = shared.behaviour, packed.former
         if former is not None:
-            ref = Ref(packed.ref + SUFFIX) if former == SUFFIX else Ref(former)
-            behaviour = Behaviour(
-                behaviour.drift, behaviour.ignore, behaviour.any_state, behaviour.replace, behaviour.update, ref
-            )
+            behaviour = msgspec.structs.replace(behaviour, renamed_from=Ref(former))
         return Resource(
-            packed.ref, packed.digest, packed.body, shared.references, shared.demand, shared.nics, shared.constraints,
+            packed.ref, packed.digest, shared.body, shared.references, shared.demand, shared.nics, shared.constraints,
             shared.protected, behaviour,
         )  # fmt: skip

@@ -25,8 +25,8 @@ def body(spec: str, name: str = "x") -> Any:
 
 def test_a_machine_has_its_package_flattened_in() -> None:
     found = body("  package: m\n")
-    assert {key: found[key] for key in ("memory", "swap", "cpu", "disk", "brand", "state", "hostname")} == {
-        "memory": 2 * GiB, "swap": GiB, "cpu": 1500, "disk": 20 * GiB, "brand": "zone", "state": "running", "hostname": "x",
+    assert {key: found[key] for key in ("memory", "swap", "cpu", "disk", "brand", "state")} == {
+        "memory": 2 * GiB, "swap": GiB, "cpu": 1500, "disk": 20 * GiB, "brand": "zone", "state": "running",
     }  # fmt: skip
     assert "cpuShares" not in found
     assert "threads" not in found
@@ -159,7 +159,7 @@ def test_tags_are_in_the_body_for_those_who_look_for_them() -> None:
 def test_replicas_are_numbered_from_one() -> None:
     found = loaded({"acme/x.yaml": HEAD + "  replicas: 3\n"}).desired.resources
     assert [ref for ref in found if ref.startswith("Machine/acme/x")] == [f"Machine/acme/x-{n}" for n in (1, 2, 3)]
-    assert plain(found[Ref("Machine/acme/x-2")].body)["hostname"] == "x-2"
+    assert "hostname" not in plain(found[Ref("Machine/acme/x-2")].body), "it is the name"
 
 
 def test_replicas_can_be_listed() -> None:
@@ -192,8 +192,8 @@ def test_a_group_is_updated_together() -> None:
 
 
 def test_replicas_that_come_and_go_rename() -> None:
-    assert machine("  state: running\n").behaviour.renamed_from == "Machine/acme/x-1"
-    assert machine("  replicas: 2\n", "x-1").behaviour.renamed_from == "Machine/acme/x"
+    assert machine("  state: running\n").former == "Machine/acme/x-1"
+    assert machine("  replicas: 2\n", "x-1").former == "Machine/acme/x"
     assert machine("  replicas: 2\n", "x-2").behaviour.renamed_from is None
 
 
