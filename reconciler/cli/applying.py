@@ -103,7 +103,9 @@ async def _resumed(here: Writing, args: Namespace) -> bool:
     return True
 
 
-async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: LockHeld) -> int:
+async def _through_loop(
+    here: Looking, plan: Plan, args: Namespace, *, held: LockHeld, moves: bool = True
+) -> int:
     """A loop that runs here holds the lock: it is given the plan, and tells how it goes. Raises LockHeld where it is
     not a loop that holds it."""
     here.applicable(plan)
@@ -118,7 +120,7 @@ async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: Loc
     teller = _teller(args, plan)
     summary = None
     try:
-        async with call(here.state, {"do": "apply", "plan": plan.digest}) as answers:
+        async with call(here.state, {"do": "apply", "plan": plan.digest, "moves": moves}) as answers:
             async for message in answers:
                 if "event" in message:
                     teller.emit(msgspec.convert(message["event"], type=Event))
@@ -220,7 +222,7 @@ async def _heal(args: Namespace) -> int:
             return code
     except LockHeld as error:
         async with session.looking(args) as seen:
-            return await _through_loop(seen, await _healing_plan(seen, args), args, held=error)
+            return await _through_loop(seen, await _healing_plan(seen, args), args, held=error, moves=False)
 
 
 async def _healing_plan(here: Looking, args: Namespace) -> Plan:

@@ -135,12 +135,12 @@ class Answers:
             await self._loop.note([msgspec.convert(entry, type=Entry) for entry in request.get("entries", ())])
             yield {"noted": True}
         elif what == "apply":
-            async for message in self._apply(str(request.get("plan", ""))):
+            async for message in self._apply(str(request.get("plan", "")), moves=bool(request.get("moves", True))):
                 yield message
         else:
             raise UsageError(f"the loop does not know {what!r}", hint="is it of another version of trueup?")
 
-    async def _apply(self, digest: str) -> AsyncIterator[Message]:
+    async def _apply(self, digest: str, *, moves: bool) -> AsyncIterator[Message]:
         """Events as they come, then the summary. The work goes on if the caller hangs up."""
         plan = await self._here.ports.plans.find(digest)
         send, receive = anyio.create_memory_object_stream[Message](float("inf"))
@@ -151,7 +151,7 @@ class Answers:
         async def work() -> None:
             with send:
                 try:
-                    done = await self._loop.apply(plan, emit)
+                    done = await self._loop.apply(plan, emit, moves=moves)
                     send.send_nowait({"summary": msgspec.to_builtins(done)})
                 except Exception as error:
                     send.send_nowait(_refusal(error))

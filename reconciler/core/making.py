@@ -304,6 +304,14 @@ class Making:
         needs = order.edges(works, checks.claims(works), self.world)
         return stitch((change for change in changes if change.steps), needs, order.gates(works, last))
 
+    def _all_holds(self) -> tuple[Hold, ...]:
+        """In order; every plan shows what is paused, whether anything is wanted of it just then or not."""
+        said = {hold.lifts for hold in self.holds.values() if hold.rule == "paused"}
+        for hold in rules.standing_pauses(self.world, self.request.now):
+            if hold.lifts not in said and self._asked(Ref(hold.ref)):
+                self._hold(hold)
+        return tuple(self.holds[key] for key in sorted(self.holds))
+
     def _finished(self, changes: tuple[Change, ...], siting: Siting) -> Plan:
         desired, world, request = self.desired, self.world, self.request
         revision = desired.revision
@@ -313,7 +321,7 @@ class Making:
             datacenter_id=desired.datacenter_id,
             tree=revision.tree,
             changes=changes,
-            holds=tuple(self.holds[key] for key in sorted(self.holds)),
+            holds=self._all_holds(),
             digest=plan_digest(desired.datacenter_id, revision.tree, changes),
             generation=world.generation + 1,
             removed=tuple(sorted(request.lineage.removed)),

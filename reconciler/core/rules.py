@@ -53,6 +53,16 @@ def paused(decision: Decision, world: World, now: float) -> Hold | None:
     return None
 
 
+def standing_pauses(world: World, now: float) -> tuple[Hold, ...]:
+    """A Hold for everything that is paused."""
+    holds = []
+    for subject, pause in sorted(world.ledger.pauses.items()):
+        if pause.until > now:
+            target = world.where(Ref(subject)) if is_machine(Ref(subject)) else None
+            holds.append(Hold(Ref(subject), "paused", f"paused: {pause.reason}", f"trueup resume {subject}", target))
+    return tuple(holds)
+
+
 def kept_by_hand(decision: Decision, world: World, request: Request) -> Hold | None:
     """An undo or a restore without a commit: the ref rests until its document changes, or it is healed."""
     held = world.ledger.held.get(decision.ref)

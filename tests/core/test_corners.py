@@ -298,12 +298,12 @@ def test_a_kept_planner_hears_of_intents_pauses_and_nodes() -> None:
     told = kept.planner.plan(request())
     assert rules_of(told) == []
     kept.fleet.journal(Result("p", "s", EDGE, WEB, "deferred"), Paused(WEB, NOW + 60, "looking"))
-    assert rules_of(kept.plan(site)) == [(WEB, "vanished")]
+    assert rules_of(kept.plan(site)) == [(WEB, "paused"), (WEB, "vanished")]
     kept.planner.world.drop_report(Target("edge2"))
     kept.planner.world.drop_report(Target("nowhere"))
     bare = small_site(machine(), nodes=[node("edge1")])
     kept.fleet.objects.pop(Target("edge2"))
-    assert rules_of(kept.plan(bare)) == [(WEB, "vanished")]
+    assert rules_of(kept.plan(bare)) == [(WEB, "paused"), (WEB, "vanished")]
 
 
 def test_a_kept_planner_hears_of_a_network_that_is_renamed() -> None:

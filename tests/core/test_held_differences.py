@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.core.desired import Policy, Resource
+from reconciler.core.ledger import Paused
 from reconciler.core.plan import Plan
 from reconciler.core.render.drift import drift_text
 from reconciler.core.values import replaced
-from tests.builders import Fleet, GiB, MiB, machine, small_site
+from tests.builders import NOW, Fleet, GiB, MiB, machine, small_site
 
 DATA = {"disks": {"data": {"size": 64 * MiB, "delegated": False}}}
 
@@ -30,6 +31,17 @@ def by_hand(fleet: Fleet, path: str, value: object) -> None:
 
 def held(plan: Plan) -> dict[str, tuple[str, ...]]:
     return {hold.rule: tuple(difference.path for difference in hold.differences) for hold in plan.holds}
+
+
+def test_every_plan_shows_what_is_paused_until_it_expires() -> None:
+    fleet = at_rest(machine("web"))
+    fleet.journal(Paused("Machine/acme/web", NOW + 60, "looking"), Paused("Node/edge1", NOW + 60, "new disks"))
+    shown = fleet.plan(small_site(machine("web")))
+    assert [(hold.ref, hold.sentence) for hold in shown.holds] == [
+        ("Machine/acme/web", "paused: looking"),
+        ("Node/edge1", "paused: new disks"),
+    ]
+    assert not fleet.plan(small_site(machine("web")), now=NOW + 61).holds
 
 
 def test_what_git_and_a_hand_both_changed_is_drift_too() -> None:
