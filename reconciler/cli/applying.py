@@ -23,6 +23,7 @@ from reconciler.cli.progress import JsonLines, Progress
 from reconciler.cli.session import Looking, Writing
 from reconciler.cli.terminal import colourful, confirmed, say, show
 from reconciler.core.plan import Plan
+from reconciler.core.render.changes import View
 from reconciler.core.render.outcome import Result, Unfinished, nothing_text, result_text
 from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
@@ -103,9 +104,7 @@ async def _resumed(here: Writing, args: Namespace) -> bool:
     return True
 
 
-async def _through_loop(
-    here: Looking, plan: Plan, args: Namespace, *, held: LockHeld, moves: bool = True
-) -> int:
+async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: LockHeld, moves: bool = True) -> int:
     """A loop that runs here holds the lock: it is given the plan, and tells how it goes. Raises LockHeld where it is
     not a loop that holds it."""
     here.applicable(plan)
@@ -144,7 +143,7 @@ async def _kept(here: Looking, name: str) -> Plan:
 async def _ask_and_carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool = True) -> int:
     here.applicable(plan)
     if args.format != "json":
-        show(plan_text(plan, here.view(plan, expand=getattr(args, "expand", False))), args)
+        show(plan_text(plan, _view(here, plan, args)), args)
     if not plan.changes:
         await here.settle(plan, moves=moves)
         return verdict(plan, detailed=False)
@@ -153,6 +152,14 @@ async def _ask_and_carry_out(here: Writing, plan: Plan, args: Namespace, *, move
         say("Nothing was done.")
         return Exit.ERROR
     return await _carry_out(here, plan, args, moves=moves)
+
+
+def _view(here: Looking, plan: Plan, args: Namespace) -> View:
+    """A kept plan that is not asked about was read before: finding each line's file again would take longer than
+    carrying it out."""
+    if getattr(args, "plan", None) is not None and args.yes:
+        return View(now=here.now())
+    return here.view(plan, expand=getattr(args, "expand", False))
 
 
 async def _carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool = True, merged: bool = True) -> int:
