@@ -280,4 +280,4 @@ class Known:
 
     def known(self, ref: Ref) -> bool:
         """Whether the ref is wanted, seen or remembered."""
-        return ref in self.resources or ref in self.facts or ref in self.sights or bool(self.ledger.targets(ref))
+        return ref in self.facts or ref in self.resources or ref in self.sights or bool(self.ledger.targets(ref))

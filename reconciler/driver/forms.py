@@ -47,26 +47,34 @@ def _opened(body: bytes) -> Any:
 def machine(resource: Resource, context: NativeContext) -> dict[str, Any]:
     """See the module `reconciler.driver.forms` and docs/concepts/forms.md for the keys and their units. A body without
     `hostname` is of a machine whose host is called as it is itself, so that machines alike have one body."""
-    body = _opened(resource.body)
-    form: dict[str, Any] = {key: body[key] for key in _MACHINE_PLAIN if body.get(key) is not None}
+    form = dict(_alike(resource.body))
     if "hostname" not in form:
         form["hostname"] = name_of(resource.ref)
-    form["image"] = body["image"]["digest"]
-    form["state"] = "stopped" if body.get("state") == "stopped" else "running"
-    if body.get("nics"):
+    wants = _opened(resource.body).get("nics")
+    if wants:
         form["nics"] = {
             name_of(address.network): _nic(address, want, context.references[address.network].body)
-            for address, want in zip(context.addresses, body["nics"], strict=True)
+            for address, want in zip(context.addresses, wants, strict=True)
         }
-    if body.get("disks"):
-        form["disks"] = {name: dict(disk) for name, disk in body["disks"].items()}
+    return form
+
+
+@lru_cache(maxsize=4096)
+def _alike(body: bytes) -> dict[str, Any]:
+    """What machines of one body have in common: all but the name and the interfaces. Not to be altered."""
+    said = _opened(body)
+    form: dict[str, Any] = {key: said[key] for key in _MACHINE_PLAIN if said.get(key) is not None}
+    form["image"] = said["image"]["digest"]
+    form["state"] = "stopped" if said.get("state") == "stopped" else "running"
+    if said.get("disks"):
+        form["disks"] = {name: dict(disk) for name, disk in said["disks"].items()}
     for key in ("resolvers", "search", "sshKeys"):
-        if body.get(key):
-            form[key] = list(body[key])
-    if body.get("userData") is not None:
-        form["userData"] = _opaque(body["userData"])
-    if body.get("metadata"):
-        form["metadata"] = {key: _leaf(value) for key, value in body["metadata"].items()}
+        if said.get(key):
+            form[key] = list(said[key])
+    if said.get("userData") is not None:
+        form["userData"] = _opaque(said["userData"])
+    if said.get("metadata"):
+        form["metadata"] = {key: _leaf(value) for key, value in said["metadata"].items()}
     return form
 
 
