@@ -279,6 +279,9 @@ class Making:
 
     def _checks(self) -> None:
         """Withdraw what cannot be done because something else is withheld, until nothing more falls."""
+        for work in self._machines() if self.gaps else ():
+            if order.takes(work, self.world):
+                self._withdraw(work, rules.unlisted_addresses(work.ref, work.target, work.action, self.gaps))
         while True:
             falling = checks.falling(list(self.works.values()), tuple(self.holds.values()), self.world)
             for work, hold in falling:

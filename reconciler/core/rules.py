@@ -18,6 +18,7 @@ from reconciler.core.world import World
 
 OLDER, OLDER_LIFTS = "this revision is older than what was applied last", "trueup accept REVISION, to go back"
 PROTECTION_LIFTS = "commit `deletionProtection: false` for it and apply that first"
+GAPS_LIFT = "make it answer, or trueup forget Node/NAME"
 WINDOWS = {"per hour": 3600.0, "per day": 86400.0}
 
 
@@ -135,13 +136,17 @@ def uncovered(decision: Decision, gaps: tuple[Target, ...]) -> Hold | None:
     cannot be read and have not been listed since the ledger began."""
     if not gaps:
         return None
-    return _hold(
-        decision,
-        "coverage",
-        f"{', '.join(gaps[:3])}{' …' if len(gaps) > 3 else ''} has not been listed completely since this ledger began",
-        "make it answer, or trueup forget Node/NAME",
-        Action.CREATE,
-    )
+    return _hold(decision, "coverage", _gaps(gaps), GAPS_LIFT, Action.CREATE)
+
+
+def unlisted_addresses(ref: Ref, target: Target, action: Action, gaps: tuple[Target, ...]) -> Hold:
+    """No address is taken while somebody may have it where nobody has looked."""
+    return Hold(ref, "coverage", f"it would take an address, and {_gaps(gaps)}", GAPS_LIFT, target, action)
+
+
+def _gaps(gaps: tuple[Target, ...]) -> str:
+    more = " …" if len(gaps) > 3 else ""
+    return f"{', '.join(gaps[:3])}{more} has not been listed completely since this ledger began"
 
 
 def claim_held(ref: Ref, target: Target, world: World, request: Request) -> Hold | None:

@@ -203,7 +203,7 @@ def _update_machine(series: _Series) -> None:
         if was == "running":
             _stop(series)
         _change_disks(series, cold)
-        _bring_up(series, {d.path: d.before for d in restart} | {"/state": "stopped"}, restarts=True)
+        _bring_up(series, _written_over(series, restart), restarts=True)
     elif was == "running" and want == "stopped":
         _stop(series, Risk.DISRUPTIVE)
     elif was != "running" and want == "running":
@@ -212,6 +212,14 @@ def _update_machine(series: _Series) -> None:
         _ready(series)
     if not series.steps:
         _mark(series)
+
+
+def _written_over(series: _Series, restart: list[Difference]) -> dict[str, Any]:
+    """What the configuration says before it is written whole: what shall change as it was, all else as it shall stay,
+    so that a plan from an older look puts nothing back."""
+    changing = {segments(difference.path)[0] for difference in restart}
+    stays = {f"/{escape(key)}": value for key, value in series.after.items() if key not in changing}
+    return {**stays, **{difference.path: difference.before for difference in restart}, "/state": "stopped"}
 
 
 def _split(series: _Series) -> tuple[list[Difference], list[Difference], list[Difference]]:
