@@ -377,3 +377,23 @@ def test_an_address_that_an_unmanaged_machine_has_is_not_given_away_and_nics_wit
     foreign = Object("Machine", "old", "old", {"nics": nics}, "x")
     plan = plan_of(small_site(machine()), report(objects=[foreign]))
     assert next(change for change in plan.changes if change.ref == WEB).addresses[0].ip == "10.0.1.11"
+
+
+def test_no_address_is_taken_while_somebody_may_have_it_where_nobody_has_looked() -> None:
+    nodes = [node("edge1"), node("edge2")]
+    fleet = Fleet("edge1", "edge2")
+    fleet.apply(fleet.plan(small_site(machine(nics=(), constraints=Constraints(node="edge1")), nodes=nodes)))
+    site = small_site(machine(constraints=Constraints(node="edge1")), nodes=nodes)
+    unlisted = report("edge2", complete=False, identity=None, claimed=False, problem="no answer")
+    plan = plan_of(site, fleet.reports()[0], unlisted)
+    assert (WEB, "coverage") in rules_of(plan)
+    assert WEB not in {change.ref for change in plan.changes}
+    assert WEB in {change.ref for change in plan_of(site, *fleet.reports()).changes}
+
+
+def test_a_configuration_is_written_only_over_what_it_was_made_from() -> None:
+    fleet = made(machine())
+    change = next(each for each in fleet.plan(small_site(machine(body={"hostname": "x"}))).changes if each.ref == WEB)
+    written = next(step for step in change.steps if step.verb == "configure")
+    assert written.precondition.fields["/hostname"] == "web"
+    assert set(written.precondition.fields["/nics"]) == {"app"}
