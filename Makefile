@@ -8,8 +8,9 @@ NAME ?=
 # need them are reported as not run.
 DEMO_PACKAGES := git zfs-fuse lxc nftables iproute2 busybox-static btrfs-progs procps
 TEST_PACKAGES := $(DEMO_PACKAGES) openssh-server openssh-client age
+VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
 
-.PHONY: help demo test check unit real bench campaign test-long test-openzfs test-incus reference lock clean packages-demo packages-test
+.PHONY: help demo test check unit real bench campaign test-long test-openzfs test-incus reference lock clean packages-demo packages-test packages-vm
 
 help:            ## Show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -35,11 +36,11 @@ test-long: packages-test .venv/.dev ## What is too long for every run: whole cam
 campaign: packages-test .venv/.dev ## Kill at every journal write and every driver call
 	$(BIN)/python -m pytest -q -m "long" tests/runtime tests/scenarios
 
-test-openzfs: .venv/.dev ## Conformance inside an emulated machine with OpenZFS and cgroup v2 (slow)
+test-openzfs: packages-vm .venv/.dev ## Conformance inside an emulated machine with OpenZFS and cgroup v2 (slow)
 	$(BIN)/python -m pytest -q -m openzfs -s
 
 test-incus: .venv/.dev ## Tests on real Incus and LXD daemons, in namespaces of their own
-	$(BIN)/python -m pytest -q -m "real and not long" tests/drivers/incus tests/conformance/test_incus.py
+	$(BIN)/python -m pytest -q -m "real and not long" tests/drivers/incus tests/conformance/test_incus.py tests/conformance/test_incus_cluster.py
 
 bench: packages-test .venv/.dev ## The published table, measured here; NAME=… for one row
 	$(BIN)/python -m tests.benchmarks $(NAME)
@@ -70,6 +71,9 @@ LOCK ?= -c requirements.lock
 
 packages-demo:
 	@tests/packages.sh $(DEMO_PACKAGES)
+
+packages-vm:
+	@tests/packages.sh $(VM_PACKAGES)
 
 packages-test:
 	@tests/packages.sh $(TEST_PACKAGES)
