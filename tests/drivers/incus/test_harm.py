@@ -16,7 +16,7 @@ from reconciler.testing.scene import Scene
 from tests.drivers.incus.daemons import missing, running
 from tests.drivers.incus.harness import IncusHarness
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.long]
 
 
 @pytest.fixture(params=["incus", "lxd"])
