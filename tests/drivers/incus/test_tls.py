@@ -75,7 +75,7 @@ async def test_each_failure_to_get_in_is_one_sentence_with_node_and_field(host: 
     assert "identity.pin" in await _unreachable(host.opened(pin=""))
     assert "identity.key" in await _unreachable(host.opened(key=None))
     assert "do not belong together" in await _unreachable(host.opened(key="nonsense"))
-    away = msgspec.structs.replace(host.node_with(), address="https://10.96.0.77:1")
+    away = msgspec.structs.replace(host.node_with(), address="https://127.0.0.1:1")
     assert "cannot be reached" in await _unreachable(DRIVER.open(away, {"secrets": {"incus-key": host.key}}))
     odd = msgspec.structs.replace(host.node, address="ftp://x")
     assert "address" in await _unreachable(DRIVER.open(odd, {}))
