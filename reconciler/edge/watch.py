@@ -71,9 +71,18 @@ async def _follow(path: Path, counts: Counts, tell: Callable[[], None], poll: fl
     while True:
         # OSError: no such folder, no inotify left; RuntimeError: what its own layer reports
         with suppress(OSError, RuntimeError):
-            async for _ in awatch(
-                path, watch_filter=counts, step=STEP, debounce=4 * STEP, rust_timeout=_LONGEST, recursive=recursive
+            async for changes in awatch(
+                path,
+                watch_filter=counts,
+                step=STEP,
+                debounce=4 * STEP,
+                rust_timeout=_LONGEST,
+                yield_on_timeout=True,
+                recursive=recursive,
             ):
-                tell()
+                if changes:
+                    tell()
+                elif not path.exists():  # noqa: ASYNC240 - one look at a local path, twice a second
+                    break  # a watch on what went away stays silent for ever
         await anyio.sleep(poll)
         tell()  # it may have changed while nobody looked
