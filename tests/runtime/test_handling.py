@@ -1,3 +1,9 @@
+"""People's handlers beside the loop.
+
+On the virtual clock handlers are coroutines: that clock jumps on while a thread works, past any limit. What a plain
+function is, a call in a thread, has a test of its own on a real clock.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -52,11 +58,11 @@ async def made(ref, after, **_):
     told.append(("created", ref, after["memory"]))
 
 @on.updated("Machine", field="/memory")
-def grown(ref, differences):
+async def grown(ref, differences):
     told.append(("updated", ref, differences[0].after))
 
 @on.updated("Machine", field="/cpu")
-def never(ref):
+async def never(ref):
     told.append("wrong")
 """)
     lab.commit(machine("a"))
@@ -70,7 +76,7 @@ def never(ref):
 async def test_drift_is_told_once_and_again_when_it_is_another(lab: Lab, registered: Any) -> None:
     handlers, told = registered("""
 @on.drifted("Machine")
-def drifted(ref, differences, reason):
+async def drifted(ref, differences, reason):
     told.append((differences[0].before, reason))
 """)
     lab.commit(on("a", "n1"), policy=REPORT)
@@ -88,7 +94,7 @@ def drifted(ref, differences, reason):
 async def test_a_failed_change_is_told(lab: Lab, registered: Any) -> None:
     handlers, told = registered("""
 @on.failed("Machine", ref="acme/*")
-def failed(ref, reason):
+async def failed(ref, reason):
     told.append((ref, reason))
 """)
     lab.fleet.fail("fail", verb="start", reason="no power")
@@ -103,17 +109,17 @@ async def test_a_handler_is_tried_again_with_patience_and_given_up_with_a_word(l
 import time
 
 @on.created("Machine", retries=2, backoff=10)
-def often(retry):
+async def often(retry):
     told.append(("often", retry))
     raise RuntimeError("the wiki is down")
 
 @on.created("Machine")
-def once(retry):
+async def once(retry):
     told.append(("once", retry))
     raise PermanentError("never")
 
 @on.created("Machine")
-def later(retry):
+async def later(retry):
     told.append(("later", retry))
     if not retry:
         raise TemporaryError("not yet", delay=30)
@@ -127,6 +133,23 @@ def later(retry):
         "Handler often failed 3 times for Machine/acme/a",
         "Handler once gave Machine/acme/a up",
     ]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_plain_function_is_called_in_a_thread_and_tried_again(lab: Lab, registered: Any) -> None:
+    handlers, told = registered("""
+import threading
+
+@on.created("Machine", retries=1, backoff=0.05)
+def made(ref, retry):
+    told.append((ref, retry, threading.current_thread() is threading.main_thread()))
+    if not retry:
+        raise RuntimeError("the wiki is down")
+""")
+    lab.commit(machine("a"))
+    async with lab.looping(handling=handling(handlers)):
+        await until(lambda: len(told) == 2, within=60)
+    assert told == [("Machine/acme/a", 0, False), ("Machine/acme/a", 1, False)]
 
 
 async def test_a_slow_handler_holds_up_neither_the_loop_nor_others(lab: Lab, registered: Any) -> None:
