@@ -62,6 +62,7 @@ LOCK ?= -c requirements.lock
 	@echo "making a virtual environment in .venv"
 	@$(PYTHON) -m venv .venv || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(LOCK) -e .
+	@$(BIN)/python -m compileall -q reconciler drivers specs  # as pip does for what it copies
 	@touch $@
 
 .venv/.dev: .venv/.installed

@@ -111,8 +111,6 @@ class Observer:
 
     def one(self, uid: str, kind: str, disks: Iterable[str] = ()) -> Seen:
         """The object that bears this uid, and its data disks of these names. Raises StorageDead, StorageFailed."""
-        if not self._learned:
-            self._learn(self._node.storage.read())
         names = [f"{folder}/{uid}" for folder, held in _KINDS.items() if held == kind]
         if uid in self._strays:
             names.append(self._strays[uid])
@@ -125,6 +123,10 @@ class Observer:
                 with Netlink() as netlink:
                     seeing = _Seeing(self._node, listing, netlink)
                     return Seen(volume, self._object(volume, seeing), claim, listing.identity)
+        if not self._learned:
+            self._learn(self._node.storage.read())  # it may be a stray: only the whole listing tells
+            if uid in self._strays:
+                return self.one(uid, kind, disks)
         return Seen(None, None, claim, listing.identity)
 
     def image_named(self, image: str) -> str | None:

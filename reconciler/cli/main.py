@@ -6,8 +6,14 @@ Must not go here: commands, wiring, wording.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +32,20 @@ def main(argv: list[str] | None = None) -> int:
         from reconciler.cli.failures import report
 
         return int(report(error, arguments, sys.stderr))
+
+
+def _command(place: str) -> Callable[[Namespace], int]:
+    """The function at `module:function`. Importing makes a great many objects that stay: the collector need not look."""
+    from importlib import import_module
+
+    module, _, function = place.partition(":")
+    gc.disable()
+    try:
+        found: Callable[[Namespace], int] = getattr(import_module(module), function)
+    finally:
+        gc.freeze()
+        gc.enable()
+    return found
 
 
 _HERE = frozenset({"init", "fmt", "schema", "sim", "completion"})
@@ -54,10 +74,7 @@ def _run(arguments: list[str]) -> int:
     args = parser(arguments).parse_args(arguments)
     if args.directory is None and args.command not in _HERE:
         args.directory = _site_above()
-    module, _, function = args.run.partition(":")
-    from importlib import import_module
-
-    code: int = getattr(import_module(module), function)(args)
+    code: int = _command(args.run)(args)
     sys.stdout.flush()
     return int(code)
 

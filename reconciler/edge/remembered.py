@@ -43,20 +43,19 @@ class TreeMemory:
     @classmethod
     def of_user(cls, drivers: Iterable[str], environment: Mapping[str, str] = os.environ) -> TreeMemory:
         """$XDG_CACHE_HOME/trueup, else ~/.cache/trueup."""
-        base = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return cls(Path(base) / "trueup" / "trees", drivers)
+        return cls(cache_folder(environment) / "trees", drivers)
 
     def recall(self, tree: str) -> Remembered | None:
         """What the tree came to, if that is known. Files of other people are not believed."""
         try:
-            return msgspec.msgpack.decode(_own(self._path(tree)), type=Remembered)
+            return msgspec.msgpack.decode(own(self._path(tree)), type=Remembered)
         except (OSError, msgspec.DecodeError):
             return None
 
     def recall_id(self, tree: str) -> str | None:
         """The id of the tree's datacenter, if that is known: asked for before anything else."""
         try:
-            return _own(self._path(tree).with_suffix(".id")).decode()
+            return own(self._path(tree).with_suffix(".id")).decode()
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -81,7 +80,12 @@ class TreeMemory:
             old.unlink(missing_ok=True)
 
 
-def _own(path: Path) -> bytes:
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """$XDG_CACHE_HOME/trueup, else ~/.cache/trueup: what may be lost."""
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trueup"
+
+
+def own(path: Path) -> bytes:
     """The contents of a file that nobody else can have written. Raises OSError."""
     found = path.stat()
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

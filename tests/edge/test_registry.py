@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from reconciler.edge.registry import GROUP, Registry
+from reconciler.edge import installed
+from reconciler.edge.installed import GROUP
+from reconciler.edge.registry import Registry
 from reconciler.errors import DriverMissing
 
 DRIVER = """
@@ -74,10 +75,37 @@ def test_a_driver_that_cannot_be_loaded_is_told(package: str, name: str, words: 
 
 def test_two_drivers_of_one_name_are_told() -> None:
     with pytest.raises(DriverMissing, match="two drivers are called x"):
-        Registry([EntryPoint("x", "a:DRIVER", GROUP), EntryPoint("x", "b:DRIVER", GROUP)])
+        Registry([("x", "a:DRIVER"), ("x", "b:DRIVER")])
 
 
 def test_nothing_installed_is_told() -> None:
     with pytest.raises(DriverMissing) as caught:
         Registry([]).driver("local")
     assert "installed: none" in caught.value.hint
+
+
+def test_what_is_installed_is_asked_once_and_again_after_an_installation(
+    package: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    first = installed.drivers()
+    told = cache / "trueup" / "drivers.json"
+    written = told.stat().st_mtime_ns
+    assert installed.drivers() == first
+    assert told.stat().st_mtime_ns == written
+    info = tmp_path / "late-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nlate = late:DRIVER\n")
+    importlib.invalidate_caches()
+    assert ("late", "late:DRIVER") in installed.drivers()
+
+
+def test_what_others_may_have_written_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    installed.drivers()
+    told = tmp_path / "trueup" / "drivers.json"
+    told.write_bytes(told.read_bytes().replace(b"drivers.sim:DRIVER", b"drivers.evil:DRIVER"))
+    told.chmod(0o666)
+    assert ("sim", "drivers.sim:DRIVER") in installed.drivers()
