@@ -35,7 +35,8 @@ class Fleet(NamedTuple):
     @property
     def environment(self) -> dict[str, str]:
         """For commands on it: nothing of the user's, caches of its own."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "TRUEUP_", "XDG_"))}
+        away = ("GIT_", "TRUEUP_", "XDG_", "PYTHONDONTWRITEBYTECODE")  # an installed program is compiled
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(away)}
         home = {"HOME": str(self.state.parent), "XDG_CACHE_HOME": str(self.state.parent / "cache")}
         return {**kept, **GIT, **home, "TRUEUP_STATE": str(self.state), "NO_COLOR": "1"}
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from reconciler.core.desired import Resource
+from reconciler.core.desired import Demand, Resource
 from reconciler.core.refs import Ref, tenant_of
 from reconciler.driver import Capability
 from reconciler.edge.load.document import Declared, Reading
@@ -89,7 +89,7 @@ class Attempt:
         made = self.resources.get(ref)
         if made is not None:
             del self.resources[ref]
-            self._count(ref, made, -1)
+            self.count(ref, made.demand, -1)
 
     def enter(self, declared: Declared, one: Document) -> None:
         """The document declares this. Whether another does as well is judged later (judging.py)."""
@@ -134,7 +134,7 @@ class Attempt:
 
     def keep(self, made: Resource) -> None:
         self.resources[made.ref] = made
-        self._count(made.ref, made, 1)
+        self.count(made.ref, made.demand, 1)
 
     def _total(self, tenant: str | None) -> Total:
         key = tenant or ""
@@ -144,15 +144,16 @@ class Attempt:
             self.totals[key] = total
         return total
 
-    def _count(self, ref: Ref, made: Resource, sign: int) -> None:
+    def count(self, ref: Ref, demand: Demand, many: int) -> None:
+        """So many machines like this one come to a tenant, or go."""
         if not ref.startswith("Machine/"):
             return
         total = self._total(tenant_of(ref))
-        total.things += sign
-        total.machines += sign
-        total.memory += sign * made.demand.memory
-        total.cpu += sign * made.demand.cpu
-        total.disk += sign * made.demand.disk
+        total.things += many
+        total.machines += many
+        total.memory += many * demand.memory
+        total.cpu += many * demand.cpu
+        total.disk += many * demand.disk
 
     def members(self, ref: Ref) -> tuple[Ref, ...] | None:
         """The machines behind a machine's or a group's ref; None if there is none such."""

@@ -15,13 +15,24 @@ import pickle
 import selectors
 import signal
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from reconciler.core.refs import Ref
 from reconciler.edge.load.attempt import Attempt, Changes, names_of
-from reconciler.edge.load.packing import Batch, Done, Foreign, Irregular, Message, PackedDocument, Unpacker, unpack
+from reconciler.edge.load.packing import (
+    Batch,
+    Done,
+    Foreign,
+    Irregular,
+    Likes,
+    Message,
+    PackedDocument,
+    Unpacker,
+    unpack,
+)
 from reconciler.edge.load.reading import Reader
 from reconciler.edge.load.records import Document, FileRecord
 from reconciler.edge.load.worker import LENGTH, Setup, Worker, framed
@@ -29,8 +40,9 @@ from reconciler.edge.load.worker import LENGTH, Setup, Worker, framed
 WORTHWHILE = 1_000
 """Files from which the workers' start (some 30 ms) is paid back."""
 WORKERS = 2
-_STRIPE = 128
-"""Files in a row that go to one worker: neighbours lie together in a git pack, and large files are shared out."""
+_STRIPE = 256
+"""Files in a row that go to one worker: neighbours lie together in a git pack and are much alike, and large files are
+shared out."""
 
 Progress = Callable[[int, int], None]
 """(files done, files in all)."""
@@ -197,7 +209,8 @@ class Bulk:
                 process.unpacker.learn(message)
                 for index, documents in message.files:
                     self._file(process.unpacker, index, documents)
-                self._advance(len(message.files))
+                self._likes(process.unpacker, message.likes)
+                self._advance(len(message.files) + len(message.likes.files))
         for uses, using in self._users.items():
             self.attempt.users.added.setdefault(uses, set()).update(using)
         self._read_here(deferred)
@@ -211,6 +224,26 @@ class Bulk:
         path, blob = self.files[index]
         documents = tuple([self._document(unpacker, path, one) for one in packed])
         self.attempt.files.over[path] = FileRecord(blob, documents)
+
+    def _likes(self, unpacker: Unpacker, likes: Likes) -> None:
+        """Machines of which only the name is news. Many: so without a call for each."""
+        attempt = self.attempt
+        files, owners, resources = attempt.files.over, attempt.owners.over, attempt.resources.over
+        for index, kind, ref, digest in zip(likes.files, likes.kinds, likes.refs, likes.digests, strict=True):
+            path, blob = self.files[index]
+            shared, uses = unpacker.kind(kind)
+            made = Document(path, b"", (ref,), uses)
+            files[path] = FileRecord(blob, (made,))
+            if owners.setdefault(ref, made) is not made:
+                raise Leave(f"{ref} is declared twice")
+            resources[ref] = shared.resource(ref, digest)
+            using = self._users.get(uses)
+            if using is None:
+                using = self._users[uses] = []
+            using.append(made)
+        of_kind = dict(zip(likes.kinds, likes.refs, strict=True))
+        for kind, count in Counter(likes.kinds).items():
+            attempt.count(of_kind[kind], unpacker.kind(kind)[0].demand, count)
 
     def _document(self, unpacker: Unpacker, path: str, packed: PackedDocument) -> Document:
         attempt = self.attempt

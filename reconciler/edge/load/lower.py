@@ -85,12 +85,17 @@ def resource(ref: Ref, body: dict[str, Any] | bytes, **fields: Any) -> Resource:
     """A Resource with its body in canonical bytes and its digest."""
     data = sole(body if isinstance(body, bytes) else canonical(body))
     made = Resource(ref=ref, digest="", body=data, **fields)
+    msgspec.structs.force_setattr(made, "digest", digest(spelled(made)))  # nobody has seen it yet
+    return made
+
+
+def spelled(made: Resource) -> bytes:
+    """What a resource's digest is of: a JSON array that begins with the ref."""
     parts = (
-        ref, msgspec.Raw(data), made.references, made.demand, made.nics, made.constraints, made.protected,
+        made.ref, msgspec.Raw(made.body), made.references, made.demand, made.nics, made.constraints, made.protected,
         made.behaviour, made.network,
     )  # fmt: skip
-    msgspec.structs.force_setattr(made, "digest", digest(_raw.encode(parts)))  # nobody has seen it yet
-    return made
+    return _raw.encode(parts)
 
 
 def drop_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,12 @@ class Shared(msgspec.Struct, array_like=True, frozen=True):
     """Without a `renamed_from` of the machine's own."""
     body: bytes
 
+    def resource(self, ref: Ref, digest: str) -> Resource:
+        return Resource(
+            ref, digest, self.body, self.references, self.demand, self.nics, self.constraints, self.protected,
+            self.behaviour,
+        )  # fmt: skip
+
 
 class PackedResource(msgspec.Struct, array_like=True, frozen=True):
     ref: Ref
@@ -45,6 +51,16 @@ class PackedDocument(msgspec.Struct, array_like=True, frozen=True):
     claims: tuple[str, ...] = ()
 
 
+class Likes(msgspec.Struct, array_like=True):
+    """Machines of which only the name is news, one in each place of these columns. `kinds`: numbers of (shared, uses)
+    pairs."""
+
+    files: list[int] = []
+    kinds: list[int] = []
+    refs: list[Ref] = []
+    digests: list[str] = []
+
+
 class Foreign(msgspec.Struct, tag=True, frozen=True):
     """Files that are not machines only, or that need what only the loader knows: (index, contents)."""
 
@@ -52,11 +68,13 @@ class Foreign(msgspec.Struct, tag=True, frozen=True):
 
 
 class Batch(msgspec.Struct, tag=True, frozen=True):
-    """Files lowered: (index, documents), and the shared parts and uses that appear for the first time."""
+    """Files lowered: (index, documents), and the shared parts, uses and kinds that appear for the first time."""
 
     files: list[tuple[int, list[PackedDocument]]]
+    likes: Likes
     shared: list[Shared]
     uses: list[tuple[str, ...]]
+    kinds: list[tuple[int, int]]
 
 
 class Irregular(msgspec.Struct, tag=True, frozen=True):
@@ -90,9 +108,9 @@ class Packer:
     def __init__(self) -> None:
         self._known: dict[Any, int] = {}
         self._uses: dict[tuple[str, ...], int] = {}
+        self._kinds: dict[tuple[int, int], int] = {}
         self._alive: list[Any] = []
-        self.shared: list[Shared] = []
-        self.uses: list[tuple[str, ...]] = []
+        self._new = Batch([], Likes(), [], [], [])
 
     def resource(self, made: Resource) -> PackedResource:
         behaviour = made.behaviour
@@ -107,7 +125,7 @@ class Packer:
             number = self._known[key] = len(self._known)
             self._alive.append(made)
             common = msgspec.structs.replace(behaviour, renamed_from=FIRST if former == FIRST else None)
-            self.shared.append(
+            self._new.shared.append(
                 Shared(
                     made.references, made.demand, made.nics, made.constraints, made.protected, common, made.body
                 )
@@ -118,13 +136,27 @@ class Packer:
         number = self._uses.get(uses)
         if number is None:
             number = self._uses[uses] = len(self._uses)
-            self.uses.append(uses)
+            self._new.uses.append(uses)
         return number
 
-    def batch(self, files: list[tuple[int, list[PackedDocument]]]) -> Batch:
-        """The files with what is new since the last batch."""
-        made = Batch(files, self.shared, self.uses)
-        self.shared, self.uses = [], []
+    def like(self, index: int, ref: Ref, digest: str, *, shared: int, uses: int) -> None:
+        """The file of this index is one machine, of shared parts and uses that were sent before."""
+        kind = self._kinds.get((shared, uses))
+        if kind is None:
+            kind = self._kinds[shared, uses] = len(self._kinds)
+            self._new.kinds.append((shared, uses))
+        likes = self._new.likes
+        likes.files.append(index)
+        likes.kinds.append(kind)
+        likes.refs.append(ref)
+        likes.digests.append(digest)
+
+    def document(self, index: int, documents: list[PackedDocument]) -> None:
+        self._new.files.append((index, documents))
+
+    def batch(self) -> Batch:
+        """What is new since the last batch."""
+        made, self._new = self._new, Batch([], Likes(), [], [], [])
         return made
 
 
@@ -134,20 +166,22 @@ class Unpacker:
     def __init__(self) -> None:
         self._shared: list[Shared] = []
         self._uses: list[tuple[str, ...]] = []
+        self._kinds: list[tuple[Shared, tuple[str, ...]]] = []
 
     def learn(self, batch: Batch) -> None:
         self._shared += batch.shared
         self._uses += batch.uses
+        self._kinds += [(self._shared[shared], self._uses[uses]) for shared, uses in batch.kinds]
 
     def uses(self, number: int) -> tuple[str, ...]:
         return self._uses[number]
 
+    def kind(self, number: int) -> tuple[Shared, tuple[str, ...]]:
+        return self._kinds[number]
+
     def resource(self, packed: PackedResource) -> Resource:
-        shared = self._shared[packed.shared]
-        behaviour, former = shared.behaviour, packed.former
-        if former is not None:
-            behaviour = msgspec.structs.replace(behaviour, renamed_from=Ref(former))
-        return Resource(
-            packed.ref, packed.digest, shared.body, shared.references, shared.demand, shared.nics, shared.constraints,
-            shared.protected, behaviour,
-        )  # fmt: skip
+        made = self._shared[packed.shared].resource(packed.ref, packed.digest)
+        if packed.former is None:
+            return made
+        behaviour = msgspec.structs.replace(made.behaviour, renamed_from=Ref(packed.former))
+        return msgspec.structs.replace(made, behaviour=behaviour)

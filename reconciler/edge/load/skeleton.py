@@ -63,6 +63,8 @@ class Skeletons:
     def __init__(self) -> None:
         self._seen: dict[str, int | Holed | None] = {}
         """Skeleton → how often it was met, then its JSON; None if it cannot be used."""
+        self._naming: dict[str, int | None] = {}
+        """Skeleton → which of its holes is `metadata.name`."""
         self._spelled = _Spelled()
         self._decode = msgspec.json.Decoder().decode
 
@@ -83,18 +85,45 @@ class Skeletons:
             self._seen[skeleton] = _holed(parts[::2]) if known + 1 >= _WORTH else known + 1
         return events.read(text)
 
+    def name_in(self, text: str) -> tuple[int, int] | None:
+        """Where in the text `metadata.name` is written, so that another simple value there changes nothing else in
+        what is read. None if that cannot be told."""
+        parts = _VALUE.split(text)
+        skeleton = "\0".join(parts[::2])
+        if skeleton not in self._naming:
+            if len(self._naming) >= _SKELETONS:
+                self._naming.clear()
+            self._naming[skeleton] = _naming(parts[::2])
+        hole = self._naming[skeleton]
+        if hole is None:
+            return None
+        first = sum(map(len, parts[: 2 * hole + 1]))
+        return first, first + len(parts[2 * hole + 1])
+
+
+def _naming(rest: list[str]) -> int | None:
+    if _holed(rest) is None:
+        return None
+    value = events.read(_filled(rest))
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return next((hole for hole in range(len(rest) - 1) if name == _WORD.format(hole)), None)
+
+
+def _filled(rest: list[str]) -> str:
+    """The text of a skeleton with a word of ours in each hole."""
+    return rest[0] + "".join(_WORD.format(hole) + after for hole, after in enumerate(rest[1:]))
+
 
 def _holed(rest: list[str]) -> Holed | None:
     """The JSON of a skeleton, or None if it cannot be trusted."""
-    words = [_WORD.format(place) for place in range(len(rest) - 1)]
-    text = rest[0] + "".join(word + after for word, after in zip(words, rest[1:], strict=True))
     try:
-        value = events.read(text)
+        value = events.read(_filled(rest))
         pieces = _HOLE.split(msgspec.json.encode(value).decode())
     except (Refused, UnicodeError, TypeError, ValueError):
         return None
     whole = "".join(pieces[::2])
-    if pieces[1::2] != [str(place) for place in range(len(words))] or "zzplacezz" in whole or not _plain(value):
+    if pieces[1::2] != [str(hole) for hole in range(len(rest) - 1)] or "zzplacezz" in whole or not _plain(value):
         return None
     return pieces[::2]
 
