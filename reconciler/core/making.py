@@ -334,6 +334,7 @@ class Making:
             branch=revision.branch or "",
             root=revision.root,
             repository=revision.repository,
+            older=request.lineage.older,
             observed_at=request.now,
             complete=not unreadable,
             problems=(*unreadable, *self.problems),

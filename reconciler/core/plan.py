@@ -240,6 +240,8 @@ class Plan(msgspec.Struct, frozen=True):
     branch: str = ""
     root: str = ""
     repository: str = ""
+    older: bool = False
+    """The revision is older than what was applied last: carrying this out does not make it the end of the lineage."""
     observed_at: float = 0
     complete: bool = True
     """False if a target could not be observed whole."""

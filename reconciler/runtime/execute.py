@@ -44,8 +44,9 @@ def reservations(changes: Iterable[Change], ledger: Ledger) -> list[Bound]:
 def beginning(plan: Plan, ledger: Ledger, fence: int, *, moves: bool = True) -> Applied | None:
     """The entry that begins a run of the plan; None where there is nothing to begin.
 
-    `moves` False (only drift is healed), and a plan made before the run that was begun last: writes are ordered after
-    what was written, and the lineage stays where it is.
+    `moves` False (only drift is healed), a plan made before the run that was begun last, and a plan of an older
+    revision: writes are ordered after what was written, and the lineage stays where it is. (Else the older revision
+    would be the newest at the next look, and undo what came after it.)
     """
     last = ledger.applied
     fresh = Applied(
@@ -62,7 +63,7 @@ def beginning(plan: Plan, ledger: Ledger, fence: int, *, moves: bool = True) -> 
     )
     if last is None:
         return fresh
-    if not moves or plan.generation <= last.generation:
+    if not moves or plan.older or plan.generation <= last.generation:
         stays = msgspec.structs.replace(
             last, plan=plan.digest, generation=fresh.generation, fence=fence, removed=(), returned=()
         )

@@ -408,6 +408,15 @@ async def test_an_older_stored_plan_orders_its_writes_after_newer_ones_and_keeps
     assert world.machines["a"].contexts[-1].generation == 6
 
 
+async def test_a_plan_of_an_older_revision_keeps_the_lineage(world: World) -> None:
+    world.add("a")
+    await world.execute(plan_of(change("m1", "a"), generation=5, commit="newer"))
+    await world.execute(msgspec.structs.replace(plan_of(generation=6, commit="back"), older=True))
+    last = world.journal.ledger.applied
+    assert last is not None
+    assert last.revision == "newer"
+
+
 async def test_only_the_named_changes_are_carried_out(world: World) -> None:
     node = world.add("a")
     plan = plan_of(change("m1", "a"), change("m2", "a"))
