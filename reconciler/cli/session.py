@@ -51,7 +51,7 @@ from reconciler.runtime.cycle import InForce, Ports, dated, in_force, means_of, 
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes
-from reconciler.runtime.observe import Asking, observe
+from reconciler.runtime.observe import Asking, observe, outbid
 
 
 class Glance:
@@ -148,6 +148,7 @@ class Looking:
         await self.nodes.keep(desired.nodes)
         overviews = self.still.overviews(desired.nodes.values()) if remember else None
         reports = dict(observed.by_target()) if observed else await self.observe(desired)
+        self.heard(reports.values())
         request = await dated(request, self.ports, desired)
         planner = Planner(self.ports.shapes, self.ledger)
         planner.world.take_desired(desired)
@@ -162,6 +163,9 @@ class Looking:
             until, secrets = planner.world.next_timer, self.source.secrets
             self.still.keep(key, plan, overviews, secrets=secrets, until=until, last=last)
         return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired))
+
+    def heard(self, reports: Iterable[Report]) -> None:
+        """Nothing: who only looks is in nobody's way."""
 
     @cached_property
     def still(self) -> StillMemory:
@@ -268,6 +272,12 @@ class Writing(Looking):
     """The same, with the lock held and the journal open."""
 
     lock: DatacenterLock
+
+    def heard(self, reports: Iterable[Report]) -> None:
+        """Raises FenceLost where a node has seen a higher fence: nothing is asked of people that it would refuse."""
+        lost = outbid(reports, self.lock.fence, self.datacenter_id)
+        if lost is not None:
+            raise lost
 
     async def execution(self, plan: Plan, emit: Emit, *, moves: bool = True) -> Execution:
         """The plan, ready to be carried out."""

@@ -45,8 +45,11 @@ class DatacenterLock:
                     f"another process acts on this datacenter: {_holder(handle)}",
                     hint="wait for it to end; a running loop takes plans over its socket",
                 ) from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
+            try:
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
+            except OSError as error:
+                raise StateUnusable(f"{state.lock}: cannot be written: {error.strerror}") from error
             fence = _counted(state.fence) + 1
             _write_counter(state.fence, fence)
             return cls(state, handle, fence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from reconciler.cli.exits import Exit
@@ -42,3 +43,15 @@ def test_an_older_revision_is_taken_once_it_is_accepted(run: Run, folder: Path) 
     run("accept", "HEAD", "--reason", "the growth was a mistake")
     assert run("apply", "--yes").code == Exit.DONE
     assert "512Mi" in run("get", "shop/web-1").out
+
+
+def test_a_controller_that_lost_its_state_gives_way_and_is_told_how_to_go_on(run: Run, tmp_path: Path) -> None:
+    grown(run)
+    shutil.rmtree(tmp_path / "state")
+    edit("packages.yaml", "768Mi", "896Mi")
+    commit("Grow more")
+    told = run("apply", "--yes")
+    assert (told.code, "`trueup journal rebuild`" in told.err) == (Exit.LOST, True)
+    assert run("plan").code == Exit.DONE
+    assert run("journal", "rebuild", "--yes").code == Exit.DONE
+    assert run("apply", "--yes").code == Exit.DONE
