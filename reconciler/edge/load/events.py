@@ -35,6 +35,8 @@ _MARKER = re.compile(r"^(?:%|\.\.\.)", re.MULTILINE)
 """A directive, or the end of a document."""
 _ADJACENT = re.compile(r"[\"']:(?![ \n])")
 """A value right behind a quoted key."""
+_QUOTED = re.compile(r"(?:(?<=[:,] )|(?<=[\[{]))\"[^\"\\\n]*\"(?=[\n,}\]]|: )")
+"""A string in quotes that begins and ends on one line, where a value or a key may stand."""
 _EXPLICIT = re.compile(r"(?:^|[\[{,:-])[ ]*\?(?: |$)", re.MULTILINE)
 """An explicit key."""
 
@@ -47,9 +49,17 @@ def _unusual(text: str) -> bool:
         return True
     if ("%" in text or "..." in text) and _MARKER.search(text):
         return True
-    if ('":' in text or "':" in text) and _ADJACENT.search(text):
+    if ('":' in text or "':" in text) and _adjacent(text):
         return True
     return "<<" in text or ("?" in text and _EXPLICIT.search(text) is not None)
+
+
+def _adjacent(text: str) -> bool:
+    """Whether a value may stand right behind a quoted key. A string that begins with a colon looks like one: where every
+    quote is of a string that is whole by itself, there is none."""
+    if _ADJACENT.search(text) is None:
+        return False
+    return "'" in text or '"' in _QUOTED.sub("", text)
 
 
 Next = Callable[[], Any]

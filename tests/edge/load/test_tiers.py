@@ -27,7 +27,7 @@ WORDS = [
     "a b", "a:b", "a#b", "a #b", "http://x/y?z", "-", "--", "- a", "?", "? a", ":", ": a", "[", "]", "{", "}", ",", "a,b",
     "#", "# c", "&a", "&a b", "*a", "!t", "!!str 1", "!<x> y", "|", ">", "|-", ">+2", "|#", "'", '"', "'a'", '"a"', '"\\n"',
     '"\\x41"', "'it''s'", "''", '""', "%", "%a", "@a", "`a", "a'b", 'a"b', "---", "...", "- - a", "é", "日本", "\u00a0", "a\u2028b",
-    "\x85", "\ufeff", "\t", "a\tb", "\r", "\x7f", "\U0001f600", "0.1.2", "1e", "e1", "+", "+.5", "0x", "0o8", "09", "1__0", "-.5e-3",
+    "\x85", "\ufeff", "\t", "a\tb", "\r", "\x7f", "\U0001f600", '":8080"', '":x', 'k ":1', "0.1.2", "1e", "e1", "+", "+.5", "0x", "0o8", "09", "1__0", "-.5e-3",
 ]  # fmt: skip
 PIECES = [
     *WORDS, ": ", ":", " ", "  ", "\n", "\n  ", "\n    ", "- ", "? ", "[", "]", "{", "}", ", ", "# note", " # note", "|\n  text\n",
@@ -176,6 +176,11 @@ def test_streams_are_cut_where_ruamel_cuts_them(parts: list[str], separator: str
     assert plain_equal([one for one in fast if one is not None], told), text
 
 
+@pytest.mark.parametrize("text", ['a: {http: ":8080/healthz", within: 60s}', '["b", ":1"]', '{":a": ":b", c: ""}'])
+def test_the_fast_tier_takes_strings_that_begin_with_a_colon(text: str) -> None:
+    assert assert_tiers_agree(text)
+
+
 def test_the_fast_tier_takes_what_people_write() -> None:
     text = (
         "# top\napiVersion: trueup/v1\nkind: Machine  # c\nmetadata: {name: web, tags: {role: web}}\nspec:\n"
@@ -190,6 +195,7 @@ def test_the_fast_tier_takes_what_people_write() -> None:
         "a: &x 1", "a: *x", "a: !t 1", "a: !!str 1", "<<: {a: 1}", "a: 1\na: 2", "{a: 1, a: 2}", "? a\n: b", "[1]: 2", "1.5: x",
         "true: x", "~: x", "a: |#c\n  x", "%YAML 1.1\n---\na: 1", "a: 1\n...\n", "a:\tb", "a: \x85", "a: \u2028b", "\ufeffa: 1",
         "a: [1", "a: b: c", "- a\nb: 1", "a: =", '["":]', '{"a":1}', "1: x\n0x1: y",
+        '{a: ":8080", "k ":1}', '{a: "b, "k":1}', '{a: "b," k ":1"}', "{a: \":8080\", b: 'c'}", '{a: ":80\\n80"}',
     ],
 )  # fmt: skip
 def test_the_fast_tier_refuses_the_unusual(text: str) -> None:
