@@ -31,9 +31,10 @@ class Model(BaseModel):
     )
 
 
-def SpecError(summary: str, fix: str) -> PydanticCustomError:
-    """A mistake in one value: what is wrong, and what to write instead."""
-    return PydanticCustomError("spec", "{summary}", {"summary": summary, "fix": fix})
+def SpecError(summary: str, fix: str, *, fields: tuple[str, ...] = ()) -> PydanticCustomError:
+    """A mistake in one value: what is wrong, and what to write instead. `fields`: which ones, where several do not
+    fit together."""
+    return PydanticCustomError("spec", "{summary}", {"summary": summary, "fix": fix, "fields": fields})
 
 
 FORMS = {
@@ -137,6 +138,8 @@ def _ip(value: str) -> str:
 
 @functools.lru_cache(4096)
 def _subnet(value: str) -> str:
+    if "/" not in value:
+        raise SpecError(f"{value!r} has no prefix length, and a subnet needs one", f"write it as {value}/24")
     try:
         return str(ipaddress.ip_network(value))
     except ValueError as wrong:

@@ -65,5 +65,6 @@ class Image(Model):
     def _digest_where_fetched(self) -> Image:
         fetched = [name for name in FETCHED if getattr(self.source, name) is not None]
         if fetched and self.digest is None:
-            raise SpecError(f"contents from a {fetched[0]} need their digest", "digest: sha256:… (sha256sum FILE)")
+            summary, fix = f"contents from a {fetched[0]} need their digest", "digest: sha256:… (sha256sum FILE)"
+            raise SpecError(summary, fix, fields=("source", "digest"))
         return self

@@ -212,9 +212,9 @@ class Machine(Model):
     @model_validator(mode="after")
     def _fits_together(self) -> Machine:
         if self.each and self.replicas is None:
-            raise SpecError("`each` is for a group, and there is no `replicas`", "add replicas: N, or drop each")
-        if sum(nic.primary is True for nic in self.nics) > 1:
-            raise SpecError("two interfaces are primary", "primary: true on one of them")
+            summary, fix = "`each` is for a group, and there is no `replicas`", "add replicas: N, or drop each"
+            raise SpecError(summary, fix, fields=("each", "replicas"))
         if self.update is not None and self.replicas is None and (self.update.canary or self.update.batch > 1):
-            raise SpecError("`update` with canary or batch is for a group, and there is no `replicas`", "drop them")
+            summary = "`update` with canary or batch is for a group, and there is no `replicas`"
+            raise SpecError(summary, "drop them", fields=("update", "replicas"))
         return self

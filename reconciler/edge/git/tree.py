@@ -9,21 +9,18 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from reconciler.edge.git.command import OPTIONS, environment, failed, missing_git
 from reconciler.edge.git.objects import Objects, TreeDifference
-from reconciler.errors import SourceRefused
-
-_POINTER = b"version https://git-lfs.github.com/spec/"
-_DOCUMENTS = (".yaml", ".yml")
+from reconciler.edge.refused import NOT_UTF8, SUBMODULE, Refusal, link
 
 
 class CommitTree:
     """Every regular file beneath one tree; whatever lies in or is a name that begins with a dot is left out.
 
-    `id` is the tree's. Symbolic links, submodules and large-file pointers are refused where documents would be:
-    followed or skipped they would make documents appear or vanish.
+    `id` is the tree's. Symbolic links and submodules are refused where documents would be: followed or skipped they
+    would make documents appear or vanish.
     """
 
     def __init__(
@@ -35,6 +32,8 @@ class CommitTree:
         self._extra = dict(extra or {})
         self._objects = objects or Objects(folder, self._extra)
         self._borrowed = objects is not None
+        self.refused: dict[str, Refusal] = {}
+        """Links and submodules that the last listing met where documents would be."""
 
     def close(self) -> None:
         if not self._borrowed:
@@ -44,7 +43,8 @@ class CommitTree:
         return CommitTree(self.folder, self.id, extra=self._extra)
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """(path, blob id) in order of paths. Raises SourceRefused, SourceUnreadable."""
+        """(path, blob id) in order of paths. Raises SourceUnreadable."""
+        self.refused.clear()
         for mode, blob, path in listing(self.folder, self.id, self._extra):
             if self._counts(path, mode, blob):
                 yield path, blob
@@ -53,8 +53,8 @@ class CommitTree:
         """What `entries` lists otherwise than it does for the tree `before` (an id): path to blob id, None where the
         file is gone. Costs what differs, whatever the size of the trees. Raises as `entries`."""
         found: dict[str, str | None] = {}
+        self.refused.clear()
         for change in difference.between(before, self.id):
-            _require_utf8(change.path)
             if _hidden(change.path):
                 continue
             there = change.after is not None and self._counts(change.path, change.mode, change.after)
@@ -63,37 +63,24 @@ class CommitTree:
         return found
 
     def _counts(self, path: str, mode: str, blob: str) -> bool:
-        """Whether it is a file to list. Raises SourceRefused for what is none and cannot be passed over."""
+        """Whether it is a file to list. What is none and cannot be passed over is noted."""
         if _hidden(path):
             return False
-        if mode == "160000":
-            raise SourceRefused(
-                f"{path}: this is a submodule, which is not read", hint="put its files into this repository"
-            )
-        if mode == "120000":
-            self._refuse_link(path, blob)
+        if not _is_utf8(path):
+            shown = path.encode(errors="surrogateescape").decode(errors="replace")
+            self.refused[shown] = NOT_UTF8
             return False
-        return True
+        if mode == "160000":
+            self.refused[path] = SUBMODULE
+        elif mode == "120000":
+            said = link(path, self._objects.read(blob).decode(errors="replace"))
+            if said is not None:
+                self.refused[path] = said
+        return mode not in ("160000", "120000")
 
     def read(self, blobs: Sequence[str]) -> Iterator[bytes]:
-        """The contents of each blob, in the order asked for. Raises SourceUnreadable, SourceRefused."""
-        for blob, data in zip(blobs, self._objects.read_many(blobs), strict=True):
-            if data.startswith(_POINTER):
-                raise SourceRefused(
-                    f"blob {blob[:12]} is a Git LFS pointer, not the file itself",
-                    hint="keep documents in git as they are: git lfs untrack '*.yaml'",
-                )
-            yield data
-
-    def _refuse_link(self, path: str, blob: str) -> None:
-        """A link is fine where it cannot hide documents: README.md, a link to a file of another kind."""
-        suffix = PurePosixPath(path).suffix
-        if suffix and suffix not in _DOCUMENTS:
-            return
-        target = self._objects.read(blob).decode(errors="replace")
-        raise SourceRefused(
-            f"{path}: this is a symbolic link (to {target}), which is not followed", hint="put the documents themselves"
-        )
+        """The contents of each blob, in the order asked for. Raises SourceUnreadable."""
+        yield from self._objects.read_many(blobs)
 
 
 def listing(folder: Path, tree: str, extra: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -123,16 +110,11 @@ def _line(line: bytes) -> tuple[str, str, str]:
     head, _, path = line.partition(b"\t")
     mode, _, blob = head.decode().split(" ")
     name = path.decode(errors="surrogateescape")
-    _require_utf8(name)
     return mode, blob, name
 
 
-def _require_utf8(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        shown = path.encode(errors="surrogateescape").decode(errors="replace")
-        raise SourceRefused(f"{shown}: the file's name is not UTF-8") from error
+def _is_utf8(path: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in path)
 
 
 def _hidden(path: str) -> bool:

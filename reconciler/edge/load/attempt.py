@@ -56,10 +56,12 @@ class Attempt:
         self.users = Users(records.users)
         self.units: dict[Document, Unit] = {}
         self.retired: dict[Document, None] = {}
-        self.findings: list[Finding] = []
+        self.findings = [Finding(path, 0, (), *said, line=1, column=1) for path, said in tree.refused.items()]
         self.warnings: list[Warning_] = []
         self.broken: list[str] = []
-        """Texts that could not be read: what they declare is unknown, not missing."""
+        """Texts that could not be read, and names in doubt: what they declare is unknown, not missing."""
+        self.dubious: list[Declared] = []
+        """What nothing else can be judged by, being wrong itself; machines are not among them."""
         self.poisoned: set[Ref] = set()
         self.blobs: dict[str, str] = {}
         """Changed files, for those that could not be read at all."""
@@ -99,6 +101,8 @@ class Attempt:
         if declared.kind == "Machine":
             if declared.spec.replicas is not None and self.groups.get(declared.ref) is None:
                 self.groups[declared.ref] = member_refs(declared)
+        elif declared.dubious:
+            self.dubious.append(declared)
         elif self.entries.get(declared.ref) is None:
             self.entries[declared.ref] = declared
             self._register(declared, 1)
@@ -109,7 +113,7 @@ class Attempt:
         if declared.kind == "Machine":
             if declared.spec.replicas is not None:
                 self.groups[declared.ref] = member_refs(declared)
-        else:
+        elif not declared.dubious:
             self.entries[declared.ref] = declared
 
     def _register(self, declared: Declared, sign: int) -> None:

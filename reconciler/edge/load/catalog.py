@@ -6,6 +6,7 @@ Owns: resolving references. Must not go here: lowering, keeping several trees ap
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -41,11 +42,13 @@ class Members(Protocol):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Why a reference leads nowhere. `quiet`: what it names is itself wrong, and that is told already."""
+    """Why a reference leads nowhere. `quiet`: what it names is itself wrong, and that is told already; `ref` is that
+    thing, where it can be told."""
 
     summary: str
     fix: str = ""
     quiet: bool = False
+    ref: Ref | None = None
 
 
 class Catalog:
@@ -107,8 +110,9 @@ class Catalog:
 
     def _missing(self, kinds: tuple[str, ...], tenant: str | None, written: str, candidates: list[Ref]) -> Problem:
         name = written.rpartition("/")[2]
-        if any(ref in self.poisoned for ref in candidates) or self._in_broken(name):
-            return Problem("", quiet=True)
+        poisoned = next((ref for ref in candidates if ref in self.poisoned or _group_of(ref) in self.poisoned), None)
+        if poisoned is not None or self._in_broken(name):
+            return Problem("", quiet=True, ref=poisoned)
         whose = f" of {tenant} or of the datacenter" if tenant and "/" not in written else ""
         words = " or ".join(kinds)
         near = self._nearest(kinds, name)
@@ -122,7 +126,11 @@ class Catalog:
 
     def _in_broken(self, name: str) -> bool:
         """Whether a text that could not be read may well be where it is declared."""
-        return any(name in text for text in self.broken)
+        if not self.broken:
+            return False
+        group = re.sub(r"-[0-9]+$", "", name)
+        word = re.compile(rf"(?<![A-Za-z0-9._-])(?:{re.escape(name)}|{re.escape(group)})(?![A-Za-z0-9._-])")
+        return any(word.search(text) for text in self.broken)
 
     def excused(self, kind: str, name: str) -> bool:
         """Whether the thing is missing only because its document is itself wrong."""
@@ -186,13 +194,22 @@ class Catalog:
             self._supported[key] = any(self.takes(driver, *key) for driver in self.drivers) or any(
                 ref.startswith("Node/") for ref in self.poisoned
             )
-        return self._supported[key] or bool(self.broken)
+        return self._supported[key] or self.mentioned("Node", "Nodes")
+
+    def mentioned(self, *words: str) -> bool:
+        """Whether a text that could not be read holds one of these words."""
+        return any(word in text for text in self.broken for word in words)
 
     def mtu(self, spec: Network) -> int | None:
         if spec.mtu is not None or self.datacenter is None or self.datacenter.nic_tags is None:
             return spec.mtu
         facts = self.datacenter.nic_tags.get(spec.nic_tag)
         return facts.mtu if facts else None
+
+
+def _group_of(ref: Ref) -> Ref:
+    """The group that a replica would be of."""
+    return Ref(re.sub(r"-[0-9]+$", "", ref)) if ref.startswith("Machine/") else ref
 
 
 def may_use(allowed: list[str] | None, user: str | None) -> bool:

@@ -57,6 +57,15 @@ def _check_network(lowering: Lowering) -> None:
     spec: Network = lowering.declared.spec
     _tag(lowering, spec.nic_tag, ("nicTag",))
     _tenants(lowering, spec.tenants)
+    if lowering.declared.sure("subnet"):
+        _check_addresses(lowering, spec)
+    if spec.nat and spec.gateway is None and lowering.declared.sure("gateway"):
+        lowering.wrong(
+            ("nat",), "nat needs a gateway, and there is none", "add gateway: the node's address in this network"
+        )
+
+
+def _check_addresses(lowering: Lowering, spec: Network) -> None:
     _inside(lowering, spec.gateway, spec.subnet, ("gateway",))
     for position, ip in enumerate(spec.reserved):
         _inside(lowering, ip, spec.subnet, ("reserved", position))
@@ -71,10 +80,6 @@ def _check_network(lowering: Lowering) -> None:
             lowering.wrong(
                 ("routes", target), f"{via} is outside {spec.subnet}", "a route leads through an address of the subnet"
             )
-    if spec.nat and spec.gateway is None:
-        lowering.wrong(
-            ("nat",), "nat needs a gateway, and there is none", "add gateway: the node's address in this network"
-        )
 
 
 def _inside(lowering: Lowering, ip: str | None, subnet: str, path: Path) -> None:
@@ -110,7 +115,7 @@ def _check_node(lowering: Lowering) -> None:
         lowering.wrong(("driver",), f"there is no driver {spec.driver!r}", f"one of {', '.join(sorted(known))}")
     for tag in spec.nics:
         _tag(lowering, tag, ("nics", tag))
-    if spec.driver != "local" and spec.address is None:
+    if spec.driver != "local" and spec.address is None and lowering.declared.sure("driver", "address"):
         lowering.wrong((), "address is missing", f"address: where the {spec.driver} node is reached")
 
 
@@ -246,7 +251,12 @@ def check_tenant(declared: Declared, catalog: Catalog) -> list[Finding]:
     summary = f"there is no Tenant {declared.tenant!r}"
     return [
         Finding(
-            declared.file, declared.index, path, summary, "add it (kind: Tenant), or correct the name", ref=declared.ref
+            declared.file,
+            declared.index,
+            path,
+            summary,
+            "add it (kind: Tenant), or correct the name",
+            ref=declared.known_as,
         )
     ]
 
@@ -258,7 +268,7 @@ def check_rename(declared: Declared, catalog: Catalog, out: Lowered) -> None:
         return
     out.uses.add(before)
     summary, fix = f"{short(before)} is renamed already", "it can become one thing only"
-    finding = Finding(declared.file, declared.index, ("metadata", "renamedFrom"), summary, fix, ref=declared.ref)
+    finding = Finding(declared.file, declared.index, ("metadata", "renamedFrom"), summary, fix, ref=declared.known_as)
     out.claims.append((f"renamed {before}", finding))
     if catalog.known(before):
         summary, fix = f"{short(before)} was renamed to this and is still here", "remove one of the two"

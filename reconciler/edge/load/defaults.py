@@ -48,6 +48,17 @@ def stripped(values: Values) -> Values:
     return merged({}, values) if _has_null(values) else values
 
 
+def without(values: Mapping[Any, Any], path: tuple[str | int, ...]) -> Values:
+    """The values without what stands at a path: all of them, if the path is empty."""
+    if not path:
+        return {}
+    inner = values.get(path[0])
+    rest: Values = {key: value for key, value in values.items() if key != path[0]}
+    if len(path) > 1 and isinstance(inner, dict):
+        rest[str(path[0])] = without(inner, path[1:])
+    return rest
+
+
 def _has_null(values: Values) -> bool:
     return any([value is None or (type(value) is dict and _has_null(value)) for value in values.values()])
 
@@ -64,6 +75,8 @@ class KindDefaults(msgspec.Struct, frozen=True):
 
     metadata: Values = {}
     spec: Values = {}
+    lacking: frozenset[str] = frozenset()
+    """`metadata` or `spec`, where what could not be read may have given more."""
 
 
 NOTHING = KindDefaults()

@@ -88,12 +88,13 @@ class _Making:
         image_ref = lowering.reference(("Image",), own.image or spec.image, ("image",))
         package_ref = lowering.reference(("Package",), own.package or spec.package, ("package",))
         nics = lower_nics(lowering, self.entries, path=path, group=group)
+        place = own.node or spec.node
         if image_ref is None or package_ref is None or nics is None:
+            self._as_far_as_known(image_ref, package_ref, nics, place)
             return None
         image, package = self.catalog.image(image_ref), self.catalog.package(package_ref)
         self._allowed(image_ref, image, package)
         brand = spec.brand or BRAND_OF_TYPE.get(image.type, "zone")
-        place = own.node or spec.node
         node = self._node(place, image, brand, nics)
         traits = merged_traits(lowering, (package.traits, image.requirements.traits))
         return Frame(
@@ -113,12 +114,15 @@ class _Making:
             uses=frozenset(),
         )
 
-    def _allowed(self, ref: Ref, image: Image, package: Package) -> None:
+    def _may_have(self, ref: Ref, image: Image) -> None:
         tenant = self.lowering.declared.tenant
         if not may_use(image.tenants, tenant):
             self.lowering.wrong(
                 ("image",), f"{short(ref)} is not for {tenant}", "add the tenant to the image's tenants"
             )
+
+    def _allowed(self, ref: Ref, image: Image, package: Package) -> None:
+        self._may_have(ref, image)
         least = image.requirements.min_memory
         if least is not None and package.memory < least:
             summary = f"{short(ref)} needs {size(least)} of memory, the package has {size(package.memory)}"
@@ -128,10 +132,21 @@ class _Making:
             summary = f"{short(ref)} needs {size(room)} of disk, the package has {size(package.disk)}"
             self.lowering.wrong(("package",), summary, "take a larger package")
 
-    def _node(self, place: str | None, image: Image, brand: str, nics: Nics) -> Node | None:
+    def _as_far_as_known(self, image: Ref | None, package: Ref | None, nics: Nics | None, place: str | None) -> None:
+        """Something leads nowhere. What does not depend on it is judged all the same."""
+        found = self.catalog.image(image) if image is not None else None
+        if image is not None and found is not None and package is not None:
+            self._allowed(image, found, self.catalog.package(package))
+        elif image is not None and found is not None:
+            self._may_have(image, found)
+        brand = self.spec.brand or BRAND_OF_TYPE.get(found.type if found is not None else "", "zone")
+        self._node(place, found, brand, nics)
+
+    def _node(self, place: str | None, image: Image | None, brand: str, nics: Nics | None) -> Node | None:
+        """The node that is asked for. What is not known is not judged."""
         lowering, catalog = self.lowering, self.catalog
         if place is None:
-            if not catalog.supported(image.type, brand):
+            if image is not None and not catalog.supported(image.type, brand):
                 summary = f"no node's driver can make a {brand} of an image of type {image.type}"
                 lowering.wrong(("image",), summary, "take another image, or add a node that can")
             return None
@@ -142,10 +157,11 @@ class _Making:
             if not catalog.excused("Node", name):
                 lowering.wrong(("node",), f"there is no node {place!r}", "name a node, or a member as node/member")
             return None
-        if not catalog.takes(node.driver, image.type, brand):
+        if image is not None and not catalog.takes(node.driver, image.type, brand):
             summary = f"driver {node.driver} of {name} cannot make a {brand} of an image of type {image.type}"
             lowering.wrong(("image",), summary, "take another image or node")
-        self._carried(name, node, nics)
+        if nics is not None:
+            self._carried(name, node, nics)
         return node
 
     def _carried(self, name: str, node: Node, nics: Nics) -> None:

@@ -13,7 +13,7 @@ from reconciler.edge.load import checks, document, stream
 from reconciler.edge.load.attempt import Attempt, Unit, names_of
 from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
-from reconciler.edge.load.findings import Finding
+from reconciler.edge.load.findings import CERTAIN, Finding
 from reconciler.edge.load.lower import Lowered
 from reconciler.edge.load.machine import lower_machine
 from reconciler.edge.load.reading import Reader, value_of
@@ -49,17 +49,18 @@ class Judge:
         self._whole()
 
     def settle_datacenter(self) -> None:
-        found = sorted((one for _, one in self.attempt.datacenters.items()), key=checks.place)
-        if found:
+        dubious = [one for one in self.attempt.dubious if one.kind == "Datacenter"]
+        found = sorted([one for _, one in self.attempt.datacenters.items()] + dubious, key=checks.place)
+        if found and not found[0].dubious:
             self.catalog.datacenter = found[0].spec
         for extra in found[1:]:
             summary = f"there is a second Datacenter; {found[0].name} is in {found[0].file}"
             self.attempt.findings.append(
-                Finding(extra.file, extra.index, ("kind",), summary, "a tree has exactly one", ref=extra.ref)
+                Finding(extra.file, extra.index, ("kind",), summary, "a tree has exactly one", ref=extra.known_as)
             )
         if (
             not found
-            and not self.attempt.broken
+            and not self.catalog.mentioned("Datacenter")
             and not any(ref.startswith("Datacenter/") for ref in self.attempt.poisoned)
         ):
             self.attempt.findings.append(
@@ -77,6 +78,8 @@ class Judge:
     def _one(self, unit: Unit, declared: Declared) -> None:
         made = self.lowered(declared)
         self.attempt.findings += checks.check_tenant(declared, self.catalog)
+        if declared.doubt is not CERTAIN or declared.nameless:
+            made = _without_consequences(declared, made)
         self.attempt.findings += made.findings
         unit.lowered.resources += made.resources
         unit.lowered.uses |= made.uses
@@ -124,10 +127,12 @@ class Judge:
             return
         data = next(self.attempt.tree.read([found.blob]))
         for index, chunk in enumerate(stream.cut(path, data)[0]):
-            value, findings = value_of(path, index, chunk)
-            self.attempt.findings += (
-                findings or document.declare(path, index, value, lambda _: document.NOTHING).findings
-            )
+            value, slow = value_of(path, index, chunk)
+            doubt = CERTAIN
+            if slow is not None:
+                self.attempt.findings += slow.findings
+                doubt = slow.doubt
+            self.attempt.findings += document.declare(path, index, value, lambda _: document.NOTHING, doubt).findings
 
     def _settle(self) -> None:
         """Writes what each document takes into its record."""
@@ -196,20 +201,26 @@ class Judge:
         """Things of these kinds that this attempt read."""
         return [one for unit in self.attempt.units.values() for one in unit.reading.declared if one.kind in kinds]
 
-    def _all(self, kind: str) -> list[Declared]:
-        return sorted((one for _, one in self.attempt.entries.items() if one.kind == kind), key=checks.place)
+    def _all(self, kind: str, *fields: str) -> list[Declared]:
+        """Everything of a kind whose fields are known, though others of it may be wrong."""
+        found = [one for _, one in self.attempt.entries.items() if one.kind == kind]
+        found += [one for one in self.attempt.dubious if one.kind == kind]
+        return sorted((one for one in found if one.sure(*fields)), key=checks.place)
 
     def _whole(self) -> None:
         attempt = self.attempt
         if self._changed("Network"):
-            attempt.findings += checks.check_overlaps(self._all("Network"))
+            attempt.findings += checks.check_overlaps(self._all("Network", "nicTag", "vlan", "subnet"))
         if any(one.spec.origin for one in self._changed("Image")) or any(attempt.taken_from.items()):
-            attempt.findings += checks.check_cycles(self._all("Image"), self.catalog, self._images_of)
+            attempt.findings += checks.check_cycles(
+                self._all("Image", "origin", "source"), self.catalog, self._images_of
+            )
         nodes_changed = self._changed("Node") or any(
             ref.startswith("Node/") for one in attempt.retired for ref in one.refs
         )
         if nodes_changed or self._changed("Package"):
-            attempt.findings += checks.check_packages(self._all("Package"), self._all("Node"))
+            packages = self._all("Package", "memory", "disk")
+            attempt.findings += checks.check_packages(packages, self._all("Node"))
         self._limits()
         self._abandoned_tenants()
 
@@ -238,6 +249,22 @@ class Judge:
             for owner in stay - set(self.attempt.retired):
                 for declared in self.reader.declare_again(owner).declared:
                     self.attempt.findings += checks.check_tenant(declared, self.catalog)
+
+
+def _without_consequences(declared: Declared, made: Lowered) -> Lowered:
+    """What is left of it once that is gone which only follows from what is in doubt."""
+    doubt, begin = declared.doubt, len(declared.prefix)
+
+    def follows(found: Finding) -> bool:
+        return found.path[:begin] == declared.prefix and doubt.covers(found.path[begin:])
+
+    counted = not declared.nameless and declared.sure("replicas", "package", "disks", "each")
+    return Lowered(
+        resources=made.resources if counted else [],
+        uses=made.uses,
+        findings=[one for one in made.findings if not follows(one)],
+        claims=[(key, one) for key, one in made.claims if not follows(one)],
+    )
 
 
 _OTHER = {"Network": "NetworkPool", "NetworkPool": "Network"}

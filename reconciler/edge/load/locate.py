@@ -56,7 +56,7 @@ class Locator:
         return Provenance("published", file, nearest.line, nearest.column)
 
     def diagnostic(self, finding: Finding) -> Diagnostic:
-        field = ".".join(str(part) for part in finding.path if part != "spec")
+        field = ".".join(str(part) for part in finding.path if part != "spec" or finding.path == ("spec",))
         if finding.ref:
             field = f"{finding.ref}:{_field_of(finding.path)}" if finding.path else finding.ref
         if finding.line:

@@ -20,6 +20,7 @@ from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Path
 from reconciler.edge.load.frame import Frame, company, frame_of, merged_traits, shared_constraints, size
 from reconciler.edge.load.lower import Lowered, Lowering, renamed_ref, resource, sole
+from reconciler.edge.load.stream import IS_POINTER, POINTER
 from specs import machine as spec_of
 from specs.machine import Exceptional, Machine
 
@@ -149,6 +150,8 @@ class _Machine(Lowering):
         text = self.read(path)
         if text is None:
             self.wrong(("userData", "file"), f"there is no file {path!r}", "paths start at this document's folder")
+        elif text.startswith(POINTER):
+            self.wrong(("userData", "file"), *IS_POINTER)
         return text
 
     def _behaviour(self) -> Behaviour:

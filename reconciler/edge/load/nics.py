@@ -12,7 +12,7 @@ import msgspec
 
 from reconciler.core.desired import NicWant
 from reconciler.core.refs import Ref, name_of, short
-from reconciler.edge.load.catalog import Catalog, may_use, within
+from reconciler.edge.load.catalog import Catalog, Problem, may_use, within
 from reconciler.edge.load.findings import Path
 from specs.machine import Nic
 
@@ -40,14 +40,19 @@ def lower_nics(lowering: Lowering, entries: list[Nic], *, path: Path, group: boo
         return EMPTY
     catalog = lowering.catalog
     marked = next((position for position, nic in enumerate(entries) if nic.primary), 0)
+    if sum([nic.primary is True for nic in entries]) > 1:
+        lowering.wrong((), "two interfaces are primary", "primary: true on one of them")
     wants: list[NicWant] = []
     seen: dict[str, int] = {}
     complete = True
     for position, nic in enumerate(entries):
         here: Path = (*path, position)
+        if nic.mac is not None:
+            _claim_mac(lowering, nic.mac, here=(*here, "mac"), group=group)
         ref = lowering.reference(NETWORKS, nic.network, here)
         if ref is None:
             complete = False
+            _claim_in_doubt(lowering, nic, here=here, group=group)
             continue
         networks = catalog.networks(ref)
         lowering.out.uses.update(networks)
@@ -59,8 +64,6 @@ def lower_nics(lowering: Lowering, entries: list[Nic], *, path: Path, group: boo
                 here, f"{_names(networks)} has no range to give addresses from", "write {network, ip}, or add a range"
             )
         _apart(lowering, networks, seen, here, position)
-        if nic.mac is not None:
-            _claim_mac(lowering, nic.mac, here=(*here, "mac"), group=group)
         wants.append(NicWant(networks=networks, ip=nic.ip, mac=nic.mac, primary=position == marked))
     if not complete or not all(want.networks for want in wants):
         return None
@@ -117,12 +120,28 @@ def _addressed(lowering: Lowering, networks: tuple[Ref, ...], ip: str, *, here: 
     if problem is not None:
         lowering.wrong(here, *problem)
     if group:
-        lowering.wrong(
-            here, "all replicas would have this address", "write it in each: {1: {nics: […]}}, or leave it out"
-        )
+        lowering.wrong(here, *_SHARED_ADDRESS)
     else:
-        lowering.claim(f"{network} {ip}", here, f"{ip} in {short(network)} is taken already", "take another address")
+        _claim_address(lowering, network, ip, here=here)
     return (network,)
+
+
+def _claim_in_doubt(lowering: Lowering, nic: Nic, *, here: Path, group: bool) -> None:
+    """An address in a network that is wrong itself can be wanted twice all the same."""
+    found = lowering.catalog.find(NETWORKS, lowering.declared.tenant, nic.network)
+    if nic.ip is None or not isinstance(found, Problem) or found.ref is None:
+        return
+    if group:
+        lowering.wrong((*here, "ip"), *_SHARED_ADDRESS)
+    else:
+        _claim_address(lowering, found.ref, nic.ip, here=(*here, "ip"))
+
+
+def _claim_address(lowering: Lowering, network: Ref, ip: str, *, here: Path) -> None:
+    lowering.claim(f"{network} {ip}", here, f"{ip} in {short(network)} is taken already", "take another address")
+
+
+_SHARED_ADDRESS = ("all replicas would have this address", "write it in each: {1: {nics: […]}}, or leave it out")
 
 
 def address_problem(catalog: Catalog, network: Ref, ip: str) -> tuple[str, str] | None:

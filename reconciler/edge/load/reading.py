@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from reconciler.edge.load import defaults, document, events, roundtrip, stream
 from reconciler.edge.load.attempt import Attempt, Changes, Unit
 from reconciler.edge.load.document import Reading
 from reconciler.edge.load.findings import MANY, Finding, Refused, Warning_
 from reconciler.edge.load.records import Document, FileRecord, Layer
 
-BROKEN = object()
 _NO_DOCUMENTS = (b"#cloud-config", b"#!")
 """How files begin that are YAML, or end in .yaml, and are somebody else's."""
 
@@ -29,13 +30,13 @@ def is_defaults(path: str) -> bool:
     return path.rpartition("/")[2] == defaults.NAME
 
 
-def value_of(file: str, index: int, chunk: stream.Chunk) -> tuple[Any, list[Finding]]:
+def value_of(file: str, index: int, chunk: stream.Chunk) -> tuple[Any, roundtrip.Read | None]:
     """The plain value: the fast tier's, or else the round trip's, which also writes the messages."""
     try:
-        return events.read(chunk.text), []
+        return events.read(chunk.text), None
     except Refused:
         read = roundtrip.read(file, index, chunk)
-        return (BROKEN, read.findings) if read.findings else (read.value, [])
+        return read.value, read
 
 
 class Reader:
@@ -44,6 +45,8 @@ class Reader:
         self._resolved: dict[tuple[str, str], defaults.KindDefaults] = {}
         self._stamps: dict[str, bytes] = {}
         self._fresh: list[Unit] = []
+        self._lacking: dict[str, set[tuple[str, str]]] = {}
+        """Folder → (kind, part) of its defaults that could not be read, `*` for every one."""
 
     def read_changes(self, changes: Changes) -> None:
         """Every changed file, and, where defaults changed, every file beneath them."""
@@ -97,7 +100,7 @@ class Reader:
             return Reading()
         index = found.documents.index(one)
         chunks, _ = stream.cut(one.file, next(iter(self.attempt.tree.read([found.blob]))))
-        value, _ = value_of(one.file, index, chunks[index])
+        value, _ = value_of(one.file, index, chunks[index])  # of the last good tree: nothing is wrong with it
         return document.declare(one.file, index, value, self.defaults_for(one.file))
 
     # -- defaults ----------------------------------------------------------------------------------------------------
@@ -110,9 +113,12 @@ class Reader:
             if blob is None:
                 del self.attempt.defaults[path.rpartition("/")[0]]
         for (path, _), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
-            values, findings = _defaults_in(path, data)
+            folder = path.rpartition("/")[0]
+            values, findings, lacking = _defaults_in(path, data)
             self.attempt.findings += findings
-            self.attempt.defaults[path.rpartition("/")[0]] = values
+            self.attempt.defaults[folder] = values
+            if lacking:
+                self._lacking[folder] = lacking
         folders = [path.rpartition("/")[0] for path in changes]
         known = self.attempt.records.defaults
         return [folder for folder in folders if known.get(folder) != self.attempt.defaults.get(folder)]
@@ -124,10 +130,18 @@ class Reader:
             found = self._resolved.get((folder, kind))
             if found is None:
                 chain = [given for one in defaults.folders_of(file) if (given := self.attempt.defaults.get(one))]
-                found = self._resolved[folder, kind] = defaults.resolve(chain, kind)
+                found = defaults.resolve(chain, kind)
+                if self._lacking:
+                    found = msgspec.structs.replace(found, lacking=self._parts_lacking(file, kind))
+                self._resolved[folder, kind] = found
             return found
 
         return resolve
+
+    def _parts_lacking(self, file: str, kind: str) -> frozenset[str]:
+        pairs = [pair for one in defaults.folders_of(file) for pair in self._lacking.get(one, ())]
+        parts = {part for name, part in pairs if name in (kind, defaults.EVERY)}
+        return frozenset({"metadata", "spec"} if defaults.EVERY in parts else parts)
 
     def stamp(self, file: str) -> bytes:
         """Stands for the defaults that a file's documents have beneath them."""
@@ -170,9 +184,7 @@ class Reader:
         chunks, findings = stream.cut(path, data)
         if findings:
             attempt.findings += findings
-            attempt.broken.append(data.decode(errors="replace"))
-            self._drop_file(path)
-            return
+            attempt.broken.append(stream.lost(data, chunks))
         old = attempt.records.files.get(path)
         kept = {one.digest: one for one in old.documents if one.digest} if old else {}
         stamp = self.stamp(path)
@@ -190,37 +202,42 @@ class Reader:
     def _read_document(self, path: str, index: int, chunk: stream.Chunk, digest: bytes) -> Document:
         attempt = self.attempt
         made = Document(path, digest)
-        value, findings = value_of(path, index, chunk)
-        if value is BROKEN:
-            attempt.findings += findings
-            attempt.broken.append(chunk.text)
-            reading = Reading()
-        else:
+        value, slow = value_of(path, index, chunk)
+        if slow is None or not slow.findings:
             reading = document.declare(path, index, value, self.defaults_for(path))
+        else:
+            attempt.findings += slow.findings
+            attempt.broken += [slow.lost] if slow.lost else []
+            reading = document.declare(path, index, value, self.defaults_for(path), slow.doubt)
         unit = attempt.units[made] = Unit(made, index, reading)
         self._fresh.append(unit)
         if not reading.unenveloped:
             attempt.findings += reading.findings
         attempt.poisoned |= reading.poisoned
+        attempt.broken += reading.lost
         if len(reading.declared) > MANY:
             summary = f"one document declares {len(reading.declared)} things: an edit of one reads all of them again"
             attempt.warnings.append(Warning_(path, summary, "split it into documents of some hundred"))
         return made
 
 
-def _defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding]]:
-    """What a `_defaults.yaml` says, and what is wrong with it."""
+def _defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding], set[tuple[str, str]]]:
+    """What a `_defaults.yaml` says, what is wrong with it, and which (kind, part) it may lack therefore."""
     chunks, findings = stream.cut(path, data)
     value: Any = {}
     if len(chunks) > 1:
         summary = "there is a second document, and the defaults of a folder are one"
         findings.append(Finding(path, 1, (), summary, "merge them", line=chunks[1].line, column=1))
     elif chunks:
-        value, wrong = value_of(path, 0, chunks[0])
-        findings += wrong
-    values = {} if value is BROKEN else value
-    findings = findings or document.check_defaults(path, values)
-    return (values if isinstance(values, dict) else {}), findings
+        value, slow = value_of(path, 0, chunks[0])
+        findings += slow.findings if slow is not None else []
+    lacking = {(defaults.EVERY, defaults.EVERY)} if findings else set()
+    values = value if isinstance(value, dict) else {}
+    for found in document.check_defaults(path, value):
+        findings.append(found)
+        lacking.add(document.part_of(found.path))
+        values = defaults.without(values, found.path)
+    return values, findings, lacking
 
 
 def digest_of(chunk: stream.Chunk, stamp: bytes) -> bytes:

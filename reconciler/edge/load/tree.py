@@ -13,12 +13,20 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
+
+from reconciler.edge.refused import Refusal, link, unreadable
 
 
 class Tree(Protocol):
     def entries(self) -> Iterator[tuple[str, str]]:
         """(path, blob id) of every regular file, in the order of paths."""
+        ...
+
+    @property
+    def refused(self) -> Mapping[str, Refusal]:
+        """What the last listing met and neither followed nor may pass over: told as mistakes of the tree."""
         ...
 
     def read(self, blobs: Sequence[str]) -> Iterator[bytes]:
@@ -37,6 +45,8 @@ def blob_id(data: bytes) -> str:
 
 class MemoryTree:
     """A tree in memory: {path: contents}. Contents once added stay readable by id."""
+
+    refused: Mapping[str, Refusal] = MappingProxyType({})
 
     def __init__(self, files: Mapping[str, str | bytes] | None = None) -> None:
         self._blobs: dict[str, bytes] = {}
@@ -74,11 +84,17 @@ class FolderTree:
         self.root = root
         self._paths: dict[str, str] = {}
         self._blobs: dict[str, bytes] = {}
+        self.refused: dict[str, Refusal] = {}
 
     def entries(self) -> Iterator[tuple[str, str]]:
+        self.refused.clear()
         found = sorted(self._walk())
         for path in found:
-            data = (self.root / path).read_bytes()
+            try:
+                data = (self.root / path).read_bytes()
+            except OSError as error:
+                self.refused[path] = unreadable(error.strerror or "")
+                continue
             blob = blob_id(data)
             self._blobs[blob] = data
             yield path, blob
@@ -88,9 +104,20 @@ class FolderTree:
             folders[:] = [name for name in folders if not name.startswith(".")]
             base = Path(folder).relative_to(self.root)
             for name in files:
-                path = base / name
-                if not (self.root / path).is_symlink():
-                    yield path.as_posix()
+                path = (base / name).as_posix()
+                if (self.root / path).is_symlink():
+                    self._link(path)
+                elif (self.root / path).is_file():
+                    yield path
+            for name in folders:
+                path = (base / name).as_posix()
+                if (self.root / path).is_symlink():
+                    self._link(path)
+
+    def _link(self, path: str) -> None:
+        said = None if path.startswith(".") or "/." in path else link(path, os.readlink(self.root / path))
+        if said is not None:
+            self.refused[path] = said
 
     def read(self, blobs: Sequence[str]) -> Iterator[bytes]:
         return (self._blobs[blob] for blob in blobs)

@@ -24,6 +24,12 @@ class Explained(msgspec.Struct, frozen=True):
     summary: str
     fix: str
     at: Literal["value", "key"] = "value"
+    about: Literal["value", "missing", "whole"] = "value"
+    """`whole`: fields that do not fit together."""
+    fields: tuple[str, ...] = ()
+    """Of a whole: the fields in question, where it is not all of them."""
+    meant: str = ""
+    """The field that an unknown one probably is."""
 
 
 def is_label(name: str) -> bool:
@@ -80,7 +86,10 @@ def _one(path: Path, errors: list[Any], model: type[Model]) -> Explained:
     own = next((error for error in errors if "fix" in error.get("ctx", {})), None)
     error = own or errors[0]
     if own is not None:
-        return Explained(path, error["ctx"]["summary"], error["ctx"]["fix"])
+        whole: Literal["value", "whole"] = "whole" if isinstance(error["input"], dict) else "value"
+        return Explained(
+            path, error["ctx"]["summary"], error["ctx"]["fix"], about=whole, fields=error["ctx"].get("fields", ())
+        )
     if len(errors) > 1:
         wants = " or ".join(dict.fromkeys(_want(found) for found in errors))
         return Explained(path, f"{_show(error['input'])} does not fit here", f"write {wants}")
@@ -88,7 +97,7 @@ def _one(path: Path, errors: list[Any], model: type[Model]) -> Explained:
         return _unknown_field(path, model)
     if error["type"] == "missing":
         where = " here or in the folder's _defaults.yaml" if len(path) == 1 else ""
-        return Explained(path, f"{path[-1]} is missing", f"add {path[-1]}: …{where}", "key")
+        return Explained(path, f"{path[-1]} is missing", f"add {path[-1]}: …{where}", "key", "missing")
     if error["type"] in _SENTENCES:
         summary, fix = _SENTENCES[error["type"]](error)
         return Explained(path, summary, fix)
@@ -106,7 +115,7 @@ def _unknown_field(path: Path, model: type[Model]) -> Explained:
     name = str(path[-1])
     near = nearest(name, fields)
     fix = f"did you mean {near}?" if near else (f"there are {', '.join(sorted(fields))}" if fields else "remove it")
-    return Explained(path, f"{name!r} is not a field here", fix, "key")
+    return Explained(path, f"{name!r} is not a field here", fix, "key", meant=near or "")
 
 
 def _fields_at(path: Path, model: type[Model]) -> list[str]:

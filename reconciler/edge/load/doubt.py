@@ -1,0 +1,152 @@
+"""What can still be said of a document that is wrong in places.
+
+Owns: which of its values count for nothing, and what stands in for them, so that all else is judged in the same run and
+nothing is told that only follows from what was told already. Must not go here: finding mistakes, their wording.
+
+None of this runs for a document without mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from reconciler.edge.load.findings import Doubt, Path, within
+from reconciler.edge.load.wording import Explained, explain
+from specs.kinds import Kind
+
+READ_BY_OTHERS: dict[str, frozenset[str]] = {
+    "Datacenter": frozenset({"nicTags"}),
+    "Node": frozenset({"driver", "nics", "members", "capacity"}),
+    "Network": frozenset({"nicTag", "vlan", "subnet", "range", "gateway", "reserved", "tenants"}),
+    "NetworkPool": frozenset({"networks"}),
+    "Package": frozenset({"memory", "cpu", "disk", "traits"}),
+    "Image": frozenset({"source", "type", "requirements", "origin", "tenants"}),
+    "Tenant": frozenset(),
+    "Machine": frozenset({"replicas"}),
+}
+"""Fields by which other documents are judged: where one of them is unknown, what names the thing is not."""
+
+STAND_INS: dict[str, dict[str, Any]] = {
+    "Datacenter": {"id": "00000000-0000-0000-0000-000000000000"},
+    "Node": {"driver": "local"},
+    "Network": {"nicTag": "unknown", "subnet": "192.0.2.0/24"},
+    "NetworkPool": {"networks": ["unknown"]},
+    "Package": {"memory": "1Mi"},
+    "Image": {"source": {"busybox": "static"}, "type": "rootfs"},
+    "Tenant": {},
+    "Machine": {"image": "unknown", "package": "unknown"},
+}
+"""For the fields that every document of a kind must have: valid, and what follows from them is not told."""
+
+_ELEMENTS = {
+    "nics": {"network": "unknown"},
+    "networks": "unknown",
+    "tenants": "unknown",
+    "machines": "unknown",
+    "reserved": "192.0.2.1",
+}
+"""For one entry of a list, so that the others keep their places."""
+
+_ROUNDS = 64
+
+
+class Mended(NamedTuple):
+    """A model with stand-ins (None if even that cannot be), the mistakes, and what of it is in doubt."""
+
+    model: Any
+    told: list[Explained]
+    doubt: Doubt
+
+
+def mended(kind: Kind, values: dict[str, Any], doubt: Doubt, *, lacking: bool) -> Mended:
+    """Judges the values as far as they go. `lacking`: defaults that were not read may have given what is missing."""
+    lacks = Doubt(lacking=((),) if lacking else doubt.lacking)
+    unknown = list(doubt.unknown)
+    told: list[Explained] = []
+    for path in doubt.unknown:
+        values, _ = _replaced(kind, values, path)
+    for _ in range(_ROUNDS):
+        try:
+            model = kind.model.model_validate(values)
+        except ValidationError as wrong:
+            found = explain(wrong, kind.model, values)
+        else:
+            return Mended(model, told, Doubt(tuple(unknown), doubt.lacking))
+        meant = [(*one.path[:-1], one.meant) for one in found if one.meant]
+        told += [one for one in found if not _follows(one, [*unknown, *meant], lacks)]
+        for one in found:
+            values, replaced = _aside(kind, values, one)
+            unknown += (one.path, *replaced)
+        unknown += meant
+        unknown = [path for path in dict.fromkeys(unknown) if path]
+    return Mended(None, told, Doubt(tuple(unknown), doubt.lacking))
+
+
+def _follows(one: Explained, unknown: Iterable[Path], lacks: Doubt) -> bool:
+    """Whether this only follows from what is unknown or was not read."""
+    if any(within(one.path, path) for path in unknown):
+        return True
+    if one.about in ("missing", "whole") and lacks.lacks(one.path):
+        return True
+    return one.about == "whole" and any(
+        within(path, one.path) and (not one.fields or path[len(one.path)] in one.fields) for path in unknown
+    )
+
+
+def _aside(kind: Kind, values: dict[str, Any], one: Explained) -> tuple[dict[str, Any], list[Path]]:
+    """The values with what is wrong put aside, and which paths those are."""
+    if one.path:
+        values, path = _replaced(kind, values, one.path, missing=one.about == "missing")
+        return values, [path]
+    paths: list[Path] = []
+    for field in one.fields:
+        if field not in values:
+            continue
+        values, path = _replaced(kind, values, (field,))
+        paths.append(path)
+    return values, paths
+
+
+def _replaced(kind: Kind, values: Any, path: Path, *, missing: bool = False) -> tuple[Any, Path]:
+    """The values with something sound, or nothing, in place of what stands at the path or around it."""
+    standing = STAND_INS[kind.name]
+    if not path:
+        return dict(standing), path
+    if len(path) == 1 and path[0] in standing:
+        return {**values, path[0]: standing[str(path[0])]}, path
+    parent = _at(values, path[:-1])
+    if isinstance(parent, list):
+        element = _ELEMENTS.get(str(path[-2]))
+        if element is None:
+            return _replaced(kind, values, path[:-1])
+        return _put(values, path, element), path
+    if not isinstance(parent, dict) or (missing and path[-1] not in parent and len(path) > 1):
+        return _replaced(kind, values, path[:-1])
+    return _put(values, path, None), path
+
+
+def _at(values: Any, path: Path) -> Any:
+    for part in path:
+        if isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        elif isinstance(values, dict):
+            values = values.get(part)
+        else:
+            return None
+    return values
+
+
+def _put(values: Any, path: Path, new: Any) -> Any:
+    """A copy with another value at the path; None takes a key away."""
+    if not path:
+        return new
+    part = path[0]
+    copy: Any = dict(values) if isinstance(values, dict) else list(values)
+    if len(path) == 1 and new is None:
+        copy.pop(part, None)
+    else:
+        copy[part] = _put(copy[part] if len(path) > 1 else None, path[1:], new)
+    return copy
