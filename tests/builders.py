@@ -202,7 +202,7 @@ class Fleet:
         for path, value in step.effect.fields.items():
             fields = replaced(fields, path, value)
         marks = msgspec.convert(step.args["marks"], Marks)
-        if step.effect.lifecycle == "quarantined":
+        if step.verb == "quarantine":
             until = now + step.args["quarantine"]
             marks = msgspec.structs.replace(old.marks if old else marks, quarantined_until=until)
         kind = change.ref.partition("/")[0]

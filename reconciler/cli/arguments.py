@@ -113,7 +113,9 @@ def add_pause(parser: ArgumentParser) -> None:
 
 
 def add_resume(parser: ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="REF|NODE", help="what was paused")
+    parser.add_argument(
+        "subject", metavar="REF|NODE", help="what was paused, or is on hold after undo, restore or break-glass"
+    )
 
 
 def add_forget(parser: ArgumentParser) -> None:
@@ -122,14 +124,19 @@ def add_forget(parser: ArgumentParser) -> None:
 
 
 def add_undo(parser: ArgumentParser) -> None:
-    parser.add_argument("--print", dest="print_only", action="store_true", help="only tell the commands for git")
+    _told_only(parser)
     _yes(parser)
 
 
 def add_restore(parser: ArgumentParser) -> None:
     _ref(parser)
-    parser.add_argument("--print", dest="print_only", action="store_true", help="only tell the commands for git")
+    _told_only(parser)
     _yes(parser)
+
+
+def _told_only(parser: ArgumentParser) -> None:
+    told = "make no commit, only tell it; what it is about is on hold until there is one"
+    parser.add_argument("--print", dest="print_only", action="store_true", help=told)
 
 
 def add_pin(parser: ArgumentParser) -> None:

@@ -114,7 +114,8 @@ COMMANDS = (
         PLAN,
         "go back to the revision applied before",
         "Make the commit that brings back the tree applied before the last one, so that the loop agrees with you; then "
-        "plan and apply it as usual.",
+        "plan and apply it as usual. With --print no commit is made: what it is about is on hold until one comes, or "
+        "until `trueup resume`.",
         ("trueup undo", "trueup undo --print"),
         "reconciler.cli.reverting:undo",
     ),
@@ -123,7 +124,8 @@ COMMANDS = (
         PLAN,
         "bring back what was removed, with its data",
         "A destroyed machine waits in quarantine. Make the commit that brings its document back; the next plan "
-        "restores the same machine, with its data and addresses.",
+        "restores the same machine, with its data and addresses. With --print no commit is made: the machine is on "
+        "hold (it is not purged either) until one comes, or until `trueup resume`.",
         ("trueup restore acme/web-3",),
         "reconciler.cli.reverting:restore",
     ),
@@ -188,7 +190,9 @@ COMMANDS = (
         "pause",
         STEER,
         "leave a thing or a node alone for a while",
-        "Whatever git says, leave it alone until the time is over. Every plan shows the pause and its reason.",
+        "Whatever git says, leave it alone until the time is over. Every plan shows the pause and its reason. It "
+        "counts at once, and is written on the thing itself as soon as its node can be written to, so that another "
+        "controller leaves it alone too; the pause of a node is remembered here only.",
         (
             "trueup pause acme/web-3 --for 2h --reason 'looking at a memory leak'",
             "trueup pause Node/edge1 --for 1d --reason 'new disks'",
@@ -198,8 +202,8 @@ COMMANDS = (
     Command(
         "resume",
         STEER,
-        "end a pause",
-        "End a pause before its time.",
+        "end a pause, or a hold",
+        "End a pause before its time; or what undo, restore or break-glass keep on hold: git is followed again.",
         ("trueup resume acme/web-3",),
         "reconciler.cli.steering:resume",
     ),

@@ -12,7 +12,8 @@ from reconciler.cli.session import Looking, Prospect
 from reconciler.cli.sources import PACKAGED, package_of, place, told
 from reconciler.core.desired import Resource
 from reconciler.core.explain import Where, users, where
-from reconciler.core.refs import Ref, kind_of, short
+from reconciler.core.plan import Hold
+from reconciler.core.refs import Ref, Target, kind_of, node_of, short
 from reconciler.core.render import quantities
 from reconciler.core.render.explain import Explanation, Origin
 from reconciler.core.render.quantities import moment
@@ -48,8 +49,13 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
         possible=sited.possible if sited else (),
         users=users(found.planner, ref),
         changes=tuple(change for change in found.plan.changes if change.ref == ref),
-        holds=tuple(hold for hold in found.plan.holds if hold.ref == ref),
+        holds=tuple(hold for hold in found.plan.holds if _concerns(hold, ref, target)),
     )
+
+
+def _concerns(hold: Hold, ref: Ref, target: Target | None) -> bool:
+    """Its own holds, and that its node is paused, where it is not told by one of them already."""
+    return hold.ref == ref or (hold.rule == "paused" and target is not None and hold.ref == f"Node/{node_of(target)}")
 
 
 def _exists(found: Prospect, ref: Ref) -> str:

@@ -19,6 +19,7 @@ from reconciler.cli.selection import existing, kind_named
 from reconciler.cli.session import Looking
 from reconciler.cli.terminal import say, show, show_json, written
 from reconciler.core.compact import compacted
+from reconciler.core.ledger import Paused
 from reconciler.core.render.changes import View
 from reconciler.core.render.explain import explain_text
 from reconciler.core.render.listing import listing_text, nodes_text
@@ -44,9 +45,10 @@ async def _status(args: Namespace) -> int:
             for _, binding in sorted(ledger.bindings.items())
             if binding.quarantined_until is not None
         )
+        told = {entry.subject: entry for entry in found.plan.entries if isinstance(entry, Paused)} | ledger.pauses
         paused = tuple(
             Waiting(pause.subject, pause.until, reason=pause.reason)
-            for _, pause in sorted(ledger.pauses.items())
+            for _, pause in sorted(told.items())
             if pause.until > here.now()
         )
         situation = Situation(

@@ -1,12 +1,13 @@
 """`trueup undo` and `trueup restore`: the commit that takes something back, so that git keeps saying what is wanted.
 
-Owns: which files go back to what, and the words for it. Must not go here: committing (edge.git), planning the result.
+Owns: which files go back to what, the words for it, and the holds where the commit is only told and not made. Must not
+go here: committing (edge.git), planning the result.
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import anyio
 
@@ -14,15 +15,23 @@ from reconciler.cli import session
 from reconciler.cli.exits import Exit
 from reconciler.cli.selection import full_ref
 from reconciler.cli.session import Opened
+from reconciler.cli.steering import note
 from reconciler.cli.terminal import confirmed, say
-from reconciler.core.ledger import Applied
-from reconciler.core.refs import Ref, short
+from reconciler.core.ledger import Applied, Held
+from reconciler.core.refs import PER_TARGET, Ref, kind_of, short
 from reconciler.edge.chain import Chain
 from reconciler.edge.git import CommitTree, commit_files
 from reconciler.edge.load.loader import Loader
 from reconciler.errors import SpecErrors, UsageError
 
 Edits = dict[str, bytes | None]
+
+
+class _About(NamedTuple):
+    """The things that a commit is about, and what their holds say where it is not made."""
+
+    refs: list[Ref]
+    sentence: str
 
 
 def undo(args: Namespace) -> int:
@@ -38,7 +47,9 @@ async def _undo(args: Namespace) -> int:
         last, before = history[-1], history[-2]
         edits = _backwards(opened, last.tree, before.tree)
         message = f"Undo {last.revision[:12]}\n\nBack to what was applied before it, {before.revision[:12]}.\n"
-        return _commit(opened, edits, message, args)
+        sentence = f"undoing {last.revision[:7]} was asked for, and no commit does it yet"
+        about = _About(_differing(opened, last.tree, before.tree), sentence)
+        return await _given(opened, edits, message, about, args)
 
 
 def restore(args: Namespace) -> int:
@@ -58,7 +69,8 @@ async def _restore(args: Namespace) -> int:
                 continue
             edits = _backwards(opened, after.tree, before.tree, only=file)
             message = f"Restore {short(ref)}\n\nIts document is back as it was in {before.revision[:12]}.\n"
-            return _commit(opened, edits, message, args)
+            sentence = "bringing it back was asked for, and no commit does it yet"
+            return await _given(opened, edits, message, _About([ref], sentence), args)
         raise UsageError(f"nothing that was applied here held {ref}", hint="git log -S NAME finds it")
 
 
@@ -117,14 +129,15 @@ def _backwards(opened: Opened, now: str, before: str, *, only: str = "") -> Edit
     return edits
 
 
-def _commit(opened: Opened, edits: Mapping[str, bytes | None], message: str, args: Namespace) -> int:
-    """Make the commit, or tell how to."""
+async def _given(opened: Opened, edits: Edits, message: str, about: _About, args: Namespace) -> int:
+    """Make the commit; or only tell of it, and hold what it is about until it, or another, is made."""
     subject = message.partition("\n")[0]
     for path, data in sorted(edits.items()):
         known = opened.repository.objects.find(f"HEAD:{path}") is not None
         print(f"  {'-' if data is None else '~' if known else '+'} {path}")
     if args.print_only:
         print(f"It would be committed as: {subject}")
+        await _hold(opened, about, args)
         return Exit.DONE
     if not confirmed(f"Commit this as {subject!r}?", yes=args.yes):
         say("Nothing was done.")
@@ -132,3 +145,25 @@ def _commit(opened: Opened, edits: Mapping[str, bytes | None], message: str, arg
     commit = commit_files(opened.repository, edits, message)
     print(f"Committed {commit[:12]}: {subject}. Nothing is applied yet: trueup plan")
     return Exit.DONE
+
+
+async def _hold(opened: Opened, about: _About, args: Namespace) -> None:
+    """Neither the loop nor anybody's plan goes on with these, so that nothing fights who is about to commit."""
+    wanted = (await opened.source.load()).resources
+    digests = {ref: wanted[ref].digest if ref in wanted else "" for ref in about.refs}
+    await note(args, opened.state, [Held(ref, about.sentence, digest, "resume") for ref, digest in digests.items()])
+    for ref in about.refs:
+        print(f"On hold until a commit changes its document, or trueup resume {short(ref)}: {ref}")
+
+
+def _differing(opened: Opened, now: str, before: str) -> list[Ref]:
+    """The things that two trees want otherwise."""
+    loader, refs = Loader(opened.registry), set[Ref]()
+    for tree in (now, before):
+        found = CommitTree(opened.repository.folder, tree)
+        try:
+            delta = loader.load(found)
+            refs = {*delta.changed, *delta.removed}
+        finally:
+            found.close()
+    return sorted(ref for ref in refs if kind_of(ref) == "Machine" or kind_of(ref) in PER_TARGET)

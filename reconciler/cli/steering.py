@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import msgspec
@@ -21,14 +21,15 @@ from reconciler.cli.selection import full_ref
 from reconciler.cli.session import Looking, Writing
 from reconciler.cli.terminal import confirmed, say, show
 from reconciler.core.ledger import Accepted, Entry, Paused, Resumed
-from reconciler.core.refs import kind_of, name_of, short
+from reconciler.core.refs import Ref, kind_of, name_of, short
 from reconciler.core.render.changes import View
 from reconciler.core.render.plan import plan_text
 from reconciler.core.render.quantities import duration, moment
 from reconciler.core.rules import Request
-from reconciler.core.single import forgetting, releasing
+from reconciler.core.single import forgetting, marking, releasing
 from reconciler.edge.calls import NobodyAnswers, call
-from reconciler.errors import UsageError
+from reconciler.edge.state import State
+from reconciler.errors import TryLater, UsageError
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -42,16 +43,44 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-async def note(here: Looking, entries: Sequence[Entry]) -> None:
-    """Into the journal: through the loop if one runs, else under the lock. Raises LockHeld."""
+async def note(
+    args: Namespace, state: State, entries: Sequence[Entry], then: Callable[[Writing], Awaitable[str]] | None = None
+) -> str:
+    """Into the journal: through the loop if one runs, which then does what follows from it; else under the lock, and
+    `then` does that. What there is to tell of it, or nothing. Raises LockHeld."""
     try:
         request = {"do": "note", "entries": [msgspec.to_builtins(entry) for entry in entries]}
-        async with call(here.state, request) as answers:
+        async with call(state, request) as answers:
             async for _ in answers:
                 pass
+        return ""
     except NobodyAnswers:
-        async with session.writing(here.args) as writing:
+        async with session.writing(args) as writing:
             await writing.ports.journal.append(entries)
+            return await then(writing) if then is not None else ""
+
+
+def _marked(subject: str) -> Callable[[Writing], Awaitable[str]]:
+    """Write on the objects of a subject what was said of it, as far as they can be reached now."""
+
+    async def mark(here: Writing) -> str:
+        ref = Ref(subject)
+        if kind_of(ref) == "Node":
+            return ""
+        try:
+            world = (await here.prospect(Request(now=0), only=[subject])).world
+            plan = marking(world, ref, here.now())
+            if plan.changes:
+                await here.ports.plans.save(plan)
+                execution = await here.execution(plan, lambda _: None, moves=False)
+                failures = (await execution.run()).failures
+                return f"not written on it yet: {failures[0].reason}" if failures else ""
+            silent = [target for target in here.ledger.targets(ref) if world.unreadable(target) is not None]
+            return f"{min(silent)} cannot be read now: it is written on it once it can" if silent else ""
+        except TryLater as error:
+            return f"not written on it yet: {error.message}"
+
+    return mark
 
 
 def pause(args: Namespace) -> int:
@@ -64,8 +93,10 @@ async def _pause(args: Namespace) -> int:
     async with session.looking(args) as here:
         subject = await _subject(here, args.subject)
         until = here.now() + length
-        await note(here, [Paused(subject, until, args.reason)])
+        told = await note(args, here.state, [Paused(subject, until, args.reason)], _marked(subject))
     print(f"{subject} is left alone until {moment(until)} ({duration(length)}). Sooner: trueup resume {subject}")
+    if told:
+        say(f"  {told}")
     return Exit.DONE
 
 
@@ -83,23 +114,36 @@ async def _subject(here: Looking, name: str) -> str:
 
 
 def resume(args: Namespace) -> int:
-    """End a pause."""
+    """End a pause, or what undo, restore or break-glass keep alone."""
     return anyio.run(_resume, args)
 
 
 async def _resume(args: Namespace) -> int:
     async with session.looking(args) as here:
-        pauses = here.ledger.pauses
+        known = {*here.ledger.pauses, *here.ledger.held}
         names = [args.subject, f"Node/{args.subject}"]
         if "/" in args.subject:
             names.append(full_ref(args.subject))
-        subject = next((name for name in names if name in pauses), None)
-        if subject is None:
-            held = ", ".join(sorted(pauses)) or "nothing is paused"
-            raise UsageError(f"{args.subject} is not paused", hint=held)
-        await note(here, [Resumed(subject)])
+        subject = next((name for name in names if name in known), "")
+        entries: list[Entry] = [Resumed(subject)]
+        if not subject:
+            found = await _only_borne(here, names)
+            if found is None:
+                hint = ", ".join(sorted(known)) or "nothing is paused"
+                raise UsageError(f"{args.subject} is not paused", hint=hint)
+            subject, entries = found.subject, [found, Resumed(found.subject)]
+        told = await note(args, here.state, entries, _marked(subject))
     print(f"{subject} is looked after again.")
+    if told:
+        say(f"  {told}")
     return Exit.DONE
+
+
+async def _only_borne(here: Looking, names: Sequence[str]) -> Paused | None:
+    """A pause that only the object itself tells of: another controller's word, or ours of before a loss."""
+    found = await here.prospect(Request(now=0))
+    told = (entry for entry in found.plan.entries if isinstance(entry, Paused))
+    return next((entry for entry in told if entry.subject in names), None)
 
 
 def accept(args: Namespace) -> int:
@@ -110,7 +154,7 @@ def accept(args: Namespace) -> int:
 async def _accept(args: Namespace) -> int:
     async with session.looking(args) as here:
         commit = here.repository.commit(args.revision)
-        await note(here, [Accepted(commit, args.reason)])
+        await note(args, here.state, [Accepted(commit, args.reason)])
     print(f"Accepted {commit[:12]}: what it leaves out is taken for removed. Read the plan again before you apply it.")
     return Exit.DONE
 

@@ -17,8 +17,10 @@ from reconciler.core.ledger import (
     Entry,
     Forgotten,
     Ledger,
+    Paused,
     Quarantined,
     Record,
+    Resumed,
     Settled,
 )
 from reconciler.core.refs import Target, Uid
@@ -62,6 +64,10 @@ def _entries(ledger: Ledger) -> Iterator[Entry]:
             yield Quarantined(binding.ref, binding.uid, binding.incarnation, binding.target, left)
     for revision in sorted(ledger.accepted):
         yield Accepted(revision)
+    for subject, ends in sorted(ledger.lifted.items()):
+        for until in sorted(ends):
+            yield Paused(subject, until, "")
+            yield Resumed(subject)
     yield from (ledger.pauses[subject] for subject in sorted(ledger.pauses))
     yield from (ledger.held[ref] for ref in sorted(ledger.held))
     if ledger.applied is not None:

@@ -13,6 +13,7 @@ from reconciler.core.compare import Comparison, compare, marks_behind, sticky_ad
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.observed import Object
+from reconciler.core.pauses import borne
 from reconciler.core.plan import rest_digest
 from reconciler.core.refs import Ref, Target, Uid, node_of
 from reconciler.core.world import World
@@ -51,6 +52,8 @@ def rests(world: World, ref: Ref) -> bool:
     if marks is None or (binding.uid, binding.incarnation, binding.target) != (marks.uid, marks.incarnation, target):
         return False
     if binding.demand != (resource.demand.memory, resource.demand.cpu, resource.demand.disk):
+        return False
+    if marks.paused_until is not None and borne(world.ledger, marks, 0.0) is not None:
         return False
     if found.lifecycle != "live" or found.unknown or binding.sealed is None or binding.quarantined_until is not None:
         return False

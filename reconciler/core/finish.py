@@ -16,8 +16,8 @@ from reconciler.core.compare import compare, marks_behind
 from reconciler.core.desired import Demand
 from reconciler.core.ledger import Bound, Claimed, Entry, Forgotten, Purged, Quarantined, Renamed, Settled, Spent
 from reconciler.core.observed import Marks, Object
-from reconciler.core.plan import Action, Change, Gate, Risk, Step, Undo
-from reconciler.core.refs import kind_of
+from reconciler.core.plan import Action, Change, Expect, Gate, Risk, Step, Undo
+from reconciler.core.refs import Target, kind_of
 from reconciler.core.shape import Draft
 from reconciler.core.values import replaced
 from reconciler.core.work import Work
@@ -44,12 +44,33 @@ def make_change(work: Work, world: World) -> Change:
         addresses=work.addresses,
         recoverable_for=float(policy.quarantine) if policy and recoverable else None,
     )
-    draft = Draft(bare, work.found, work.resource, work.context, works_module.marks_of(work, world))
-    series = world.shape_of(work.target).steps(draft)
+    marks = works_module.marks_of(work, world)
+    if work.marks is None:
+        series = world.shape_of(work.target).steps(Draft(bare, work.found, work.resource, work.context, marks))
+    else:
+        assert work.found is not None, "what is marked is there"
+        series = (pause_step(work.found, marks, work.target),)
     steps = _journalled(_meant(_linked(bare.id, series), work), work, world, bare)
     risk = min((step.risk for step in steps), key=_RISKS.index, default=Risk.NONE)
     undo = max((step.undo for step in steps), key=_UNDOS.index, default=Undo.EXACT)
     return msgspec.structs.replace(bare, steps=steps, risk=risk, undo=undo)
+
+
+def pause_step(found: Object, marks: Marks, target: Target) -> Step:
+    """The step that writes marks and nothing else: what differs is the pause that they bear."""
+    pause = marks.paused_until
+    return Step(
+        id="1-mark",
+        target=target,
+        ref=marks.ref,
+        uid=marks.uid,
+        verb="mark",
+        args={"marks": msgspec.to_builtins(marks)},
+        precondition=Expect(found.lifecycle, applied=marks.applied),
+        effect=Expect(found.lifecycle, applied=marks.applied, paused=pause),
+        summary="write the pause on it" if pause is not None else "take the pause off it",
+        seconds=0.05,
+    )
 
 
 def _linked(change: str, series: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -61,14 +82,18 @@ def _linked(change: str, series: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 def _meant(steps: tuple[Step, ...], work: Work) -> tuple[Step, ...]:
-    """Each step starts from the thing that bears the name; the first of a rename from what bears the former one."""
+    """Each step starts from the thing that bears the name; the first of a rename from what bears the former one, and
+    the first of any change from what nobody has paused since."""
     if kind_of(work.ref) == "Node":
         return steps
     meant = []
+    was = work.found.marks.paused_until if work.found is not None and work.found.marks is not None else None
     for index, step in enumerate(steps):
         ref = work.ref if work.former is None else (work.former if index == 0 else None)
         if step.precondition.lifecycle != "absent":
-            step = msgspec.structs.replace(step, precondition=msgspec.structs.replace(step.precondition, ref=ref))
+            paused = was if index == 0 else msgspec.UNSET
+            expect = msgspec.structs.replace(step.precondition, ref=ref, paused=paused)
+            step = msgspec.structs.replace(step, precondition=expect)
         meant.append(step)
     return tuple(meant)
 

@@ -152,6 +152,8 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     reason: str
     digest: str
     """Digest of the desired resource at that time: another one lifts the hold."""
+    way: Literal["heal", "resume"] = "heal"
+    """The command that people are told of: where something was made past git, taking it back; else going on."""
 
 
 class Intent(msgspec.Struct, frozen=True, tag="intent"):
@@ -273,6 +275,9 @@ class Ledger:
         self.spent: list[tuple[float, Spent]] = []
         """In order of time, whatever the clock did."""
         self.pauses: dict[str, Paused] = {}
+        self.lifted: dict[str, frozenset[float]] = {}
+        """By subject, when pauses that were ended, or replaced by a later word, would have ended by themselves: what an
+        object bears of them counts no more."""
         self.held: dict[Ref, Held] = {}
         for record in records:
             self.fold(record)
@@ -438,10 +443,21 @@ class Ledger:
         self.accepted.add(entry.revision)
 
     def _paused(self, entry: Paused) -> None:
+        self._lift(entry.subject)
         self.pauses[entry.subject] = entry
+        left = self.lifted.pop(entry.subject, frozenset()) - {entry.until}
+        if left:
+            self.lifted[entry.subject] = left
 
     def _resumed(self, entry: Resumed) -> None:
-        self.pauses.pop(entry.subject, None)
+        """It ends what keeps the subject alone, a hold of undo, restore or break-glass too."""
+        self._lift(entry.subject)
+        self.held.pop(Ref(entry.subject), None)
+
+    def _lift(self, subject: str) -> None:
+        pause = self.pauses.pop(subject, None)
+        if pause is not None and pause.until > self.last_at:
+            self.lifted[subject] = self.lifted.get(subject, frozenset()) | {pause.until}
 
     def _held(self, entry: Held) -> None:
         self.held[entry.ref] = entry

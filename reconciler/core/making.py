@@ -11,17 +11,18 @@ from typing import Literal
 
 import msgspec
 
-from reconciler.core import budgets, checks, figures, order, rules
+from reconciler.core import budgets, checks, figures, order, pauses, rules
 from reconciler.core.classify import Bucket
 from reconciler.core.compare import marks_behind, settled
 from reconciler.core.decide import Decision, compared, decide_realisation
 from reconciler.core.desired import Demand
 from reconciler.core.finish import make_change, stitch, unproved
-from reconciler.core.ledger import Covered, Entry, Forgotten, Purged, Ticked
+from reconciler.core.ledger import Covered, Entry, Forgotten, Paused, Purged, Ticked
 from reconciler.core.plan import Action, Change, Hold, Plan, Reason, plan_digest, rest_digest
 from reconciler.core.recall import recalled
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.rules import Request
+from reconciler.core.single import unwritten
 from reconciler.core.siting import Siting
 from reconciler.core.work import REASONS, Work, action_of, back, freed_by, holds_on, made_new, matched, replaced_by
 from reconciler.core.world import World
@@ -61,6 +62,7 @@ class Making:
                 self._site(decision, siting)
             self._dependencies()
             self._checks()
+            self._pauses()
             return self._finished(self._changes(), siting)
 
     # -- what is known ------------------------------------------------------------------------------------------------
@@ -289,6 +291,12 @@ class Making:
             if not falling:
                 return
 
+    def _pauses(self) -> None:
+        """What was said of a thing is written on it, but where a change of it is on its way anyway."""
+        for work in unwritten(self.world, self.request.now):
+            if work.id not in self.works and self._asked(work.ref):
+                self._add(work)
+
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _changes(self) -> tuple[Change, ...]:
@@ -308,9 +316,11 @@ class Making:
         return stitch((change for change in changes if change.steps), needs, order.gates(works, last))
 
     def _all_holds(self) -> tuple[Hold, ...]:
-        """In order; every plan shows what is paused, whether anything is wanted of it just then or not."""
-        said = {hold.lifts for hold in self.holds.values() if hold.rule == "paused"}
-        for hold in rules.standing_pauses(self.world, self.request.now):
+        """In order; every plan shows what is left alone, whether anything is wanted of it just then or not."""
+        said = {hold.lifts for hold in self.holds.values() if hold.rule in ("paused", "kept")}
+        told = (entry for entry in self.entries if isinstance(entry, Paused))
+        standing = pauses.all_standing(self.world, told, self.request.now)
+        for hold in (*standing, *rules.standing_kept(self.world, self.request)):
             if hold.lifts not in said and self._asked(Ref(hold.ref)):
                 self._hold(hold)
         return tuple(self.holds[key] for key in sorted(self.holds))

@@ -101,6 +101,8 @@ class Expect(msgspec.Struct, frozen=True):
     """The `rest_digest` that the marks must bear: what the last step of a change leaves behind."""
     ref: str | None = None
     """The ref that the marks must bear: who was renamed since is not meant."""
+    paused: float | msgspec.UnsetType | None = msgspec.UNSET
+    """The end of the pause that the marks must bear (unix seconds), None: no pause. Not looked at where it is unset."""
 
     def mismatch(self, found: Object | None) -> str | None:
         """None if the object is as expected, else what is different, in words."""
@@ -119,6 +121,8 @@ class Expect(msgspec.Struct, frozen=True):
                 return f"{path} is {have!r}, not {want!r}"
         if self.ref is not None and (found.marks is None or found.marks.ref != self.ref):
             return f"it is {found.marks.ref if found.marks else 'nobody'}, not {self.ref}"
+        if self.paused is not msgspec.UNSET and (found.marks.paused_until if found.marks else None) != self.paused:
+            return "it was paused, or its pause was ended"
         if self.applied is not None and (found.marks is None or found.marks.applied != self.applied):
             return "its marks tell of another change"
         return None

@@ -18,6 +18,7 @@ from reconciler.core.ledger import (
     Covered,
     Entry,
     Ledger,
+    Paused,
     Quarantined,
     Settled,
     Spent,
@@ -66,6 +67,8 @@ def _of_object(desired: Desired, target: Target, found: Object, marks: Marks, no
     if marks.applied == rest_digest(marks.ref, found.fields, protected=marks.protected):
         # Only then is what is there what was applied last; else the difference could be drift or intent.
         yield Settled(marks.ref, marks.uid, target, found.fields, marks.revision, protected=marks.protected)
+    if marks.paused_until is not None and marks.paused_until > now:
+        yield Paused(marks.ref, marks.paused_until, marks.paused_reason or "")
     if marks.quarantined_until is not None:
         left = max(marks.quarantined_until - now, 0.0)
         yield Quarantined(marks.ref, marks.uid, marks.incarnation, target, left)

@@ -12,6 +12,7 @@ from reconciler.core.compare import takes_of
 from reconciler.core.desired import Demand
 from reconciler.core.ledger import Binding, Bound, Entry, Forgotten, Quarantined, Renamed, Settled
 from reconciler.core.observed import Marks, Object
+from reconciler.core.pauses import standing
 from reconciler.core.placement import most
 from reconciler.core.plan import rest_digest
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
@@ -21,7 +22,7 @@ from reconciler.core.world import World
 def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -> tuple[Entry, ...]:
     """`target`: for kinds with a realisation on each. Empty if the ledger knows already, or nothing is sure."""
     if kind_of(ref) in PER_TARGET:
-        return _realisation(world, ref, target) if target else ()
+        return _realisation(world, ref, target, now) if target else ()
     bound = world.ledger.bound(ref)
     binding = bound[0] if bound else None
     seen = world.seen(ref)
@@ -37,7 +38,7 @@ def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -
     marks = found.marks
     if marks is None or world.others(marks.uid, ref) or not _now(world, ref, place):
         return ()
-    return _thing(world, binding, place, found, marks, now)
+    return (*_thing(world, binding, place, found, marks, now), *_pause(world, marks, now))
 
 
 def _now(world: World, ref: Ref, target: Target) -> bool:
@@ -73,6 +74,12 @@ def _thing(
     return tuple(entries)
 
 
+def _pause(world: World, marks: Marks, now: float) -> tuple[Entry, ...]:
+    """A pause that only the object tells of: another controller's word, or ours of before the ledger was lost."""
+    pause = standing(world.ledger, marks.ref, marks, now)
+    return () if pause is None or pause is world.ledger.pauses.get(marks.ref) else (pause,)
+
+
 def _less(world: World, known: Binding, found: Object, ref: Ref) -> tuple[int, int, int] | None:
     """What a machine takes, if that is less than is kept for it: it was to grow, and that was taken back."""
     resource, kept = world.resource(ref), Demand(*known.demand)
@@ -89,12 +96,14 @@ def _settled(found: Object, marks: Marks, target: Target) -> tuple[Entry, ...]:
     return (Settled(marks.ref, marks.uid, target, found.fields, marks.revision, protected=marks.protected),)
 
 
-def _realisation(world: World, ref: Ref, target: Target) -> tuple[Entry, ...]:
+def _realisation(world: World, ref: Ref, target: Target, now: float) -> tuple[Entry, ...]:
     seen = world.seen_on(ref, target)
     marks = seen[0].marks if len(seen) == 1 else None
     if marks is None or not _now(world, ref, target):
         return ()
     binding = world.ledger.bindings.get((ref, target))
     if binding is not None and binding.uid == marks.uid:
-        return () if binding.applied is not None else _settled(seen[0], marks, target)
-    return (Bound(ref, marks.uid, marks.incarnation, target), *_settled(seen[0], marks, target))
+        rest = () if binding.applied is not None else _settled(seen[0], marks, target)
+        return (*rest, *_pause(world, marks, now))
+    bound = Bound(ref, marks.uid, marks.incarnation, target)
+    return (bound, *_settled(seen[0], marks, target), *_pause(world, marks, now))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
+from reconciler.core import pauses
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Budget, Lineage, Policy
-from reconciler.core.ledger import Ledger, Spent
+from reconciler.core.ledger import Held, Ledger, Spent
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner
 from reconciler.core.refs import Ref, Target, kind_of, node_of, short
 from reconciler.core.world import World
@@ -42,35 +43,42 @@ def _hold(decision: Decision, rule: str, sentence: str, lifts: str, wanted: Acti
     return Hold(decision.ref, rule, sentence, lifts, target=decision.target, wanted=wanted)
 
 
-def paused(decision: Decision, world: World, now: float) -> Hold | None:
-    subjects = [decision.ref, *([f"Node/{node_of(decision.target)}"] if decision.target else [])]
-    for subject in subjects:
-        pause = world.ledger.pauses.get(subject)
-        if pause is not None and pause.until > now:
-            return _hold(decision, "paused", f"paused: {pause.reason}", f"trueup resume {subject}")
+def paused(decision: Decision, world: World, action: Action, now: float) -> Hold | None:
+    """The thing is paused, under this name or the one that it is to give up, or its node is."""
     marks = decision.found.marks if decision.found else None
-    if marks is not None and marks.paused_until is not None and marks.paused_until > now:
-        return _hold(decision, "paused", f"paused: {marks.paused_reason}", f"trueup resume {decision.ref}")
-    return None
-
-
-def standing_pauses(world: World, now: float) -> tuple[Hold, ...]:
-    """A Hold for everything that is paused."""
-    holds = []
-    for subject, pause in sorted(world.ledger.pauses.items()):
-        if pause.until > now:
-            target = world.where(Ref(subject)) if is_machine(Ref(subject)) else None
-            holds.append(Hold(Ref(subject), "paused", f"paused: {pause.reason}", f"trueup resume {subject}", target))
-    return tuple(holds)
+    for ref in (decision.ref, decision.former):
+        pause = pauses.standing(world.ledger, ref, marks, now) if ref is not None else None
+        if pause is not None:
+            return pauses.hold(pause, decision.ref, decision.target, action)
+    pause = pauses.of_node(world.ledger, decision.target, now)
+    return pauses.hold(pause, decision.ref, decision.target, action) if pause is not None else None
 
 
 def kept_by_hand(decision: Decision, world: World, request: Request) -> Hold | None:
     """An undo or a restore without a commit: the ref rests until its document changes, or it is healed."""
     held = world.ledger.held.get(decision.ref)
-    digest = decision.resource.digest if decision.resource else ""
-    if held is None or held.digest != digest or request.heals(decision.ref):
+    if held is None or not _keeps(held, world, request):
         return None
-    return _hold(decision, "kept", held.reason, f"commit what is wanted; to go back: trueup heal {short(decision.ref)}")
+    return Hold(decision.ref, "kept", held.reason, _kept_lifts(held), decision.target)
+
+
+def standing_kept(world: World, request: Request) -> tuple[Hold, ...]:
+    """A Hold for everything that is kept by hand, whether anything is wanted of it or not."""
+    return tuple(
+        Hold(ref, "kept", held.reason, _kept_lifts(held), world.where(ref))
+        for ref, held in sorted(world.ledger.held.items())
+        if _keeps(held, world, request)
+    )
+
+
+def _keeps(held: Held, world: World, request: Request) -> bool:
+    resource = world.resource(held.ref)
+    return held.digest == (resource.digest if resource is not None else "") and not request.heals(held.ref)
+
+
+def _kept_lifts(held: Held) -> str:
+    what = "to go back" if held.way == "heal" else "to let git have it"
+    return f"commit what is wanted; {what}: trueup {held.way} {short(held.ref)}"
 
 
 def older_revision(decision: Decision, lineage: Lineage) -> Hold | None:
@@ -151,9 +159,9 @@ def _gaps(gaps: tuple[Target, ...]) -> str:
 
 def claim_held(ref: Ref, target: Target, world: World, request: Request) -> Hold | None:
     """A claim is a change like any other: it waits for who paused the node, and comes from git."""
-    pause = world.ledger.pauses.get(f"Node/{node_of(target)}")
-    if pause is not None and pause.until > request.now:
-        return Hold(ref, "paused", f"paused: {pause.reason}", f"trueup resume {pause.subject}", target, Action.ADOPT)
+    pause = pauses.of_node(world.ledger, target, request.now)
+    if pause is not None:
+        return pauses.hold(pause, ref, target, Action.ADOPT)
     if request.lineage.older:
         return Hold(ref, "older", OLDER, OLDER_LIFTS, target, Action.ADOPT)
     if not request.intent:

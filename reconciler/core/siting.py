@@ -19,6 +19,7 @@ from reconciler.core.ledger import Address
 from reconciler.core.placement import Placing, Room, choose, most, placing, plus, rejections
 from reconciler.core.plan import Action, Hold
 from reconciler.core.refs import Ref, Target, Uid, node_of
+from reconciler.core.render.quantities import moment
 from reconciler.core.standing import targets_of
 from reconciler.core.work import Work, grown
 from reconciler.core.world import World
@@ -72,7 +73,7 @@ class Siting:
             node = nodes.get(subject.removeprefix("Node/"))
             if node is not None and subject.startswith("Node/") and pause.until > now:
                 for target in targets_of(node):
-                    self.shut(target, f"it is paused: {pause.reason}")
+                    self.shut(target, f"it is paused until {moment(pause.until)}: {pause.reason}")
 
     def grow(self, works: Iterable[Work]) -> list[tuple[Work, Hold]]:
         """Machines that grow where they are, in order; those that do not fit are returned, with their Holds. The world

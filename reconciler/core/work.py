@@ -48,6 +48,8 @@ class Work(msgspec.Struct):
     former: Ref | None = None
     waits_for_room: bool = False
     """It fits only because of what other changes of the plan give back."""
+    marks: Marks | None = None
+    """What it writes, where that is all it does: a pause on the thing itself, or its end."""
     apart: bool = False
     """It is of an old incarnation, beside the thing that bears the name now."""
 
@@ -88,7 +90,7 @@ def holds_on(
     appears = action in (Action.CREATE, Action.RESTORE) or decision.former is not None
     creating = appears and rules.is_machine(decision.ref)
     found = (
-        rules.paused(decision, world, request.now)
+        rules.paused(decision, world, action, request.now)
         or rules.kept_by_hand(decision, world, request)
         or rules.older_revision(decision, request.lineage)
         or rules.unwitnessed(decision, world, request.lineage)
@@ -240,21 +242,26 @@ REASONS = {
 def marks_of(work: Work, world: World) -> Marks:
     """The marks that the change leaves. The executor adds the fence."""
     assert world.desired is not None, "marks name the datacenter"
+    generation = world.generation + 1
+    if work.marks is not None:
+        return msgspec.structs.replace(work.marks, generation=generation, fence=0)
     revision = world.desired.revision
     old = work.found.marks if work.found else None
+    ended = old is not None and old.paused_until in world.ledger.lifted.get(old.ref, ())
+    pause = old if not ended else None
     return Marks(
         uid=work.uid,
         ref=work.ref,
         datacenter=world.desired.datacenter_id,
         incarnation=work.incarnation,
-        generation=world.generation + 1,
+        generation=generation,
         fence=0,
         revision=f"tree:{revision.tree}",
         applied=work.applied if work.resource is not None else (old.applied if old else ""),
         protected=work.resource.protected if work.resource is not None else False,
         quarantined_until=old.quarantined_until if old and work.action is Action.PURGE else None,
-        paused_until=old.paused_until if old else None,
-        paused_reason=old.paused_reason if old else None,
+        paused_until=pause.paused_until if pause else None,
+        paused_reason=pause.paused_reason if pause else None,
     )
 
 

@@ -16,6 +16,7 @@ import anyio
 import msgspec
 
 from reconciler.core.ledger import Entry, Intent, Ledger, Result, Spent
+from reconciler.core.pauses import refusal as paused
 from reconciler.core.plan import Plan, Step
 from reconciler.core.refs import Target
 from reconciler.driver import Driver, Outcome, StepContext
@@ -262,8 +263,13 @@ class Worker:
         return msgspec.structs.replace(context, progress=progress)
 
     async def _intend(self, step: Step) -> bool:
-        """Make the intent durable, if the budgets allow what it spends. False: it was not to be."""
+        """Make the intent durable, if nobody said to leave it alone and the budgets allow what it spends. False: it was
+        not to be."""
         board = self.board
+        if self._lane is not None and self._lane.position == 0:
+            refusal = paused(board.means.journal.ledger, step, board.means.clock.now())
+            if refusal is not None:
+                return self._refuse(refusal)
         intent = Intent(board.plan.digest, step.id, step.target, step.ref, step.uid)
         if not step.on_intent:
             return await self._journal([intent])
@@ -278,8 +284,11 @@ class Worker:
             refusal = board.means.allowance(spent, board.means.journal.ledger, board.means.clock.now())
             if refusal is None:
                 return board.stopped is None and await self._journal([intent, *entries])
-        board.refused.append(refusal)
-        self._outcome = Outcome("deferred", refusal)
+        return self._refuse(refusal)
+
+    def _refuse(self, why: str) -> bool:
+        self.board.refused.append(why)
+        self._outcome = Outcome("deferred", why)
         return False
 
     def _record(self, outcome: Outcome) -> None:

@@ -150,6 +150,14 @@ class LosesProtection(Careless):
         return replace(thing, marks=replace(thing.marks, protected=False) if thing.marks else None)
 
 
+class LosesPauses(Careless):
+    def seen(self, report: Report) -> Report:
+        return replace(report, objects=tuple(map(self._bare, report.objects)))
+
+    def _bare(self, thing: Object) -> Object:
+        return replace(thing, marks=replace(thing.marks, paused_until=None) if thing.marks else None)
+
+
 Test = Callable[[Harness], Awaitable[None]]
 
 CASES: list[tuple[type[Careless], Test]] = [
@@ -168,6 +176,9 @@ CASES: list[tuple[type[Careless], Test]] = [
     (SetsWhatItLikes, planned.test_plan_of_a_new_machine_leaves_nothing_to_plan),
     (PurgesEarly, life.test_purge_is_never_early),
     (LosesProtection, life.test_protection_is_remembered_on_the_object),
+    (LosesPauses, guard.test_pause_is_borne_by_the_object_and_refuses_who_did_not_know),
+    (LosesPauses, guard.test_pause_is_borne_in_quarantine_and_by_what_is_no_machine),
+    (ForgetsThePrecondition, guard.test_pause_is_borne_by_the_object_and_refuses_who_did_not_know),
     (SweepsStrangers, sight.test_unmanaged_machine_is_listed_and_never_touched),
     (HidesStrangers, life.test_forgotten_machine_is_left_as_it_is_and_can_be_adopted),
     (AlwaysComplete, sight.test_listing_cut_short_is_not_complete),

@@ -78,8 +78,10 @@ def test_a_pause_of_a_machine_or_of_its_node_holds_its_changes_until_it_ends(sub
     fleet, _ = settled(machine())
     fleet.journal(Paused(subject, NOW + 60, "new disks"))
     grown = small_site(machine(memory=2 * GiB))
+    fleet.apply(fleet.plan(grown))
     hold = only_hold(fleet.plan(grown))
-    assert (hold.rule, hold.sentence, hold.lifts) == ("paused", "paused: new disks", f"trueup resume {subject}")
+    assert (hold.rule, hold.wanted, hold.lifts) == ("paused", Action.UPDATE, f"trueup resume {subject}")
+    assert hold.sentence == "paused until 2027-01-15 08:01Z: new disks"
     assert actions(fleet.plan(grown, now=NOW + 61)) == [("update", WEB)]
 
 

@@ -38,8 +38,8 @@ def test_every_plan_shows_what_is_paused_until_it_expires() -> None:
     fleet.journal(Paused("Machine/acme/web", NOW + 60, "looking"), Paused("Node/edge1", NOW + 60, "new disks"))
     shown = fleet.plan(small_site(machine("web")))
     assert [(hold.ref, hold.sentence) for hold in shown.holds] == [
-        ("Machine/acme/web", "paused: looking"),
-        ("Node/edge1", "paused: new disks"),
+        ("Machine/acme/web", "paused until 2027-01-15 08:01Z: looking"),
+        ("Node/edge1", "paused until 2027-01-15 08:01Z: new disks"),
     ]
     assert not fleet.plan(small_site(machine("web")), now=NOW + 61).holds
 

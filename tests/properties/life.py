@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import msgspec
 
 from reconciler.core.desired import Budget, Desired, Lineage, NodeWant, Policy, Resource
-from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result, Spent
+from reconciler.core.ledger import Entry, Intent, Ledger, Paused, Record, Result, Resumed, Spent
 from reconciler.core.observed import Capacity, Claim, Marks, Object, Report
+from reconciler.core.pauses import borne, refusal
 from reconciler.core.plan import Action, Change, Plan, Step, from_json, to_json
 from reconciler.core.planner import Request, make_plan
 from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of
@@ -128,6 +129,12 @@ class Life:
         self.records.clear()
         self.reports.clear()
 
+    def pause(self, subject: str, seconds: float) -> None:
+        self.journal(Paused(subject, self.now + seconds, f"for {seconds:g} s"))
+
+    def unpause(self, subject: str) -> None:
+        self.journal(Resumed(subject))
+
     def _meddle(self, target: str, change: Callable[[Object], Object]) -> None:
         here = self.objects[Target(target)]
         for uid in sorted(here)[:1]:
@@ -191,6 +198,10 @@ class Life:
             outcomes[step.id] = "deferred"
             return
         ledger = self.ledger
+        first = any(change.steps[0] is step for change in plan.changes)
+        if first and refusal(ledger, step, self.now) is not None:
+            outcomes[step.id] = "deferred"
+            return
         tried = (plan.digest, step.id) in ledger.in_flight
         entries = [each for each in step.on_intent if not (tried and isinstance(each, Spent))]
         self.journal(Intent(plan.digest, step.id, step.target, step.ref, step.uid), *entries)
@@ -225,7 +236,7 @@ class Life:
         for path, value in step.effect.fields.items():
             fields = replaced(fields, path, value)
         marks = msgspec.convert(step.args["marks"], Marks)
-        if step.effect.lifecycle == "quarantined":
+        if step.verb == "quarantine":
             if found and found.marks and found.marks.protected:
                 return "failed"
             base = found.marks if found and found.marks else marks
@@ -319,6 +330,7 @@ class Check:
         for change in self.plan.changes:
             self.seen(change)
             self.witnessed(change)
+            self.left_alone(change)
             if change.action is Action.CREATE and kind_of(change.ref) == "Machine":
                 self.may_create(change)
         planned = sum(change.action in (Action.DESTROY, Action.REPLACE) and _machine(change)
@@ -369,6 +381,19 @@ class Check:
         assert not self.request.lineage.older, change.id
         binding = self.ledger.bindings.get((change.ref, change.target))
         assert binding is None or not binding.protected, f"{change.id} is protected (I7)"
+
+    def left_alone(self, change: Change) -> None:
+        """Of what is paused, by the ledger or by what it bears itself, nothing changes but the mark that says so."""
+        now, pauses = self.request.now, self.ledger.pauses
+        about = [pauses[name] for name in (change.ref, f"Node/{node_of(change.target)}") if name in pauses]
+        told = self.life.reports.get(change.target)
+        bears = [
+            found.marks for found in (told.objects if told else ()) if found.marks and found.marks.uid == change.uid
+        ]
+        paused = any(pause.until > now for pause in about) or any(borne(self.ledger, marks, now) for marks in bears)
+        if paused:
+            assert [step.verb for step in change.steps] == ["mark"], f"{change.id} is paused"
+            assert change.before == change.after, change.id
 
     def may_create(self, change: Change) -> None:
         """Nothing of that name may live where nobody has looked (I1, I2)."""

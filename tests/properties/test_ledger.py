@@ -188,7 +188,7 @@ def test_compacted_records_fold_to_the_same_memory(history: list[Entry]) -> None
     short = Ledger(compacted(ledger))
     for ref in (*ledger.refs, *short.refs):
         assert set(short.targets(ref)) == set(ledger.targets(ref))
-    for name in ("incarnations", "claims", "covered", "witnessed", "accepted", "pauses", "held", "spent"):
+    for name in ("incarnations", "claims", "covered", "witnessed", "accepted", "pauses", "lifted", "held", "spent"):
         if name != "witnessed" or ledger.applied is not None:
             assert getattr(short, name) == getattr(ledger, name), name
     assert _timely(short, ledger.last_at) == _timely(ledger, ledger.last_at)

@@ -119,6 +119,9 @@ def honest() -> st.SearchStrategy[Deed]:
         st.builds(lambda heals: lambda story: setattr(story.life, "heals", heals), st.booleans()),
         st.builds(lambda mtu: lambda story: story.life.want(network(mtu=mtu)), st.sampled_from([1500, 9000])),
         st.just(lambda story: story.life.forget_all()),
+        st.builds(lambda subject, seconds: lambda story: story.life.pause(subject, seconds),
+                  st.one_of(names, st.just("Node/edge1")), st.sampled_from([5.0, 60.0, 5000.0])),
+        st.builds(lambda ref: lambda story: story.life.unpause(ref), names),
         st.just(lambda story: story.settle()),
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ import anyio
 import msgspec
 import pytest
 
-from reconciler.core.ledger import Applied, Forgotten, Intent, Result, Resumed, Spent
+from reconciler.core.ledger import Applied, Forgotten, Intent, Paused, Result, Resumed, Spent
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.errors import JournalUnwritable
 from reconciler.runtime.events import StepEnded, StepStarted
@@ -223,6 +223,28 @@ async def test_a_budget_holds_on_every_interleaving(world: World) -> None:
     assert len(world.journal.ledger.spent) == 3
     assert summary.refused == ("enough for today",) * 17
     assert summary.exit_code == 3
+
+
+async def test_what_was_paused_since_is_not_begun_and_what_was_begun_comes_to_its_end(world: World) -> None:
+    world.add("a", "b")
+    later = change("m2", "b", needs=(step_id("m1", "a", number=3),))
+    execution = world.execution(plan_of(change("m1", "a", "do", "do", "do"), later))
+    summaries = []
+
+    async def run() -> None:
+        summaries.append(await execution.run())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await anyio.sleep(0.5)
+        until = world.clock.now() + 600
+        await world.journal.append([Paused(f"Machine/acme/{name}", until, "looking") for name in ("m1", "m2")])
+    assert world.machines["a"].objects == {"m1": 3}
+    assert world.machines["b"].calls == []
+    assert len(world.journalled(Intent)) == 3
+    assert summaries[0].counts == {"applied": 3, "deferred": 1}
+    assert "Machine/acme/m2 is paused until" in summaries[0].refused[0]
+    assert summaries[0].exit_code == 3
 
 
 async def test_a_step_gets_the_values_of_just_the_secrets_it_names(world: World) -> None:

@@ -92,6 +92,8 @@ def will(change: Change) -> str:
         return "claimed"
     if change.action is Action.UPDATE and change.risk is Risk.RESTART:
         return "updated and restarted"
+    if change.reason.code == "pause":
+        return "marked (nothing else is changed)"
     if change.action is Action.UPDATE and not change.differences:
         return "confirmed (only its marks are behind)"
     return _WILL[change.action]

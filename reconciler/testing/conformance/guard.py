@@ -1,6 +1,6 @@
 """The kit: who may write. A stale controller, an older plan, another datacenter may not; two at once act once.
 
-Owns: claim, fence, generation, concurrent writers. Must not go here: what is written.
+Owns: claim, fence, generation, concurrent writers, people's pauses. Must not go here: what is written.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 import msgspec
 
+from reconciler.core.finish import pause_step
+from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Action, Step
 from reconciler.driver import Outcome
 from reconciler.testing.conformance.expect import at_rest, made, refused
@@ -103,3 +105,46 @@ async def test_machines_are_made_side_by_side(harness: Harness) -> None:
                 group.start_soon(scene.run, change)
         for each, change in zip(wanted, changes, strict=True):
             await at_rest(scene, each, change)
+
+
+async def test_pause_is_borne_by_the_object_and_refuses_who_did_not_know(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        wanted, found = await made(scene)
+        update = scene.change(edited(harness, wanted, **harness.size(1)), found).steps[0]
+        unaware = msgspec.structs.replace(
+            update, precondition=msgspec.structs.replace(update.precondition, paused=None)
+        )
+        for until, why in ((scene.now + 3600.5, 'looking at "it"'), (scene.now + 60, "once more"), (None, None)):
+            found = await _paused(scene, found, until, why)
+            if until is not None:
+                await refused(scene, unaware)
+        await scene.proved(unaware)
+
+
+async def test_pause_is_borne_in_quarantine_and_by_what_is_no_machine(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        _, found = await made(scene)
+        assert found.marks is not None
+        await scene.run(scene.removal(found, Action.DESTROY))
+        shared = [await scene.find(scene.uid(each.ref)) for each in (harness.image(), harness.network())]
+        for thing in (await scene.there(found.marks.uid), *shared):
+            if thing is not None:
+                thing = await _paused(scene, thing, scene.now + 3600, "evidence")
+                await _paused(scene, thing, None, None)
+
+
+async def _paused(scene: Scene, thing: Object, until: float | None, why: str | None) -> Object:
+    """Write a pause, or its end; nothing but the marks is other than before."""
+    assert thing.marks is not None
+    marks = msgspec.structs.replace(
+        thing.marks, paused_until=until, paused_reason=why, generation=scene.generation, fence=scene.fence
+    )
+    await scene.proved(pause_step(thing, marks, scene.harness.target))
+    now = await scene.there(marks.uid)
+    assert now.marks == marks, f"{_differing(now.marks, marks)} of its marks are not as written"
+    assert (now.fields, now.lifecycle) == (thing.fields, thing.lifecycle)
+    return now
+
+
+def _differing(found: Marks | None, wanted: Marks) -> list[str]:
+    return [name for name in wanted.__struct_fields__ if getattr(found, name, None) != getattr(wanted, name)]
