@@ -29,7 +29,7 @@ from reconciler.core.rules import Request
 from reconciler.core.single import forgetting, marking, releasing
 from reconciler.edge.calls import NobodyAnswers, call
 from reconciler.edge.state import State
-from reconciler.errors import TryLater, UsageError
+from reconciler.errors import FenceLost, TryLater, UsageError
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -77,8 +77,8 @@ def _marked(subject: str) -> Callable[[Writing], Awaitable[str]]:
                 return f"not written on it yet: {failures[0].reason}" if failures else ""
             silent = [target for target in here.ledger.targets(ref) if world.unreadable(target) is not None]
             return f"{min(silent)} cannot be read now: it is written on it once it can" if silent else ""
-        except TryLater as error:
-            return f"not written on it yet: {error.message}"
+        except (TryLater, FenceLost) as error:
+            return f"not written on it yet: {error}"
 
     return mark
 
