@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(place: str) -> Callable[[Namespace], int]:
-    """The function at `module:function`. Importing makes a great many objects that stay: the collector need not look."""
+    """The function at `module:function`. Importing makes many objects that stay: the collector need not look."""
     from importlib import import_module
 
     module, _, function = place.partition(":")

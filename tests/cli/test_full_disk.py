@@ -1,4 +1,4 @@
-"""A state folder on a disk that is full, wherever writing begins to fail: an error in words, and all goes on with room."""
+"""A state folder on a disk that is full, wherever writing begins to fail: an error in words; all goes on with room."""
 
 from __future__ import annotations
 

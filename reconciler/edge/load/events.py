@@ -55,8 +55,8 @@ def _unusual(text: str) -> bool:
 
 
 def _adjacent(text: str) -> bool:
-    """Whether a value may stand right behind a quoted key. A string that begins with a colon looks like one: where every
-    quote is of a string that is whole by itself, there is none."""
+    """Whether a value may stand right behind a quoted key. A string that begins with a colon looks like one: where
+    every quote is of a string that is whole by itself, there is none."""
     if _ADJACENT.search(text) is None:
         return False
     return "'" in text or '"' in _QUOTED.sub("", text)
