@@ -5,7 +5,7 @@ Owns: options, their metavars and one-line helps. Must not go here: imports of a
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 
 
 def _formats(parser: ArgumentParser) -> None:
@@ -159,9 +159,15 @@ def add_accept(parser: ArgumentParser) -> None:
 
 def add_journal(parser: ArgumentParser) -> None:
     parser.add_argument("what", choices=("verify", "rebuild", "show"), help="what to do with it")
-    parser.add_argument("--last", type=int, default=20, metavar="N", help="show: how many entries")
+    parser.add_argument("--last", type=_count, default=20, metavar="N", help="show: how many entries")
     _yes(parser)
     _formats(parser)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise ArgumentTypeError(f"{text!r} is no count: write a whole number")
+    return int(text)
 
 
 def add_exec(parser: ArgumentParser) -> None:
@@ -175,7 +181,7 @@ def add_console(parser: ArgumentParser) -> None:
 
 def add_logs(parser: ArgumentParser) -> None:
     _ref(parser)
-    parser.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="how many of the last lines")
+    parser.add_argument("-n", "--lines", type=_count, default=100, metavar="N", help="how many of the last lines")
 
 
 def add_run(parser: ArgumentParser) -> None:

@@ -15,7 +15,7 @@ import anyio
 
 from reconciler.cli import session
 from reconciler.cli.selection import full_ref
-from reconciler.core.refs import Target, Uid, node_of, short
+from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of, short
 from reconciler.driver.console import Console, ConsoleUnavailable
 from reconciler.errors import UsageError
 
@@ -41,6 +41,7 @@ def console(args: Namespace) -> int:
 
 
 async def _console(args: Namespace) -> int:
+    _machine(args.ref)
     if not sys.stdin.isatty():
         raise UsageError("a console needs a terminal", hint=f"trueup logs {args.ref} shows what it wrote")
     async with _reached(args) as found:
@@ -63,8 +64,8 @@ async def _logs(args: Namespace) -> int:
 @asynccontextmanager
 async def _reached(args: Namespace) -> AsyncIterator[Reached]:
     """The driver of the node where the machine lives. Raises UsageError where there is no way in."""
+    ref = _machine(args.ref)
     async with session.looking(args) as here:
-        ref = full_ref(args.ref)
         desired = await here.desired()
         bound = [binding for binding in here.ledger.bound(ref) if binding.quarantined_until is None]
         if not bound:
@@ -81,3 +82,10 @@ async def _reached(args: Namespace) -> AsyncIterator[Reached]:
             yield Reached(driver, uid)
         except ConsoleUnavailable as error:
             raise UsageError(f"{short(ref)} on {target}: {error}") from error
+
+
+def _machine(name: str) -> Ref:
+    ref = full_ref(name)
+    if kind_of(ref) != "Machine":
+        raise UsageError(f"{ref} is no machine: there is nothing to get into", hint="trueup get machines")
+    return ref

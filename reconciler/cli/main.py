@@ -27,6 +27,11 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
+        if argv is None:
+            # Threads that still wait for a node are waited for at exit; a second Ctrl-C then just ends the process.
+            import signal
+
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         return 130
     except Exception as error:
         from reconciler.cli.failures import report

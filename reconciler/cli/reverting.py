@@ -15,12 +15,14 @@ from reconciler.cli import session
 from reconciler.cli.exits import Exit
 from reconciler.cli.selection import full_ref
 from reconciler.cli.session import Opened
+from reconciler.cli.singling import brought_back
 from reconciler.cli.steering import note
 from reconciler.cli.terminal import confirmed, say
 from reconciler.core.ledger import Applied, Held
 from reconciler.core.refs import PER_TARGET, Ref, kind_of, short
 from reconciler.edge.chain import Chain
 from reconciler.edge.git import CommitTree, commit_files
+from reconciler.edge.load.document import Declared
 from reconciler.edge.load.loader import Loader
 from reconciler.errors import SpecErrors, UsageError
 
@@ -45,11 +47,21 @@ async def _undo(args: Namespace) -> int:
         if len(history) < 2:
             raise UsageError("nothing was applied before the last revision", hint="git log, git revert")
         last, before = history[-1], history[-2]
+        for each in (before, last):
+            if opened.repository.objects.find(each.tree) is None:
+                raise UsageError(
+                    f"{_shown(each.revision)} was applied, and git does not have it: there is no way back to it",
+                    hint="git log, git revert",
+                )
         edits = _backwards(opened, last.tree, before.tree)
-        message = f"Undo {last.revision[:12]}\n\nBack to what was applied before it, {before.revision[:12]}.\n"
+        message = f"Undo {_shown(last.revision)}\n\nBack to what was applied before it, {_shown(before.revision)}.\n"
         sentence = f"undoing {last.revision[:7]} was asked for, and no commit does it yet"
         about = _About(_differing(opened, last.tree, before.tree), sentence)
         return await _given(opened, edits, message, about, args)
+
+
+def _shown(revision: str) -> str:
+    return revision[:12] if ":" not in revision else "what was not committed"
 
 
 def restore(args: Namespace) -> int:
@@ -60,17 +72,28 @@ def restore(args: Namespace) -> int:
 async def _restore(args: Namespace) -> int:
     async with session.placed(args) as opened:
         ref = full_ref(args.ref)
-        if ref in opened.source.loader.desired.resources:
+        repository = opened.repository
+        head = repository.tree(repository.commit("HEAD"), opened.source.root)
+        if _declared(opened, head, ref) is not None:
             raise UsageError(f"{short(ref)} is in git: nothing is to be brought back", hint="trueup plan")
-        history = _history(opened)
-        for before, after in zip(reversed(history[:-1]), reversed(history[1:]), strict=True):
-            file = _file_of(opened, before.tree, ref)
-            if file is None:
+        for before in reversed(_history(opened)):
+            declared = _declared(opened, before.tree, ref)
+            if declared is None:
                 continue
-            edits = _backwards(opened, after.tree, before.tree, only=file)
+            was, now = (repository.objects.find(f"{tree}:{declared.file}") for tree in (before.tree, head))
+            assert was is not None, "it was read a moment ago"
+            data = brought_back(
+                repository.objects.read(was.id), repository.objects.read(now.id) if now else None, declared
+            )
+            path = f"{opened.source.root}/{declared.file}" if opened.source.root else declared.file
+            if data is None:
+                raise UsageError(
+                    f"{path}: {short(ref)} cannot be brought back without more that was changed with it",
+                    hint=f"git revert; or edit it by hand: git show {before.revision[:12]}:{path}",
+                )
             message = f"Restore {short(ref)}\n\nIts document is back as it was in {before.revision[:12]}.\n"
             sentence = "bringing it back was asked for, and no commit does it yet"
-            return await _given(opened, edits, message, _About([ref], sentence), args)
+            return await _given(opened, {path: data}, message, _About([ref], sentence), args)
         raise UsageError(f"nothing that was applied here held {ref}", hint="git log -S NAME finds it")
 
 
@@ -88,23 +111,22 @@ def _history(opened: Opened) -> list[Applied]:
         chain.close()
 
 
-def _file_of(opened: Opened, tree: str, ref: Ref) -> str | None:
-    """The file that holds a ref's document in a tree; None if it holds none, or cannot be read."""
+def _declared(opened: Opened, tree: str, ref: Ref) -> Declared | None:
+    """A ref's document in a tree; None if it holds none, or cannot be read."""
     if opened.repository.objects.find(tree) is None:
         return None
     found = CommitTree(opened.repository.folder, tree)
     try:
         loader = Loader(opened.registry)
         loader.load(found)
-        declared = loader.declared(ref)
-        return declared.file if declared is not None else None
+        return loader.declared(ref)
     except SpecErrors:
         return None
     finally:
         found.close()
 
 
-def _backwards(opened: Opened, now: str, before: str, *, only: str = "") -> Edits:
+def _backwards(opened: Opened, now: str, before: str) -> Edits:
     """The edits that take what lies between two trees back, at HEAD. Raises UsageError where a file moved on since."""
     repository = opened.repository
     root = f"{opened.source.root}/" if opened.source.root else ""
@@ -113,8 +135,6 @@ def _backwards(opened: Opened, now: str, before: str, *, only: str = "") -> Edit
     edits: Edits = {}
     clashes: list[str] = []
     for change in repository.difference.between(now, before):
-        if only and change.path != only:
-            continue
         if change.path in moved and moved[change.path] != change.after:
             clashes.append(change.path)
         elif change.path not in moved:

@@ -232,11 +232,11 @@ class Looking:
                 f"{why}: it can be planned, not applied",
                 hint="merge it; or, to apply it from now on in place of the other: trueup accept REVISION",
             )
-        if plan.commit is not None:
+        if plan.commit is not None or not plan.changes:
             return
         learning = [node for node in self.source.loader.desired.nodes.values() if _learning(node)]
         touched = {change.target.partition("/")[0] for change in plan.changes}
-        if touched and touched <= {node.name for node in learning}:
+        if touched <= {node.name for node in learning}:
             return
         raise UsageError(
             "this is not committed: it can be planned, not applied",

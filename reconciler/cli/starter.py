@@ -82,7 +82,7 @@ kind: Machine
 metadata: {name: web}
 spec:
   replicas: 2
-  ready: {http: ":80/", within: 30s}
+  ready: {http: ":8080/healthz", within: 30s}  # what the image busybox answers
 """,
 }
 

@@ -201,6 +201,11 @@ async def _forget_thing(here: Writing, args: Namespace) -> int:
         )
     plan = forgetting(found.world, ref, here.now())
     if not plan.changes and not plan.entries:
+        if any(binding.quarantined_until is not None for binding in here.ledger.bound(ref)):
+            raise UsageError(
+                f"{short(ref)} is in quarantine, and is purged when its time is over",
+                hint=f"to keep it: trueup restore {short(ref)}, apply, then remove it and forget it",
+            )
         raise UsageError(f"nothing is known of {ref}", hint="trueup get machines")
     show(plan_text(plan, View(now=here.now())), args)
     if not confirmed(f"Forget {short(ref)}?", yes=args.yes):

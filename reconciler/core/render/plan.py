@@ -23,7 +23,7 @@ _SECTIONS = {
     Risk.NONE: "NONE",
 }
 _PROBLEMS_SHOWN = 5
-_STALE = 120
+_STALE = 10
 
 
 def plan_text(plan: Plan, view: View | None = None) -> str:

@@ -57,6 +57,11 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours and days < 7 else f"{days} d"
 
 
+def revision(known: str) -> str:
+    """`6cd0be2`, or `uncommitted tree e6c2499` for what the journal calls `tree:` and an id."""
+    return f"uncommitted {known[:12].replace(':', ' ')}" if known.startswith("tree:") else known[:7]
+
+
 def moment(unix: float) -> str:
     """Unix seconds as `2026-10-08 14:03Z`."""
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%MZ")

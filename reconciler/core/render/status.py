@@ -69,7 +69,7 @@ def _revision(found: Situation) -> str:
         return f"nothing yet; git is at {found.head[:7]}"
     if found.applied == found.head:
         return f"{found.applied[:7]}, as in git"
-    return f"{found.applied[:7]}; git is at {found.head[:7]}"
+    return f"{quantities.revision(found.applied)}; git is at {found.head[:7]}"
 
 
 def _waiting(title: str, waiting: tuple[Waiting, ...], way: str, view: View) -> list[str]:
