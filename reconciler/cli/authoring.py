@@ -48,7 +48,11 @@ _ARGUMENTS = {
 
 
 def _root(args: Namespace) -> Path:
+    from reconciler.cli.remotes import is_remote
+
     root = Path(args.directory or ".")
+    if is_remote(args.directory or "."):
+        raise UsageError("the files of a remote repository cannot be changed here", hint="clone it, and name the clone")
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder", hint="name one with -C DIR")
     return root
@@ -76,7 +80,11 @@ def init(args: Namespace) -> int:
 def validate(args: Namespace) -> int:
     """Tell every mistake of the tree."""
     from reconciler.cli import validating
+    from reconciler.cli.remotes import mirror_of
 
+    mirror = mirror_of(args.directory or ".", args.state)
+    if mirror is not None:
+        return validating.validate(mirror, revision=args.revision, as_json=args.format == "json")
     return validating.validate(_root(args), revision=args.revision, as_json=args.format == "json")
 
 

@@ -55,7 +55,7 @@ COMMANDS = (
         "fmt",
         WRITE,
         "bring the specs into one style",
-        "Rewrite the specs in the usual order and layout. Comments are kept.",
+        "Rewrite the specs in one layout. Comments are kept.",
         ("trueup fmt", "trueup fmt --check"),
         "reconciler.cli.authoring:fmt",
     ),

@@ -6,8 +6,6 @@ Must not go here: what commands do with it, deciding (core).
 
 from __future__ import annotations
 
-import os
-import re
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -19,6 +17,7 @@ import msgspec
 
 from reconciler.cli import observation
 from reconciler.cli.observation import Observation
+from reconciler.cli.remotes import mirror_of
 from reconciler.cli.selection import chosen, full_ref
 from reconciler.cli.terminal import moving, say
 from reconciler.core.desired import Desired, NodeWant
@@ -34,7 +33,7 @@ from reconciler.driver import Driver, Shape
 from reconciler.edge.chain import set_aside
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.files import CheckedFiles, allowed_folders
-from reconciler.edge.git import Mirror, Repository
+from reconciler.edge.git import Repository
 from reconciler.edge.journal import Journal, read
 from reconciler.edge.lock import DatacenterLock
 from reconciler.edge.plans import PlanFiles
@@ -344,7 +343,7 @@ async def placed(args: Namespace) -> AsyncIterator[Opened]:
     """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told."""
     registry = Registry()
     where = args.directory or "."
-    mirror = _mirror(where, args)
+    mirror = mirror_of(where, args.state)
     with mirror.fetch() if mirror else Repository.open(Path(where)) as repository:
         root = "" if mirror else repository.root_of(Path(where))
         source = GitSource(repository, registry, root=root, mirror=mirror)
@@ -359,19 +358,6 @@ async def placed(args: Namespace) -> AsyncIterator[Opened]:
 
 def _named_folder(args: Namespace) -> Path | None:
     return Path(args.state).absolute() if args.state else None
-
-
-_SSH_FORM = re.compile(r"[\w.+-]+(@[\w.-]+)?:[^:]")
-"""`git@host:dc.git`, as git itself takes it: no slash stands before the first colon."""
-
-
-def _mirror(where: str, args: Namespace) -> Mirror | None:
-    """A URL, or a remote in ssh's short form, is kept as a bare mirror; a path is a repository."""
-    if "://" not in where and not (_SSH_FORM.match(where) and not Path(where).exists()):
-        return None
-    folder = Path(args.state or os.environ.get("TRUEUP_STATE") or Path.home() / ".cache" / "trueup")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Mirror(where, folder / "mirrors")
 
 
 def _ports(opened: Opened, *, journal: JournalPort, fencing: Fencing) -> Ports:

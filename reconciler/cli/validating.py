@@ -14,13 +14,15 @@ from reconciler.cli.exits import Exit
 from reconciler.cli.terminal import say, show_json
 from reconciler.core.desired import Desired, Revision
 from reconciler.core.refs import kind_of
+from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.load import FolderTree, Loader, Tree
 from reconciler.edge.registry import Registry
 from reconciler.errors import Diagnostic, SourceRefused, SourceUnreadable, SpecErrors
 
 
-def validate(root: Path, *, revision: str | None, as_json: bool) -> int:
-    """Print every mistake, or what the tree holds. Raises what reading a revision raises."""
+def validate(root: Path | Mirror, *, revision: str | None, as_json: bool) -> int:
+    """Print every mistake, or what the tree holds: of a folder, or of a remote repository. Raises what reading a
+    revision raises."""
     mistakes: tuple[Diagnostic, ...] = ()
     with _tree(root, revision) as (tree, where):
         loader = Loader(Registry())
@@ -42,26 +44,27 @@ def validate(root: Path, *, revision: str | None, as_json: bool) -> int:
 
 
 @contextmanager
-def _tree(root: Path, revision: str | None) -> Iterator[tuple[Tree, Revision]]:
+def _tree(root: Path | Mirror, revision: str | None) -> Iterator[tuple[Tree, Revision]]:
     """The tree at a revision, or as it stands: what a commit of everything would hold; without git, the files."""
     from reconciler.edge.git import CommitTree, Repository, snapshot
 
     try:
-        repository = Repository.open(root)
+        repository = Repository.open(root) if isinstance(root, Path) else root.fetch()
     except (SourceRefused, SourceUnreadable):
-        if revision is not None:
+        if revision is not None or not isinstance(root, Path):
             raise
         yield FolderTree(root), Revision(commit=None, tree="")
         return
     with repository:
+        beneath = repository.root_of(root) if isinstance(root, Path) else ""
         if revision is None and repository.top is not None:
-            working = snapshot(repository, repository.root_of(root))
+            working = snapshot(repository, beneath)
             try:
                 yield working.tree, working.revision
             finally:
                 working.close()
             return
-        where = repository.revision(revision, root=repository.root_of(root))
+        where = repository.revision(revision, root=beneath)
         tree = CommitTree(repository.folder, where.tree)
         try:
             yield tree, where
@@ -69,8 +72,8 @@ def _tree(root: Path, revision: str | None) -> Iterator[tuple[Tree, Revision]]:
             tree.close()
 
 
-def _print_mistakes(root: Path, mistakes: tuple[Diagnostic, ...]) -> None:
-    prefix = "" if root == Path(".") else f"{root}/"
+def _print_mistakes(root: Path | Mirror, mistakes: tuple[Diagnostic, ...]) -> None:
+    prefix = "" if root == Path(".") or not isinstance(root, Path) else f"{root}/"
     for mistake in mistakes:
         print(f"{prefix}{mistake}")
     files = len({mistake.file for mistake in mistakes})

@@ -123,7 +123,12 @@ def test_a_remote_repository_is_read_from_a_mirror(run: Run, folder: Path, monke
     edit("nodes.yaml", "sim:fleet.db", f"sim:{folder}/fleet.db")
     commit("A fleet in a fixed place")
     monkeypatch.chdir("/")
-    assert "12 changes" in run("-C", f"file://{folder}", "plan").out
+    remote = f"file://{folder}"
+    assert "12 changes" in run("-C", remote, "plan").out
+    assert "no mistakes" in run("-C", remote, "validate").out
+    assert "clone it" in run("-C", remote, "fmt").err
+    told = run("-C", "ssh://me:hunter2@127.0.0.1:1/dc.git", "validate")
+    assert (told.code, "hunter2" in told.err) == (Exit.ERROR, False)
 
 
 def test_once_does_one_cycle_as_the_switches_allow(run: Run) -> None:
