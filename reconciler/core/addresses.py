@@ -58,9 +58,9 @@ def several(known: Ref | tuple[Ref, ...]) -> tuple[Ref, ...]:
 
 
 def _number(ip: str) -> int:
-    """As `int(ip_address(ip))`, which takes 15 times as long for the usual."""
+    """As `int(ip_address(ip))`, which takes 20 times as long for the usual."""
     parts = ip.split(".")
-    if len(parts) == 4 and all(part.isdecimal() and len(part) < 4 for part in parts):
+    if len(parts) == 4 and len(ip) < 16 and "" not in parts and "".join(parts).isdecimal():
         first, second, third, fourth = map(int, parts)
         return first << 24 | second << 16 | third << 8 | fourth
     return int(ip_address(ip))

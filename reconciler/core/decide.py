@@ -44,14 +44,14 @@ class Decision(msgspec.Struct, frozen=True):
 def rests(world: World, ref: Ref) -> bool:
     """The usual case, told quickly: the ledger and its one live object are of one mind, and that is just as wanted.
     It may say no wrongly, never yes."""
-    resource, bound, seen = world.resource(ref), world.ledger.bound(ref), world.seen(ref)
-    if resource is None or len(bound) != 1 or len(seen) != 1:
+    resource, binding = world.resources.get(ref), world.ledger.sole(ref)
+    found = world.only(ref, binding.target) if binding is not None else None
+    if resource is None or binding is None or found is None or found.marks is None:
         return False
-    binding, (target, found) = bound[0], seen[0]
-    marks = found.marks
-    if marks is None or (binding.uid, binding.incarnation, binding.target) != (marks.uid, marks.incarnation, target):
+    marks, target, demand = found.marks, binding.target, resource.demand
+    if (binding.uid, binding.incarnation) != (marks.uid, marks.incarnation):
         return False
-    if binding.demand != (resource.demand.memory, resource.demand.cpu, resource.demand.disk):
+    if binding.demand != (demand.memory, demand.cpu, demand.disk):
         return False
     if marks.paused_until is not None and borne(world.ledger, marks, 0.0) is not None:
         return False

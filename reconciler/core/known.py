@@ -84,6 +84,9 @@ class Known:
         self._glances: dict[Ref, tuple[Seen, ...]] = {}
         self._proofs: dict[Ref, Binding] = {}
         """Answers to `seen` and `binding` since anything came in: deciding asks the same again and again."""
+        self._closures: dict[tuple[Ref, ...], tuple[Ref, ...]] = {}
+        self._referred: dict[tuple[Ref, ...], dict[Ref, Resource]] = {}
+        """What machines refer to, by their references: answers for as long as nothing else is desired."""
         self._timers: list[tuple[float, Ref]] = []
         self._timed: set[tuple[float, Ref]] = set()
         self._now = 0.0
@@ -133,6 +136,13 @@ class Known:
             return []
         mine = self.desired.datacenter_id
         return [found for found in self.sights.on(ref, target) if found.marks and found.marks.datacenter == mine]
+
+    def only(self, ref: Ref, target: Target) -> Object | None:
+        """The trusted object on this target, if it is the only one anywhere that bears this ref."""
+        found = self.sights.sole(ref, target)
+        if found is None or found.marks is None or self.desired is None or self.standings[target].problem is not None:
+            return None
+        return found if found.marks.datacenter == self.desired.datacenter_id else None
 
     def stands(self, ref: Ref, target: Target) -> bool:
         """Whether a realisation is surely seen on a target: no look at it is needed to tell."""
@@ -244,6 +254,12 @@ class Known:
 
     def closure(self, resource: Resource) -> tuple[Ref, ...]:
         """The networks and images that it needs on its target, those that these need included."""
+        found = self._closures.get(resource.references)
+        if found is None:
+            found = self._closures[resource.references] = self._closure(resource)
+        return found
+
+    def _closure(self, resource: Resource) -> tuple[Ref, ...]:
         found = [ref for ref in resource.references if kind_of(ref) in PER_TARGET]
         for ref in found:
             more = self.resource(ref)
@@ -255,7 +271,11 @@ class Known:
         return facts.target if facts else None
 
     def context(self, resource: Resource, target: Target, addresses: tuple[Address | None, ...] = ()) -> NativeContext:
-        references = {ref: found for ref in resource.references if (found := self.resource(ref)) is not None}
+        references = self._referred.get(resource.references)
+        if references is None:
+            known = ((ref, self.resources.get(ref)) for ref in resource.references)
+            references = {ref: found for ref, found in known if found is not None}
+            self._referred[resource.references] = references
         whole = tuple(address for address in addresses if address is not None)
         return NativeContext(self.targets[target], target, whole, references)
 

@@ -300,6 +300,11 @@ class Ledger:
         targets = self.targets(ref)
         return tuple([self.bindings[ref, target] for target in (sorted(targets) if len(targets) > 1 else targets)])
 
+    def sole(self, ref: Ref) -> Binding | None:
+        """The binding of a thing that is bound in just one place."""
+        targets = self._places.get(ref)
+        return self.bindings[ref, targets[0]] if targets is not None and len(targets) == 1 else None
+
     def spent_since(self, since: float, budget: str) -> int:
         """How many units of a budget were spent after a time (unix seconds)."""
         start = bisect_right(self.spent, since, key=_at)

@@ -125,6 +125,13 @@ class Sights:
         found = self._opened(target).by_ref.get(ref, [])
         return found if len(found) < 2 else sorted(found, key=lambda each: each.native_id)
 
+    def sole(self, ref: Ref, target: Target) -> Object | None:
+        """The object that bears this ref, if there is just one on all targets, and that on this one."""
+        if self._places.get(ref) != (target,) or target not in self.reports:
+            return None
+        found = self._opened(target).by_ref[ref]
+        return found[0] if len(found) == 1 else None
+
     def objects(self, target: Target) -> tuple[Object, ...]:
         """All that the target lists."""
         return self._opened(target).objects if target in self.reports else ()
@@ -146,6 +153,9 @@ class Sights:
             for found in objects:
                 assert found.marks is not None, "what bears a ref has marks"
                 uid = found.marks.uid
+                if comes and hash(uid) not in self._bearers:
+                    self._bearers[hash(uid)] = ref
+                    continue
                 bearers = list(self.bearers(uid))
                 (bearers.append if comes else bearers.remove)(ref)
                 if bearers:

@@ -44,10 +44,13 @@ class World(Known):
         """A revision. `changed`: the refs whose resources may differ from the last one's; None looks at all."""
         before, self.desired = self.desired, desired
         self._came_in()
+        self._closures.clear()
+        self._referred.clear()
         wanted = desired.resources
         if changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
-        for ref in sorted(changed):
+        # what machines refer to comes first: who refers to it is touched once
+        for ref in sorted(changed, key=lambda ref: (kind_of(ref) not in PER_TARGET, ref)):
             old, new = self.resources.get(ref), wanted.get(ref)
             if old is not None and new is not None and old.digest == new.digest:
                 continue
@@ -78,10 +81,12 @@ class World(Known):
         if old is not None and old.digest == report.digest and was == now:
             return {}
         self._take_claim(old, report)
-        for ref in changed:
-            self._seen_anew(ref, target)
         if was != now:
             self._dirty_target(target)
+        here = self.sights.refs_on(target) if was != now else ()  # those were seen anew with the target
+        for ref in changed:
+            if ref not in here:
+                self._seen_anew(ref, target)
         self._stale_rooms.add(target)
         return changed
 
@@ -181,7 +186,11 @@ class World(Known):
             self._need(new, 1)
 
     def _facts(self, ref: Ref) -> Facts:
-        resource, binding = self.resources.get(ref), self.binding(ref)
+        resource = self.resources.get(ref)
+        usual = self._usual_facts(ref, resource) if resource is not None else None
+        if usual is not None:
+            return usual
+        binding = self.binding(ref)
         nics = resource.nics if resource is not None else ()
         authored = [(self.network_for(nic), nic.ip) for nic in nics if nic.ip is not None]
         if binding is None:
@@ -199,6 +208,21 @@ class World(Known):
         demand = most(most(wants, sizes), takes_of(lives[0][1].fields, wants) if lives else sizes)
         needs = self.closure(resource) if resource is not None else ()
         return Facts(target, wants if demand == wants else demand, addresses, had, needs)
+
+    def _usual_facts(self, ref: Ref, resource: Resource) -> Facts | None:
+        """The same, told quickly, of a machine that is where it is bound and takes what is wanted; None of others."""
+        binding, wants = self.ledger.sole(ref), resource.demand
+        found = self.only(ref, binding.target) if binding is not None else None
+        if binding is None or found is None or found.lifecycle != "live":
+            return None
+        if binding.demand != (wants.memory, wants.cpu, wants.disk) or takes_of(found.fields, wants) != wants:
+            return None
+        if any([nic.ip is not None for nic in resource.nics]):
+            return None
+        bears = self._bears(ref, found)
+        held = [(self.current(address.network), address.ip) for address in binding.addresses]
+        had = tuple(held) if bears == held and len(held) < 2 else tuple(sorted({*held, *bears}))
+        return Facts(binding.target, wants, had, had, self.closure(resource))
 
     def _promise(self, facts: Facts, sign: int) -> None:
         if facts.target is not None:
@@ -219,16 +243,21 @@ class World(Known):
     def _stain(self, ref: Ref, target: Target | None = None) -> None:
         """To be decided anew: a machine, or the realisation of another thing on the target (None: on all). A thing
         under its former name and the one that takes it over are decided together."""
+        self._stain_one(ref, target)
+        for heir in self.heirs(ref):
+            if self.known(heir):  # of a name alone there is nothing to decide
+                self._stain_one(heir, target)
         resource = self.resources.get(ref)
         source = resource.former if resource is not None else None
-        for kin in (ref, *self.heirs(ref), *((source,) if source is not None else ())):
-            if kin is not ref and not self.known(kin):
-                continue  # of a name alone there is nothing to decide
-            if kind_of(kin) not in PER_TARGET:
-                self.dirty.add(kin)
-            else:
-                for place in (target,) if target is not None else self.realisations(kin):
-                    self.dirty_at.setdefault(place, set()).add(kin)
+        if source is not None and self.known(source):
+            self._stain_one(source, target)
+
+    def _stain_one(self, ref: Ref, target: Target | None) -> None:
+        if kind_of(ref) not in PER_TARGET:
+            self.dirty.add(ref)
+            return
+        for place in (target,) if target is not None else self.realisations(ref):
+            self.dirty_at.setdefault(place, set()).add(ref)
 
     def _relink(self, ref: Ref, old: Resource | None, new: Resource | None) -> None:
         self._stain(ref)
