@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from reconciler.cli.session import Looking, Prospect
 from reconciler.cli.terminal import say, show, written
 from reconciler.core.adopt import adoption
 from reconciler.core.adoptable import Document, Draft, draft
+from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
-from reconciler.core.refs import kind_of, make_ref, node_of
+from reconciler.core.refs import Target, kind_of, make_ref, node_of
 from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
 from reconciler.edge.load.layout import round_trip
@@ -39,14 +40,15 @@ async def _adopt(args: Namespace) -> int:
         found = await here.prospect(Request(now=0))
         if args.node not in found.desired.nodes:
             raise UsageError(f"there is no Node {args.node} in the specs", hint="write one first: it says where it is")
-        problems = {target: report.problem for target, report in found.reports.items() if node_of(target) == args.node}
+        reports = {target: found.whole(target) for target in found.reports}
+        problems = {target: report.problem for target, report in reports.items() if node_of(target) == args.node}
         for target, problem in sorted(problems.items()):
             if problem is not None:
                 raise UsageError(f"{target} could not be read whole, so nothing of it is adopted: {problem}")
-        made = adoption(found.plan, found.world, found.reports, args.node)
+        made = adoption(found.plan, found.world, reports, args.node)
         if made.holds or any(kind_of(change.ref) != "Node" for change in made.changes):
             return await _planned(here, made, args)
-        return _documents(here, found, args)
+        return _documents(here, found, reports, args)
 
 
 async def _planned(here: Looking, made: Plan, args: Namespace) -> int:
@@ -55,11 +57,11 @@ async def _planned(here: Looking, made: Plan, args: Namespace) -> int:
     return verdict(made, detailed=False)
 
 
-def _documents(here: Looking, found: Prospect, args: Namespace) -> int:
+def _documents(here: Looking, found: Prospect, reports: Mapping[Target, Report], args: Namespace) -> int:
     node = found.desired.nodes[args.node]
     if args.tenant is None:
         raise UsageError("say whose the machines will be", hint=f"trueup adopt {args.node} --tenant NAME")
-    drafted = draft(node, found.reports, args.tenant)
+    drafted = draft(node, reports, args.tenant)
     known = found.desired.resources
     fresh = [each for each in drafted.documents if _ref(each) not in known]
     if fresh and make_ref("Tenant", args.tenant) not in known:

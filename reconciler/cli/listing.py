@@ -30,7 +30,7 @@ def rows_of(here: Looking, found: Prospect, kind: str) -> list[Row]:
         ]
     world, mine = found.world, found.desired.datacenter_id
     refs = {ref for ref in found.desired.resources if kind_of(ref) == kind}
-    seen = (thing for report in found.reports.values() for thing in report.objects if thing.kind == kind)
+    seen = (thing for target in found.reports for thing in found.objects(target) if thing.kind == kind)
     refs |= {marks.ref for thing in seen if (marks := thing.marks) is not None and marks.datacenter == mine}
     refs |= {ref for (ref, _) in world.ledger.bindings if kind_of(ref) == kind}
     said = _said(found)
@@ -78,9 +78,9 @@ def unmanaged_rows(found: Prospect, kind: str) -> list[Row]:
     """Objects that bear no mark of this datacenter."""
     mine = found.desired.datacenter_id
     return [
-        Row(thing.native_name, report.target, _whose(thing.marks), thing.fields)
-        for report in found.reports.values()
-        for thing in report.objects
+        Row(thing.native_name, target, _whose(thing.marks), thing.fields)
+        for target in found.reports
+        for thing in found.objects(target)
         if thing.kind == kind and (thing.marks is None or thing.marks.datacenter != mine)
     ]
 
@@ -94,7 +94,8 @@ def node_rows(found: Prospect) -> list[NodeRow]:
     rows = []
     for target in sorted(found.world.targets):
         node = found.world.targets[target]
-        report = found.reports.get(target) or Report(target, 0, False, None, None, Capacity(), (), "")
+        nothing = Report(target, 0, False, None, None, Capacity(), (), "")
+        report = found.whole(target) if target in found.reports else nothing
         member = node.members.get(target.partition("/")[2])
         room = found.world.rooms.by_target.get(target)
         rows.append(

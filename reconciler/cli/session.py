@@ -21,8 +21,8 @@ from reconciler.cli.remotes import mirror_of
 from reconciler.cli.selection import chosen, full_ref
 from reconciler.cli.terminal import moving, say
 from reconciler.core.desired import Desired, NodeWant
-from reconciler.core.ledger import Entry, Ledger, Record
-from reconciler.core.observed import Report
+from reconciler.core.ledger import Covered, Entry, Ledger, Record
+from reconciler.core.observed import Object, Report
 from reconciler.core.plan import Plan
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target
@@ -90,6 +90,7 @@ class Prospect(NamedTuple):
     plan: Plan
     planner: Planner
     reports: Mapping[Target, Report]
+    """Without objects, which the world keeps: see `objects`."""
     problem: str
     """Why the newest revision is not the one in force; empty if it is."""
     head: str
@@ -97,6 +98,14 @@ class Prospect(NamedTuple):
     @property
     def world(self) -> World:
         return self.planner.world
+
+    def objects(self, target: Target) -> tuple[Object, ...]:
+        """All that a target lists, ours or not."""
+        return self.world.sights.objects(target)
+
+    def whole(self, target: Target) -> Report:
+        """A target's report with its objects. Raises KeyError."""
+        return msgspec.structs.replace(self.reports[target], objects=self.objects(target))
 
 
 class Looking:
@@ -166,6 +175,21 @@ class Looking:
     def heard(self, reports: Iterable[Report]) -> None:
         """Nothing: who only looks is in nobody's way."""
 
+    async def _surveyed(
+        self, desired: Desired, observed: Observation | None
+    ) -> tuple[Planner, Mapping[Target, Report]]:
+        """A planner that knows all that is wanted and seen, and the reports without their objects."""
+        planner, covered = Planner(self.ports.shapes, self.ledger), set(self.ledger.covered)
+        planner.world.take_desired(desired)
+        if observed is not None:
+            for report in observed.by_target().values():
+                planner.take_report(report)
+            return planner, planner.world.reports
+        reports = await self.observe(desired, take=planner.take_report)
+        for target in sorted(self.ledger.covered - covered):
+            planner.world.note(Covered(target))
+        return planner, reports
+
     @cached_property
     def still(self) -> StillMemory:
         def overview(driver: str, address: str) -> str | None:
@@ -196,11 +220,17 @@ class Looking:
             return self.repository.commit("HEAD")
         return desired.revision.commit or desired.revision.tree
 
-    async def observe(self, desired: Desired, nodes: Iterable[NodeWant] | None = None) -> dict[Any, Any]:
-        """Ask the nodes, telling of it where somebody watches."""
+    async def observe(
+        self,
+        desired: Desired,
+        nodes: Iterable[NodeWant] | None = None,
+        *,
+        take: Callable[[Report], object] | None = None,
+    ) -> dict[Target, Report]:
+        """Ask the nodes, telling of it where somebody watches. `take`: see Asking."""
         teller = moving()
         wanted = desired.nodes.values() if nodes is None else nodes
-        asking = Asking(emit=teller.emit)
+        asking = Asking(emit=teller.emit, take=take)
         return await observe(wanted, self.nodes, self.ports.journal, datacenter=desired.datacenter_id, asking=asking)
 
     def observed(self, path: str | None) -> Observation | None:

@@ -54,6 +54,18 @@ class Settled(msgspec.Struct, frozen=True, tag="settled"):
     protected: bool = False
 
 
+class Sealed(msgspec.Struct, frozen=True, tag="settled"):
+    """A Settled as a ledger takes it from its file: the fields as they stand there, in JSON, which few ever look into.
+    It is no Entry: nobody writes it, and who reads entries gets Settled."""
+
+    ref: Ref
+    uid: Uid
+    target: Target
+    fields: msgspec.Raw
+    revision: str
+    protected: bool = False
+
+
 class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
     """The thing was put into quarantine: its addresses stay reserved until the purge."""
 
@@ -214,7 +226,8 @@ class Record(msgspec.Struct, frozen=True):
 
 class Binding(msgspec.Struct, frozen=True, gc=False):
     """What the ledger knows of the thing behind a ref (for kinds with one realisation per target: of each). `sealed`:
-    the fields applied last in canonical bytes, of which a fleet keeps a fifth of what the fields themselves take."""
+    the fields applied last in JSON, without what is the thing's own (its name, its addresses), so that things alike
+    share it: a fleet keeps 8 bytes of what takes 700."""
 
     ref: Ref
     uid: Uid
@@ -230,7 +243,32 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
     @property
     def applied(self) -> Mapping[str, Any] | None:
         """The fields applied last; None if nothing ever was, to its end."""
-        return None if self.sealed is None else plain(self.sealed)
+        return None if self.sealed is None else plain(_filled(self.sealed, self.ref, self.addresses))
+
+
+def _bare(fields: bytes, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
+    """JSON with a control character, of which JSON has none, in place of each word of the thing's own."""
+    for place, word in enumerate(_own(ref, addresses)):
+        fields = fields.replace(word, bytes((place,)))
+    return fields
+
+
+def _filled(bare: bytes, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
+    """The JSON again: what `_bare` did last is undone first."""
+    own = _own(ref, addresses)
+    for place in range(len(own) - 1, -1, -1):
+        bare = bare.replace(bytes((place,)), own[place])
+    return bare
+
+
+def _own(ref: Ref, addresses: tuple[Address, ...]) -> list[bytes]:
+    words = [ref.rpartition("/")[2]]
+    for address in addresses:
+        words += (address.ip, address.mac)
+    return [word.encode() for word in words[:_CONTROLS] if word]
+
+
+_CONTROLS = 32
 
 
 class Run:
@@ -315,20 +353,24 @@ class Ledger:
         self.sequence = record.sequence
         self.last_at = record.at
         entry = record.entry
-        if isinstance(entry, Spent):
+        fold = _FOLDS.get(type(entry))
+        if fold is not None:
+            fold(self, entry)
+        elif isinstance(entry, Spent):
             insort(self.spent, (record.at, entry), key=_at)
         elif isinstance(entry, Quarantined):
             self._quarantined(entry, record.at)
         elif isinstance(entry, Result):
-            self.written[entry.target] = record.sequence
-            intent = self.in_flight.pop((entry.plan, entry.step), None)
-            if intent is not None:
-                self.flying[intent.target] -= 1
-            run = self.runs.get(entry.plan)
-            if run is not None:
-                run.outcomes[entry.step] = entry.status
-        else:
-            _FOLDS[type(entry)](self, entry)
+            self._result(entry, record.sequence)
+
+    def _result(self, entry: Result, sequence: int) -> None:
+        self.written[entry.target] = sequence
+        intent = self.in_flight.pop((entry.plan, entry.step), None)
+        if intent is not None:
+            self.flying[intent.target] -= 1
+        run = self.runs.get(entry.plan)
+        if run is not None:
+            run.outcomes[entry.step] = entry.status
 
     def _one(self, value: V) -> V:
         """The one object of this value: what comes from a file is a fresh one each time."""
@@ -336,15 +378,13 @@ class Ledger:
         return found
 
     def _put(self, binding: Binding) -> None:
-        target = self._one(binding.target)
-        if binding.target is not target:
-            binding = msgspec.structs.replace(binding, target=target)
-        self.bindings[binding.ref, target] = binding
-        if kind_of(binding.ref) in PER_TARGET:
-            self._spread.setdefault(binding.ref, {})[target] = None
+        ref, target = binding.ref, binding.target
+        self.bindings[ref, target] = binding
+        if kind_of(ref) in PER_TARGET:
+            self._spread.setdefault(ref, {})[target] = None
         else:
-            self._places[binding.ref] = self._one((target,))
-        self.incarnations[binding.ref] = max(binding.incarnation, self.incarnations.get(binding.ref, 0))
+            self._places[ref] = self._one((target,))
+        self.incarnations[ref] = max(binding.incarnation, self.incarnations.get(ref, 0))
 
     def _drop(self, ref: Ref, target: Target) -> Binding | None:
         spread = self._spread.get(ref, {})
@@ -357,44 +397,56 @@ class Ledger:
 
     def _bound(self, entry: Bound) -> None:
         """A thing of which there is one in all is bound in one place, and the newest incarnation is what counts."""
-        old = self.bindings.get((entry.ref, entry.target))
-        if kind_of(entry.ref) not in PER_TARGET:
-            others = self.bound(entry.ref)
+        ref, target, one = entry.ref, self._one(entry.target), self._one
+        old = self.bindings.get((ref, target))
+        if ref in self._places:
+            others = self.bound(ref)
             if any(other.incarnation > entry.incarnation for other in others):
                 return
             for other in others:
-                if other.target != entry.target:
-                    self._drop(other.ref, other.target)
-        addresses = tuple([msgspec.structs.replace(each, network=self._one(each.network)) for each in entry.addresses])
-        fresh = Binding(entry.ref, entry.uid, entry.incarnation, entry.target, addresses, self._one(entry.demand))
+                if other.target != target:
+                    self._drop(ref, other.target)
+        addresses = tuple([Address(one(each.network), each.ip, each.mac, each.authored) for each in entry.addresses])
+        fresh = Binding(ref, entry.uid, entry.incarnation, target, addresses, one(entry.demand))
         if old is not None and old.uid == entry.uid:
-            fresh = msgspec.structs.replace(fresh, sealed=old.sealed, revision=old.revision, protected=old.protected)
+            sealed = self._resealed(old, ref, addresses)
+            fresh = msgspec.structs.replace(fresh, sealed=sealed, revision=old.revision, protected=old.protected)
         self._put(fresh)
 
+    def _resealed(self, old: Binding, ref: Ref, addresses: tuple[Address, ...]) -> bytes | None:
+        """The fields applied last of a binding that gets another name or other addresses."""
+        if old.sealed is None or (old.ref, old.addresses) == (ref, addresses):
+            return old.sealed
+        return self._one(_bare(_filled(old.sealed, old.ref, old.addresses), ref, addresses))
+
     def _settled(self, entry: Settled) -> None:
-        old = self._same(entry)
-        if old is None and self._superseded(entry.ref):
-            return
-        base = old or Binding(entry.ref, entry.uid, self.incarnations.get(entry.ref, 1), entry.target)
-        self._put(
-            msgspec.structs.replace(
-                base,
-                sealed=canonical(entry.fields),
-                revision=self._one(entry.revision),
-                protected=entry.protected,
-                quarantined_until=None,
-            )
-        )
+        self._settle(entry, canonical(entry.fields))
+
+    def _sealed(self, entry: Sealed) -> None:
+        self._settle(entry, bytes(entry.fields))
+
+    def _settle(self, entry: Settled | Sealed, fields: bytes) -> None:
+        base = self._same(entry)
+        if base is None:
+            if self._superseded(entry.ref):
+                return
+            base = Binding(entry.ref, entry.uid, self.incarnations.get(entry.ref, 1), self._one(entry.target))
+            self._put(base)
+        sealed = self._one(_bare(fields, base.ref, base.addresses))
+        self.bindings[base.ref, base.target] = Binding(
+            base.ref, base.uid, base.incarnation, base.target, base.addresses, base.demand, sealed,
+            self._one(entry.revision), entry.protected,
+        )  # fmt: skip
 
     def _quarantined(self, entry: Quarantined, at: float) -> None:
         old = self._same(entry)
         if old is None and self._superseded(entry.ref):
             return
-        base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
+        base = old or Binding(entry.ref, entry.uid, entry.incarnation, self._one(entry.target))
         self._put(msgspec.structs.replace(base, quarantined_until=at + entry.seconds))
         self.witnessed.discard(entry.ref)
 
-    def _same(self, entry: Settled | Quarantined | Purged | Forgotten) -> Binding | None:
+    def _same(self, entry: Settled | Sealed | Quarantined | Purged | Forgotten) -> Binding | None:
         """The binding, if it is of the very thing that the entry tells of."""
         old = self.bindings.get((entry.ref, entry.target))
         return old if old is not None and old.uid == entry.uid else None
@@ -417,7 +469,8 @@ class Ledger:
                 if kind_of(entry.after) not in PER_TARGET:
                     for other in self.bound(entry.after):
                         self._drop(entry.after, other.target)
-                self._put(msgspec.structs.replace(binding, ref=entry.after))
+                sealed = self._resealed(binding, entry.after, binding.addresses)
+                self._put(msgspec.structs.replace(binding, ref=entry.after, sealed=sealed))
 
     def _forgotten(self, entry: Forgotten) -> None:
         if self._same(entry) is not None:
@@ -484,6 +537,7 @@ def _at(pair: tuple[float, Spent]) -> float:
 _FOLDS: dict[type, Any] = {
     Bound: Ledger._bound,
     Settled: Ledger._settled,
+    Sealed: Ledger._sealed,
     Purged: Ledger._purged,
     Renamed: Ledger._renamed,
     Forgotten: Ledger._forgotten,

@@ -245,11 +245,10 @@ class World(Known):
         under its former name and the one that takes it over are decided together."""
         self._stain_one(ref, target)
         for heir in self.heirs(ref):
-            if self.known(heir):  # of a name alone there is nothing to decide
-                self._stain_one(heir, target)
+            self._stain_one(heir, target)
         resource = self.resources.get(ref)
         source = resource.former if resource is not None else None
-        if source is not None and self.known(source):
+        if source is not None and self.known(source):  # of a name alone there is nothing to decide
             self._stain_one(source, target)
 
     def _stain_one(self, ref: Ref, target: Target | None) -> None:

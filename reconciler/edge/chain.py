@@ -15,14 +15,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, Union, get_args
 
 import msgspec
 
-from reconciler.core.ledger import Entry, Record
+from reconciler.core.ledger import Entry, Ledger, Record, Sealed, Settled
 from reconciler.errors import JournalBroken, JournalUnwritable, StateUnusable
 
 FORMAT = 1
@@ -31,8 +32,10 @@ _ORIGIN = bytes(16)
 _PLACE = struct.Struct(">qd")
 _OTHER_WRITER = "another process wrote to the journal"
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(tuple[Entry, ...]).decode
+_KEPT: Any = Union[tuple(Sealed if kind is Settled else kind for kind in get_args(Entry))]  # noqa: UP007 - made here
+_decode_sealed = msgspec.json.Decoder(tuple[_KEPT, ...]).decode
 
 _SCHEMA = f"""
 CREATE TABLE journal (
@@ -125,6 +128,13 @@ class Chain:
 
     def records(self) -> Iterator[Record]:
         """Every entry, each row verified. Raises JournalBroken, naming the first row at fault."""
+        return self._records(_decode)
+
+    def ledger(self) -> Ledger:
+        """All of them folded. Raises as `records`."""
+        return Ledger(self._records(_decode_sealed))
+
+    def _records(self, decode: Callable[[bytes], tuple[Any, ...]]) -> Iterator[Record]:
         known, previous = 0, _ORIGIN
         with _told(self.path):
             rows = self._db.execute(
@@ -137,16 +147,18 @@ class Chain:
                     raise self._broken(sequence, "is damaged")
                 if before != previous or link(before, sequence, at, text) != current:
                     raise self._broken(sequence, "was changed: its hash does not fit")
-                entries = self._entries(sequence, count, text)
+                entries = self._entries(sequence, count, decode, text)
                 for place, entry in enumerate(entries, sequence):
                     yield Record(place, at, entry)
                 known, previous = sequence + count - 1, current
         if (known, previous) != self._head:
             raise self._broken(known + 1, "and those after it are missing")
 
-    def _entries(self, sequence: int, count: int, text: bytes) -> tuple[Entry, ...]:
+    def _entries(
+        self, sequence: int, count: int, decode: Callable[[bytes], tuple[Any, ...]], text: bytes
+    ) -> tuple[Any, ...]:
         try:
-            entries = _decode(text)
+            entries = decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._broken(sequence, f"cannot be read: {error}") from error
         if len(entries) != count:

@@ -184,7 +184,7 @@ def read(path: Path) -> Ledger:
         return Ledger()
     chain = Chain.open(path, read_only=True)
     try:
-        return Ledger(chain.records())
+        return chain.ledger()
     finally:
         chain.close()
 
@@ -192,7 +192,7 @@ def read(path: Path) -> Ledger:
 def _open(path: Path) -> tuple[Chain, Ledger]:
     chain = Chain.open(path)
     try:
-        return chain, Ledger(chain.records())
+        return chain, chain.ledger()
     except BaseException:
         chain.close()
         raise

@@ -8,7 +8,7 @@ Must not go here: what a report means (core), how a node is read (drivers), when
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import anyio
 import msgspec
@@ -26,11 +26,13 @@ from reconciler.runtime.nodes import Nodes
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """How many nodes are asked side by side, how many seconds each may take, and whom to tell meanwhile."""
+    """How many nodes are asked side by side, how many seconds each may take, and whom to tell meanwhile. `take` is
+    given each report as it comes, whole; what is returned is then without objects, which of a large fleet are many."""
 
     nodes: int = 64
     deadline: float = 30.0
     emit: Emit | None = None
+    take: Callable[[Report], object] | None = None
 
 
 def targets_of(node: NodeWant) -> tuple[Target, ...]:
@@ -143,14 +145,16 @@ async def observe(
     asking = asking or Asking()
     emit = harmless(asking.emit)
     waiting = deque(wanted)
-    every, found = len(waiting), {}
+    every, found, fresh = len(waiting), dict[Target, Report](), list[Covered]()
 
     async def ask() -> None:
         while waiting:
             node = waiting.popleft()
             start, began = anyio.current_time(), journal.ledger.sequence
             reports = await observe_node(node, nodes, began=began, known=known, deadline=asking.deadline)
-            found.update(reports)
+            fresh.extend(coverage(reports.values(), journal.ledger, datacenter))
+            for target, report in reports.items():
+                found[target] = report if asking.take is None else _taken(report, asking.take)
             asked.append(node.name)
             if emit is not None:
                 emit(_asked(node, reports, len(asked), every, anyio.current_time() - start))
@@ -159,10 +163,15 @@ async def observe(
     async with anyio.create_task_group() as group:
         for _ in range(min(asking.nodes, every)):
             group.start_soon(ask)
-    fresh = coverage(found.values(), journal.ledger, datacenter)
     if fresh:
+        fresh.sort(key=lambda entry: entry.target)
         await journal.append(fresh)
     return {target: found[target] for target in sorted(found)}
+
+
+def _taken(report: Report, take: Callable[[Report], object]) -> Report:
+    take(report)
+    return msgspec.structs.replace(report, objects=())
 
 
 def _asked(node: NodeWant, reports: Mapping[Target, Report], done: int, every: int, seconds: float) -> NodeAsked:

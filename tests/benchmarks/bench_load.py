@@ -16,8 +16,9 @@ from pathlib import Path
 
 from _ruamel_yaml import CParser, StreamEndEvent
 
+from reconciler.edge.collector import quiet_collector
 from reconciler.edge.git import CommitTree, Repository
-from reconciler.edge.load import Loader, bulk
+from reconciler.edge.load import Loader
 from tests.benchmarks.rows import Measured, Row, interleaved
 
 MACHINES = 10_000
@@ -79,7 +80,7 @@ def _whole(folder: Path, *, collector_off: bool = False) -> Loader:
         where = opened.revision("main")
         tree = CommitTree(opened.folder, where.tree)
         loader = Loader()
-        guard = bulk.quiet_collector() if collector_off else nullcontext()
+        guard = quiet_collector() if collector_off else nullcontext()
         with guard:
             loader.load(tree, where)
         tree.close()

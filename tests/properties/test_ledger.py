@@ -34,6 +34,7 @@ from reconciler.core.ledger import (
     Settled,
     Spent,
 )
+from reconciler.core.refs import Ref, Target, Uid
 from reconciler.edge.chain import Chain
 
 refs = st.sampled_from(["Machine/acme/a", "Machine/acme/b", "Machine/acme/c", "Network/app"])
@@ -97,6 +98,40 @@ def test_a_history_in_two_pieces_is_the_history_in_one(history: list[Entry], dat
     assert memory(pieces) == memory(Ledger(records))
 
 
+@given(
+    refs,
+    fields,
+    addresses,
+    st.lists(st.sampled_from(["a", "b", '"', ":", "10.0.0.1", "\x00", "\x01", "é"]), max_size=4),
+)
+def test_fields_applied_are_told_as_they_were_however_they_look_like_names(
+    ref: Ref, given: dict[str, Any], held: tuple[Address, ...], more: list[str]
+) -> None:
+    told = {**given, "hostname": ref.rpartition("/")[2], "ips": [each.ip for each in held], "more": more}
+    entries = [Bound(ref, Uid("u1"), 1, Target("edge1"), held), Settled(ref, Uid("u1"), Target("edge1"), told, "r")]
+    ledger = Ledger(recorded(entries))
+    assert ledger.bound(ref)[0].applied == told
+    other = Ref(f"{ref}-renamed")
+    ledger.fold(Record(3, 0, Renamed(Uid("u1"), ref, other)))
+    assert ledger.bound(other)[0].applied == told
+    moved = tuple(Address(each.network, "10.9.9.9", each.mac) for each in held)
+    ledger.fold(Record(4, 0, Bound(other, Uid("u1"), 1, Target("edge1"), moved)))
+    assert ledger.bound(other)[0].applied == told
+
+
+def test_machines_alike_share_what_was_applied() -> None:
+    entries: list[Entry] = []
+    for number in range(2):
+        ref, uid, at = Ref(f"Machine/acme/w-{number}"), Uid(f"u{number}"), Target("edge1")
+        address = Address(Ref("Network/app"), f"10.0.0.{number}", f"02:00:00:00:00:0{number}")
+        nic = {"ip": f"{address.ip}/24", "mac": address.mac}
+        told = {"memory": 1, "hostname": f"w-{number}", "nics": {"app": nic}}
+        entries += [Bound(ref, uid, 1, at, (address,)), Settled(ref, uid, at, told, "r")]
+    first, second = Ledger(recorded(entries)).bindings.values()
+    assert first.sealed is second.sealed
+    assert first.applied != second.applied
+
+
 @given(histories, st.data())
 def test_what_was_read_back_from_disk_is_what_was_folded_live(history: list[Entry], data: st.DataObject) -> None:
     path = Path(data.draw(st.just("/dev/shm"))) / f"trueup-ledger-{id(history)}.db"
@@ -112,6 +147,7 @@ def test_what_was_read_back_from_disk_is_what_was_folded_live(history: list[Entr
         chain.close()
         chain = Chain.open(path, read_only=True)
         assert memory(Ledger(chain.records())) == memory(live)
+        assert memory(chain.ledger()) == memory(live)
     finally:
         chain.close()
         for each in path.parent.glob(path.name + "*"):

@@ -9,7 +9,6 @@ again and again costs more than making them.
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import selectors
@@ -17,7 +16,7 @@ import signal
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import BinaryIO
 
 from reconciler.core.refs import Ref
@@ -55,19 +54,6 @@ class Leave(Exception):
 def worthwhile(files: int, least: int) -> bool:
     """Whether there is enough to read, and a second core to read it with."""
     return files >= least and len(os.sched_getaffinity(0)) > 1 and hasattr(os, "fork")
-
-
-@contextmanager
-def quiet_collector() -> Iterator[None]:
-    """Without the collector while much is made that stays."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.freeze()
-            gc.enable()
 
 
 class _Process:

@@ -13,6 +13,7 @@ import msgspec
 from reconciler.core.desired import Desired, Policy, Revision
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
+from reconciler.edge.collector import quiet_collector
 from reconciler.edge.load import bulk
 from reconciler.edge.load.attempt import Attempt, Changes
 from reconciler.edge.load.dependants import dependants
@@ -109,7 +110,7 @@ class Loader:
         """The first load of a large tree; None if there seems to be a mistake, which the ordinary way tells."""
         attempt = Attempt(self._records, tree, self._capabilities)
         reader = Reader(attempt)
-        with bulk.quiet_collector():
+        with quiet_collector():
             try:
                 bulk.Bulk(attempt, reader, self.progress).read_changes(changes)
             except bulk.Leave:
