@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS act (
 """
 
 _object = msgspec.json.Decoder(Object)
+_objects = msgspec.json.Decoder(list[Object])
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -168,7 +169,7 @@ class Store:
 
     def objects(self, target: str) -> list[Object]:
         rows = self.db.execute("SELECT data FROM object WHERE target = ? ORDER BY kind, native", (target,))
-        return [_object.decode(row[0]) for row in rows]
+        return _objects.decode(b"[%s]" % b",".join([row[0] for row in rows]))
 
     def found(self, target: str, kind: str | None = None) -> list[Found]:
         where, values = (" AND kind = ?", (target, kind)) if kind else ("", (target,))

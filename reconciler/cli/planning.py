@@ -43,7 +43,7 @@ def plan(args: Namespace) -> int:
 
 
 async def _plan(args: Namespace) -> int:
-    async with session.looking(args) as here:
+    async with session.looking(args, plans=not args.observation) as here:
         observed = here.observed(args.observation)
         still = here.unchanged(args.revision) if observed is None and not args.only else None
         if still is not None:
@@ -81,7 +81,7 @@ def drift(args: Namespace) -> int:
 
 
 async def _drift(args: Namespace) -> int:
-    async with session.looking(args) as here:
+    async with session.looking(args, plans=True) as here:
         only = [str(ref) for ref in args.refs]
         found = await here.prospect(Request(now=0, intent=False), only=only)
         made = found.plan

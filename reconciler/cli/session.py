@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from reconciler.cli import observation
+from reconciler.cli.ahead import Ahead, begun
 from reconciler.cli.observation import Observation
 from reconciler.cli.remotes import mirror_of
 from reconciler.cli.selection import chosen, full_ref
@@ -32,6 +33,7 @@ from reconciler.core.world import World
 from reconciler.driver import Driver, Shape
 from reconciler.edge.chain import set_aside
 from reconciler.edge.clock import SystemClock
+from reconciler.edge.collector import quiet_collector
 from reconciler.edge.files import CheckedFiles, allowed_folders
 from reconciler.edge.git import Repository
 from reconciler.edge.journal import Journal, read
@@ -41,7 +43,7 @@ from reconciler.edge.registry import Registry
 from reconciler.edge.remembered import TreeMemory
 from reconciler.edge.secrets import ProvidedSecrets
 from reconciler.edge.source import GitSource
-from reconciler.edge.state import State
+from reconciler.edge.state import State, state_folder
 from reconciler.edge.still import StillMemory, Unchanged, key_of
 from reconciler.errors import Mend, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
@@ -155,14 +157,11 @@ class Looking:
             request = msgspec.structs.replace(request, only=chosen(desired, only, remembered))
         await self.nodes.keep(desired.nodes)
         overviews = self.still.overviews(desired.nodes.values()) if remember else None
-        reports = dict(observed.by_target()) if observed else await self.observe(desired)
-        self.heard(reports.values())
-        request = await dated(request, self.ports, desired)
-        planner = Planner(self.ports.shapes, self.ledger)
-        planner.world.take_desired(desired)
-        for report in reports.values():
-            planner.take_report(report)
-        plan = planner.plan(request)
+        with quiet_collector():
+            planner, reports = await self._surveyed(desired, observed)
+            self.heard(reports.values())
+            request = await dated(request, self.ports, desired)
+            plan = planner.plan(request)
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
         key = self._still_key(revision) if overviews is not None else None
@@ -331,10 +330,14 @@ def _learning(node: NodeWant) -> bool:
 
 
 @asynccontextmanager
-async def looking(args: Namespace) -> AsyncIterator[Looking]:
-    """Open what is needed to look: no lock, nothing written but stored plans."""
-    async with placed(args) as opened:
-        glance = Glance(partial(read, opened.state.journal), SystemClock())
+async def looking(args: Namespace, *, plans: bool = False) -> AsyncIterator[Looking]:
+    """Open what is needed to look: no lock, nothing written but stored plans. `plans`: the journal will be asked for,
+    so it is read beside the tree."""
+    async with placed(args, ahead=plans) as opened:
+        path, ahead = opened.state.journal, opened.ahead
+        glance = Glance(
+            ahead.ledger if ahead is not None and ahead.path == path else partial(read, path), SystemClock()
+        )
         here = Looking(args, opened, _ports(opened, journal=glance, fencing=NoFence()))
         try:
             yield here
@@ -366,10 +369,11 @@ class Opened(NamedTuple):
     state: State
     secrets: ProvidedSecrets
     datacenter_id: str
+    ahead: Ahead | None = None
 
 
 @asynccontextmanager
-async def placed(args: Namespace) -> AsyncIterator[Opened]:
+async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opened]:
     """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told."""
     registry = Registry()
     where = args.directory or "."
@@ -379,11 +383,13 @@ async def placed(args: Namespace) -> AsyncIterator[Opened]:
         source = GitSource(repository, registry, root=root, mirror=mirror)
         source.memory = TreeMemory.of_user(registry)
         source.dirty = bool(getattr(args, "dirty", False))
+        hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
+        reading = begun(State(_named_folder(args) or state_folder(hint)).journal) if hint is not None else None
         datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
         state = State.open(datacenter_id, _named_folder(args))
         secrets = ProvidedSecrets.of(state)
         source.keyed = secrets.keyed_digest
-        yield Opened(repository, source, registry, state, secrets, datacenter_id)
+        yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
 
 
 def _named_folder(args: Namespace) -> Path | None:

@@ -167,12 +167,15 @@ def recovered(ref: Ref, found: Object, target: Target, network: Callable[[str], 
 
 def takes_of(fields: Fields, wants: Demand) -> Demand:
     """What a machine with these fields takes of its target; where they do not tell, what is wanted of it counts."""
+    memory, cpu, disk, disks = fields.get("memory"), fields.get("cpu"), fields.get("disk"), fields.get("disks")
+    data = sum(map(_size, disks.values())) if isinstance(disks, Mapping) else 0
+    return Demand(
+        memory if isinstance(memory, int) else wants.memory,
+        cpu if isinstance(cpu, int) else wants.cpu,
+        (disk if isinstance(disk, int) else max(wants.disk - data, 0)) + data,
+    )
 
-    def size(where: Any, name: str, otherwise: int) -> int:
-        value = where.get(name) if isinstance(where, Mapping) else None
-        return value if isinstance(value, int) else otherwise
 
-    disks = fields.get("disks")
-    data = sum(size(disk, "size", 0) for disk in disks.values()) if isinstance(disks, Mapping) else 0
-    disk = size(fields, "disk", max(wants.disk - data, 0)) + data
-    return Demand(size(fields, "memory", wants.memory), size(fields, "cpu", wants.cpu), disk)
+def _size(disk: Any) -> int:
+    size = disk.get("size") if isinstance(disk, Mapping) else None
+    return size if isinstance(size, int) else 0

@@ -193,8 +193,8 @@ class Known:
 
     def _bears(self, ref: Ref, found: Object) -> list[tuple[Ref, str]]:
         nics = found.fields.get("nics") or {}
-        bare = {name: str(nic["ip"]).partition("/")[0] for name, nic in nics.items() if nic.get("ip")}
-        return [(self._network_named(ref, name), ip) for name, ip in bare.items()]
+        ips = [(name, ip) for name, nic in nics.items() if (ip := nic.get("ip"))]
+        return [(self._network_named(ref, name), str(ip).partition("/")[0]) for name, ip in ips]
 
     def _network_named(self, ref: Ref, name: str) -> Ref:
         """A nic bears its network's name alone: those of the document come first, then the tenant's, then all's."""

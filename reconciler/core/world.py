@@ -34,7 +34,7 @@ class World(Known):
     def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
         super().__init__(shapes, ledger, open_at_most=open_at_most)
         for ref, target in self.ledger.bindings:
-            self._stain(ref, target)
+            self._stain_one(ref, target)
         for target in self.ledger.claims:
             self._judge(target)
 
@@ -284,9 +284,9 @@ class World(Known):
 
     def _renamed(self, former: Ref, ref: Ref) -> None:
         """A name was given up for another, or is so no more. Addresses on a network that was renamed are on the new."""
+        if self.known(former):
+            self._stain(former)
         for name in (former, ref):
-            if self.known(name):
-                self._stain(name)
             for known in self.holders[name].by_number.values() if name in self.holders else ():
                 for holder in several(known):
                     self._stain(holder)

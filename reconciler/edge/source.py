@@ -128,6 +128,17 @@ class GitSource:
                 raise
             return found
 
+    def hinted_id(self, revision: str | None = None) -> str | None:
+        """What the tree's `datacenter.yaml` seems to say of the id, where the tree is not known yet: a hint, by which
+        to begin what takes long. Raises RevisionMissing, SourceUnreadable."""
+        if self.mirrored or (self.dirty and revision is None) or self._known_id(revision) is not None:
+            return None
+        name = f"{self.repository.revision(revision, root=self.root).tree}:datacenter.yaml"
+        if self.repository.objects.find(name) is None:
+            return None
+        found = _ID.search(self.repository.objects.read(name))
+        return found[1].decode() if found else None
+
     def _known_id(self, revision: str | None) -> str | None:
         if self.memory is None or (self.dirty and revision is None) or self._loader is not None:
             return None

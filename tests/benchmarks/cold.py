@@ -22,7 +22,7 @@ from reconciler.core.rules import Request
 async def main(site: str, state: str, *, load: bool) -> None:
     args = Namespace(directory=site, state=state, command="plan", revision=None, dirty=False)
     found: dict[str, int] = {}
-    async with session.looking(args) as here:
+    async with session.looking(args, plans=not load) as here:
         if load:
             found["resources"] = len((await here.desired()).resources)
         else:

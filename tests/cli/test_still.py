@@ -18,9 +18,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     observe = session.Looking.observe
 
-    async def told(self: session.Looking, *more: object) -> object:
+    async def told(self: session.Looking, *more: object, **named: object) -> object:
         found.append("observed")
-        return await observe(self, *more)  # type: ignore[arg-type]
+        return await observe(self, *more, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(session.Looking, "observe", told)
     return found
@@ -41,6 +41,14 @@ def test_what_did_not_change_is_not_looked_at_again(still: Run, asked: list[str]
     assert asked == []
 
 
+def test_a_journal_that_went_is_missed_before_nodes_are_asked(still: Run, asked: list[str], folder: Path) -> None:
+    (folder.parent / "state" / "journal.db").rename(folder / "fleet.db.aside")
+    told = still("plan")
+    assert told.code == Exit.ERROR
+    assert "Nothing to do" not in told.out
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("change", "shown"),
     [
@@ -52,7 +60,6 @@ def test_what_did_not_change_is_not_looked_at_again(still: Run, asked: list[str]
         (lambda run, _: run("sim", "add-unmanaged", "edge1", "Machine", "stranger", "memory=1Gi"), "Nothing to do"),
         (lambda run, _: (edit("packages.yaml", "512Mi", "768Mi"), commit("Grow")), "768Mi"),
         (lambda run, _: run("pause", "shop/web-1", "--for", "1h", "--reason", "looking"), "Nothing to do"),
-        (lambda run, folder: (folder.parent / "state" / "journal.db").rename(folder / "fleet.db.aside"), ""),
     ],
 )  # fmt: skip
 def test_any_change_is_looked_at(

@@ -1,0 +1,76 @@
+"""The journal is read beside the tree where its place can be guessed; a wrong guess costs time alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import ahead, session
+from reconciler.cli.exits import Exit
+from reconciler.edge import journal
+from reconciler.edge import state as states
+from tests.cli.conftest import Run, commit, edit
+
+OTHER = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def read(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The journals that were read. The state folder is one that the datacenter's id tells."""
+    found: list[Path] = []
+    original = journal.read
+
+    def told(path: Path) -> object:
+        found.append(path)
+        return original(path)
+
+    def by_id(datacenter_id: str) -> Path:
+        return folder.parent / "states" / datacenter_id
+
+    for module in (session, ahead):
+        monkeypatch.setattr(module, "read", told)
+    monkeypatch.setattr(session, "state_folder", by_id)
+    monkeypatch.setattr(states, "state_folder", by_id)
+    assert run("apply", "--yes").code == Exit.DONE
+    # another tree, so that it is not recalled
+    edit("packages.yaml", "512Mi", "513Mi")
+    commit("Grow")
+    found.clear()
+    return found
+
+
+def test_the_journal_is_read_once(read: list[Path], run: Run) -> None:
+    assert "512Mi → 513Mi" in run("plan").out
+    assert len(read) == 1
+
+
+def test_what_looks_like_the_id_and_is_not_misleads_nobody(read: list[Path], run: Run, folder: Path) -> None:
+    text = (folder / "datacenter.yaml").read_text()
+    (folder / "datacenter.yaml").write_text(f"# was id: {OTHER}\n{text}")
+    commit("Remember the old id")
+    told = run("plan")
+    assert told.code == Exit.DONE
+    assert "512Mi → 513Mi" in told.out
+    assert len(read) == 2
+    assert read[0].parent.name == OTHER
+    assert not read[0].parent.exists()
+
+
+def test_a_broken_journal_is_told_as_ever(read: list[Path], run: Run) -> None:
+    assert run("plan").code == Exit.DONE
+    read[0].write_bytes(b"no journal at all, but long enough to be taken for a file with something in it")
+    edit("packages.yaml", "513Mi", "514Mi")
+    commit("Grow more")
+    told = run("plan")
+    assert told.code == Exit.ERROR
+    assert "journal.db" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_mistakes_in_the_tree_are_told_as_ever(read: list[Path], run: Run) -> None:
+    edit("packages.yaml", "513Mi", "513")
+    commit("A mistake")
+    told = run("plan")
+    assert told.code == Exit.ERROR
+    assert "packages.yaml" in told.err
