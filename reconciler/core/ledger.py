@@ -13,21 +13,15 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from reconciler.core.binding import Address as Address
+from reconciler.core.binding import Binding as Binding
+from reconciler.core.binding import bare, resealed
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
-from reconciler.core.values import canonical, plain
+from reconciler.core.values import canonical
 
 V = TypeVar("V")
 
 Status = Literal["applied", "unchanged", "deferred", "failed", "unconfirmed"]
-
-
-class Address(msgspec.Struct, frozen=True, gc=False):
-    """An allocation on one network: `ip` without prefix length, `mac` in lower case with colons."""
-
-    network: Ref
-    ip: str
-    mac: str
-    authored: bool = False
 
 
 class Bound(msgspec.Struct, frozen=True, tag="bound"):
@@ -224,53 +218,6 @@ class Record(msgspec.Struct, frozen=True):
     entry: Entry
 
 
-class Binding(msgspec.Struct, frozen=True, gc=False):
-    """What the ledger knows of the thing behind a ref (for kinds with one realisation per target: of each). `sealed`:
-    the fields applied last in JSON, without what is the thing's own (its name, its addresses), so that things alike
-    share it: a fleet keeps 8 bytes of what takes 700."""
-
-    ref: Ref
-    uid: Uid
-    incarnation: int
-    target: Target
-    addresses: tuple[Address, ...] = ()
-    demand: tuple[int, int, int] = (0, 0, 0)
-    sealed: bytes | None = None
-    revision: str = ""
-    protected: bool = False
-    quarantined_until: float | None = None
-
-    @property
-    def applied(self) -> Mapping[str, Any] | None:
-        """The fields applied last; None if nothing ever was, to its end."""
-        return None if self.sealed is None else plain(_filled(self.sealed, self.ref, self.addresses))
-
-
-def _bare(fields: bytes, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
-    """JSON with a control character, of which JSON has none, in place of each word of the thing's own."""
-    for place, word in enumerate(_own(ref, addresses)):
-        fields = fields.replace(word, bytes((place,)))
-    return fields
-
-
-def _filled(bare: bytes, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
-    """The JSON again: what `_bare` did last is undone first."""
-    own = _own(ref, addresses)
-    for place in range(len(own) - 1, -1, -1):
-        bare = bare.replace(bytes((place,)), own[place])
-    return bare
-
-
-def _own(ref: Ref, addresses: tuple[Address, ...]) -> list[bytes]:
-    words = [ref.rpartition("/")[2]]
-    for address in addresses:
-        words += (address.ip, address.mac)
-    return [word.encode() for word in words[:_CONTROLS] if word]
-
-
-_CONTROLS = 32
-
-
 class Run:
     """A plan being carried out: the generation it was given, and the latest status of each step that had a result."""
 
@@ -409,15 +356,9 @@ class Ledger:
         addresses = tuple([Address(one(each.network), each.ip, each.mac, each.authored) for each in entry.addresses])
         fresh = Binding(ref, entry.uid, entry.incarnation, target, addresses, one(entry.demand))
         if old is not None and old.uid == entry.uid:
-            sealed = self._resealed(old, ref, addresses)
+            sealed = one(resealed(old, ref, addresses))
             fresh = msgspec.structs.replace(fresh, sealed=sealed, revision=old.revision, protected=old.protected)
         self._put(fresh)
-
-    def _resealed(self, old: Binding, ref: Ref, addresses: tuple[Address, ...]) -> bytes | None:
-        """The fields applied last of a binding that gets another name or other addresses."""
-        if old.sealed is None or (old.ref, old.addresses) == (ref, addresses):
-            return old.sealed
-        return self._one(_bare(_filled(old.sealed, old.ref, old.addresses), ref, addresses))
 
     def _settled(self, entry: Settled) -> None:
         self._settle(entry, canonical(entry.fields))
@@ -432,7 +373,7 @@ class Ledger:
                 return
             base = Binding(entry.ref, entry.uid, self.incarnations.get(entry.ref, 1), self._one(entry.target))
             self._put(base)
-        sealed = self._one(_bare(fields, base.ref, base.addresses))
+        sealed = self._one(bare(fields, base.ref, base.addresses))
         self.bindings[base.ref, base.target] = Binding(
             base.ref, base.uid, base.incarnation, base.target, base.addresses, base.demand, sealed,
             self._one(entry.revision), entry.protected,
@@ -469,7 +410,7 @@ class Ledger:
                 if kind_of(entry.after) not in PER_TARGET:
                     for other in self.bound(entry.after):
                         self._drop(entry.after, other.target)
-                sealed = self._resealed(binding, entry.after, binding.addresses)
+                sealed = self._one(resealed(binding, entry.after, binding.addresses))
                 self._put(msgspec.structs.replace(binding, ref=entry.after, sealed=sealed))
 
     def _forgotten(self, entry: Forgotten) -> None:
