@@ -62,9 +62,10 @@ class Files(Protocol):
 class Source(Protocol):
     """Where the desired state comes from."""
 
-    async def load(self, revision: str | None = None) -> Desired:
+    async def load(self, revision: str | None = None, *, since: Applied | None = None) -> Desired:
         """Desired at a revision (None: the head of the configured ref). Raises SpecErrors with every mistake, or
-        SourceUnreadable; never returns an empty tree for one that could not be read."""
+        SourceUnreadable; never returns an empty tree for one that could not be read. `since`: what was applied last; an
+        image that holds other contents than then is a mistake."""
         ...
 
     def news(self) -> Collection[Ref] | None:

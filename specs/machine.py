@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -160,11 +162,51 @@ def _replicas(value: list[int] | int) -> list[int] | int:
     return value
 
 
-def _ignored(value: list[str]) -> list[str]:
-    for path in value:
-        if not path.startswith("/") or path == "/":
-            raise SpecError(f"{path!r} is not a field", "write /nics/app/mtu")
-    return value
+COMPARED: dict[str, frozenset[str] | None] = {
+    **dict.fromkeys(
+        ("memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "brand", "hostname", "image",
+         "state", "userData"),
+        frozenset[str](),
+    ),
+    **dict.fromkeys(("resolvers", "search", "sshKeys", "metadata"), None),
+    "disks": frozenset({"size", "delegated", "path"}),
+    "nics": frozenset({"ip", "mac", "primary", "gateway", "tag", "vlan", "mtu"}),
+}  # fmt: skip
+"""What of a machine is compared with the node, and what stands beneath: nothing; any one name or number (None); these
+fields of each one by name."""
+
+
+def _compared(path: str) -> str:
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")]
+    first, beneath = parts[1] if len(parts) > 1 else "", parts[2:]
+    if parts[0] or not first:
+        near = first or parts[0]
+        raise SpecError(f"{path!r} is not a field", f"write /{near}" if near in COMPARED else "write /nics/app/mtu")
+    if first == "extra":  # what a driver found that no document can say, in its own words
+        return path
+    if first not in COMPARED:
+        raise SpecError(f"there is no field {path!r} to ignore", _meant(first, COMPARED, "/{}", *beneath))
+    fields = COMPARED[first]
+    if not beneath or (fields is None and len(beneath) == 1):
+        return path
+    if not fields:
+        raise SpecError(
+            f"there is no field {path!r} to ignore",
+            f"nothing stands beneath it: write /{'/'.join(parts[1 : 3 if fields is None else 2])}",
+        )
+    if len(beneath) > 1 and beneath[1] not in fields:
+        where = f"/{first}/{beneath[0]}/{{}}"
+        raise SpecError(f"there is no field {path!r} to ignore", _meant(beneath[1], fields, where))
+    if len(beneath) > 2:
+        raise SpecError(f"there is no field {path!r} to ignore", f"write /{'/'.join(parts[1:4])}")
+    return path
+
+
+def _meant(word: str, known: Iterable[str], where: str, *beneath: str) -> str:
+    near = get_close_matches(word, known, n=1) or [name for name in known if name.lower() == word.lower()]
+    if near:
+        return f"did you mean {'/'.join([where.format(near[0]), *beneath])}?"
+    return f"there are {', '.join(where.format(name) for name in sorted(known))}"
 
 
 class Machine(Model):
@@ -206,8 +248,8 @@ class Machine(Model):
     deletion_protection: bool = False
     """Its removal takes a commit of its own first."""
     drift: DriftSwitch | None = None
-    ignore: Annotated[list[str], AfterValidator(_ignored)] = Field(default_factory=list)
-    """Fields that are not compared."""
+    ignore: list[Annotated[str, AfterValidator(_compared)]] = Field(default_factory=list)
+    """Fields that are not compared with the node: `/memory`, `/nics/app/mtu`, or all of `/metadata`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Machine:

@@ -83,9 +83,12 @@ def validate(args: Namespace) -> int:
     from reconciler.cli.remotes import mirror_of
 
     mirror = mirror_of(args.directory or ".", args.state)
-    if mirror is not None:
-        return validating.validate(mirror, revision=args.revision, as_json=args.format == "json")
-    return validating.validate(_root(args), revision=args.revision, as_json=args.format == "json")
+    return validating.validate(
+        mirror if mirror is not None else _root(args),
+        revision=args.revision,
+        as_json=args.format == "json",
+        state=Path(args.state).absolute() if args.state and mirror is None else None,
+    )
 
 
 # -- fmt -------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from reconciler.edge.secrets import ProvidedSecrets
 from reconciler.edge.source import GitSource
 from reconciler.edge.state import State, state_folder
 from reconciler.edge.still import StillMemory, Unchanged, key_of
-from reconciler.errors import Mend, StateUnusable, TryLater, UsageError
+from reconciler.errors import Mend, SpecErrors, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
 from reconciler.ports import Journal as JournalPort
 from reconciler.runtime.cycle import InForce, Ports, dated, in_force, means_of, off_branch, unfinished
@@ -137,6 +137,17 @@ class Looking:
     async def desired(self, revision: str | None = None) -> Desired:
         return await self.ports.source.load(revision)
 
+    async def _planned(self, revision: str | None) -> Desired:
+        """The desired state of a revision that is to follow what was applied last. The tree is read first, and compared
+        only if it is another: the journal, which says what that was, is being read meanwhile."""
+        if not (self.source.dirty or self.source.mirrored):
+            with suppress(SpecErrors):  # told below, beside what only the comparison finds
+                desired = await self.desired(revision)
+                applied = self.ledger.applied
+                if applied is None or applied.tree == desired.revision.tree:
+                    return desired
+        return await self.ports.source.load(revision, since=self.ledger.applied)
+
     async def prospect(
         self,
         request: Request,
@@ -150,7 +161,7 @@ class Looking:
         """Load, observe, plan. `only`: refs, or tags as key=value. `last_good`: where the newest revision holds
         mistakes, the one applied last is taken, and the problem told. `remember`: that there is nothing to do, if so,
         for `unchanged` to tell."""
-        loaded = await in_force(self.source, self.ledger) if last_good else InForce(await self.desired(revision))
+        loaded = await in_force(self.source, self.ledger) if last_good else InForce(await self._planned(revision))
         desired = loaded.desired
         if only:
             remembered = {ref for ref, _ in self.ledger.bindings}

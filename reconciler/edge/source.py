@@ -22,6 +22,8 @@ from reconciler.core.values import canonical, digest, plain
 from reconciler.driver import Capability
 from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
 from reconciler.edge.git.mirror import Mirror
+from reconciler.edge.held import NOTHING_HELD, Held
+from reconciler.edge.images import held
 from reconciler.edge.remembered import Remembered, TreeMemory
 from reconciler.errors import SpecErrors, UsageError
 
@@ -92,9 +94,9 @@ class GitSource:
         if working is not None:
             working.close()
 
-    async def load(self, revision: str | None = None) -> Desired:
+    async def load(self, revision: str | None = None, *, since: Applied | None = None) -> Desired:
         """See the port. Raises SpecErrors, RevisionMissing, SourceUnreadable, SourceRefused, UsageError."""
-        return await anyio.to_thread.run_sync(self._load, revision)
+        return await anyio.to_thread.run_sync(self._load, revision, since)
 
     async def lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
         return await anyio.to_thread.run_sync(self._lineage, desired, applied, accepted)
@@ -146,22 +148,33 @@ class GitSource:
 
     def _scanned_id(self, revision: str | None) -> str | None:
         with self._opened(revision) as (tree, _):
-            blobs = [blob for path, blob in tree.entries() if path.endswith((".yaml", ".yml"))]
-            for data in tree.read(blobs):
-                found = _DATACENTER.search(data) and _ID.search(data)
-                if found:
-                    return found[1].decode()
-        return None
+            return scanned_id(tree)
 
-    def _load(self, revision: str | None) -> Desired:
+    def _load(self, revision: str | None, since: Applied | None) -> Desired:
         if revision is None and self._mirror is not None:
             self._mirror.fetch().close()
         if self._loader is None and self.memory is not None and not (self.dirty and revision is None):
-            recalled = self._recalled(self.repository.revision(revision, root=self.root), self.memory)
-            if recalled is not None:
-                return recalled
+            where = self.repository.revision(revision, root=self.root)
+            if not self._held(self._tree(where.tree), since).images:
+                recalled = self._recalled(where, self.memory)
+                if recalled is not None:
+                    return recalled
         with self._opened(revision) as (tree, where):
-            return self._taken(tree, where)
+            before = self._held(tree, since)
+            if not before.images:
+                return self._taken(tree, where)
+            self.loader.held = before
+            try:
+                return self._taken(tree, where)
+            finally:
+                self.loader.held = NOTHING_HELD
+
+    def _held(self, tree: CommitTree, since: Applied | None) -> Held:
+        """What images held when a plan was applied last, where their documents are others now."""
+        if since is None or since.root != self.root or since.tree == tree.id:
+            return NOTHING_HELD
+        committed = not self._dirty_tree(tree)
+        return held(self.repository, since.tree, tree, when="when a plan was applied last", committed=committed)
 
     def _recalled(self, where: Revision, memory: TreeMemory) -> Desired | None:
         found = memory.recall(where.tree)
@@ -263,6 +276,16 @@ class GitSource:
             return Beside(here, frozenset(there.keys() - here.keys()), frozenset(here.keys() - there.keys()))
         delta = self.loader.glance(other, self._changes(other, self._known))
         return Beside(here, frozenset(ref for ref in delta.changed if ref not in here), delta.removed)
+
+
+def scanned_id(tree: CommitTree) -> str | None:
+    """The datacenter's id as it seems to stand in a tree that may hold any mistake."""
+    blobs = [blob for path, blob in tree.entries() if path.endswith((".yaml", ".yml"))]
+    for data in tree.read(blobs):
+        found = _DATACENTER.search(data) and _ID.search(data)
+        if found:
+            return found[1].decode()
+    return None
 
 
 class Beside(NamedTuple):

@@ -95,7 +95,7 @@ def off_branch(branch: str | None, ids: Collection[str | None], ledger: Ledger) 
 async def newest(source: Source, ledger: Ledger) -> Desired:
     """What git wants now. Raises what loading raises, UsageError where the branch that is checked out is not the one
     that is applied here."""
-    desired = await source.load()
+    desired = await source.load(since=ledger.applied)
     revision = desired.revision
     why = off_branch(revision.branch, (revision.commit, revision.tree), ledger)
     if why is not None:
@@ -185,7 +185,7 @@ async def prospect(
     Raises TrueupError if the desired state cannot be had.
     """
     if revision is not None:
-        loaded = InForce(await ports.source.load(revision))
+        loaded = InForce(await ports.source.load(revision, since=ports.journal.ledger.applied))
     else:
         loaded = await in_force(ports.source, ports.journal.ledger)
     await nodes.keep(loaded.desired.nodes)

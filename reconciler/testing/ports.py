@@ -142,7 +142,7 @@ class StaticSource:
     def commit(self, desired: Desired) -> None:
         self.history.append(desired)
 
-    async def load(self, revision: str | None = None) -> Desired:
+    async def load(self, revision: str | None = None, *, since: Applied | None = None) -> Desired:
         if self.error is not None:
             raise self.error
         if revision is None and self.history:

@@ -238,3 +238,19 @@ def test_schema_of_no_kind_is_one_clear_error(trueup: Trueup) -> None:
     code, out, err = trueup("schema", "Machin")
     assert (code, out) == (1, "")
     assert "there is no kind 'Machin'" in err
+
+
+def test_validate_tells_an_image_that_changed_since_the_last_commit(trueup: Trueup, tmp_path: Path) -> None:
+    trueup("init", "ams1")
+    git = ["git", "-C", str(tmp_path / "ams1"), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    images = tmp_path / "ams1/images.yaml"
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "first"], check=True)
+    images.write_text(images.read_text().replace("{busybox: static}", "{debian: bookworm}"))
+    code, out, _ = trueup("-C", "ams1", "validate")
+    assert code == 1
+    assert "ams1/images.yaml:6:11: Image/busybox-1:source: images are immutable, and busybox-1 held other" in out
+    subprocess.run([*git, "commit", "-qam", "second"], check=True)
+    assert trueup("-C", "ams1", "validate")[0] == 1, "and in the commit itself"
+    images.write_text(images.read_text() + "  os: linux\n")
+    assert trueup("-C", "ams1", "validate")[0] == 0, "what came before it is none of its business"

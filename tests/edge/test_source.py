@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from reconciler.core.desired import Desired, Lineage, Policy, Revision
@@ -290,3 +291,72 @@ async def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) ->
     memory = TreeMemory(tmp_path / "trees")
     memory.keep("t", Remembered(Desired("", "", Revision(None, ""), Policy(), {}, {})))
     assert memory.recall("t") is None
+
+
+OTHER = {"site.yaml": SITE["site.yaml"].replace("bookworm", "trixie")}
+CHANGED = "images are immutable, and deb held other contents when a plan was applied last"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_an_image_that_would_hold_other_contents_than_at_the_last_apply_is_a_mistake(
+    site: Clone, open_source: Callable[..., GitSource], tmp_path: Path, kept: bool
+) -> None:
+    source = open_source(site)
+    memory = source.memory = TreeMemory(tmp_path / "trees", CAPABILITIES) if kept else None
+    before = await source.load()
+    site.commit(OTHER)
+    for where in (source, open_source(site)):  # with the last good tree in force, and in a fresh process
+        where.memory = memory
+        with pytest.raises(SpecErrors) as caught:
+            await where.load(since=applied(before))
+        (told,) = caught.value.diagnostics
+        assert (told.file, told.line, told.column, told.field) == ("site.yaml", 19, 31, "Image/deb:source")
+        assert CHANGED in told.summary
+        assert "deb-2" in told.fix
+    assert source.loader.desired.revision == before.revision, "the last good tree stays in force"
+    assert await open_source(site).load(), "and nothing is wrong with the tree by itself"
+    if kept:  # it is known by now, and still not taken unseen
+        again = open_source(site)
+        again.memory = memory
+        await again.load()
+        with pytest.raises(SpecErrors):
+            await again.load(since=applied(before))
+
+
+async def test_it_is_told_beside_all_other_mistakes_wherever_its_document_went(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    before = await open_source(site).load()
+    images = "apiVersion: trueup/v1\nkind: Images\nitems:\n  deb: {type: rootfs, source: {debian: trixie}}\n"
+    without = SITE["site.yaml"].partition("apiVersion: trueup/v1\nkind: Images")
+    rest = without[2].partition("---\n")[2]
+    site.commit({"site.yaml": without[0] + rest, "new/images.yaml": images, "web-1.yaml": machine("web-1", node="x")})
+    with pytest.raises(SpecErrors) as caught:
+        await open_source(site).load(since=applied(before))
+    assert [one.file for one in caught.value.diagnostics] == ["new/images.yaml", "web-1.yaml"]
+
+
+async def test_another_name_another_place_and_another_recipe_of_something_else_are_no_mistakes(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    before = await open_source(site).load()
+    added = SITE["site.yaml"].replace("  deb:", "  deb-2: {type: rootfs, source: {debian: trixie}}\n  deb:")
+    site.commit({"site.yaml": None, "sub/site.yaml": added.replace("memory: 1Gi", "memory: 2Gi")})
+    source = open_source(site)
+    assert "Image/deb-2" in (await source.load(since=applied(before))).resources
+
+
+async def test_a_dirty_tree_keeps_its_images_too(site: Clone, open_source: Callable[..., GitSource]) -> None:
+    before = await open_source(site).load()
+    site.write(OTHER)
+    with pytest.raises(SpecErrors, match=CHANGED):
+        await open_source(site, dirty=True).load(since=applied(before))
+
+
+async def test_what_was_applied_and_cannot_be_read_any_more_is_compared_with_nothing(
+    site: Clone, open_source: Callable[..., GitSource]
+) -> None:
+    before = applied(await open_source(site).load())
+    site.commit(OTHER)
+    for gone in ({"tree": "1" * 40}, {"root": "elsewhere"}):
+        assert await open_source(site).load(since=msgspec.structs.replace(before, **gone))

@@ -99,7 +99,7 @@ class Refusing:
         self.lab = lab
         self.error = error
 
-    async def load(self, revision: str | None = None) -> object:
+    async def load(self, revision: str | None = None, *, since: object = None) -> object:
         if revision is None:
             raise self.error
         return await self.lab.source.load(revision)

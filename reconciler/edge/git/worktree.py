@@ -6,6 +6,7 @@ Must not go here: applying (such a Revision has no commit, and is never applied)
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -67,15 +68,25 @@ def snapshot(repository: Repository, root: str = "") -> WorkingTree:
 
 
 def uncommitted(repository: Repository, root: str = "", *, timeout: float = 60) -> bool:
-    """Whether the working tree holds what HEAD does not, ignored files aside. Costs a look at every file.
+    """Whether documents of the working tree are not as in HEAD: YAML beneath the root, in no hidden folder, and not
+    ignored. Costs a look at every file.
 
     Raises SourceUnreadable, also when it takes longer than `timeout` (s).
     """
     if repository.top is None:
         return False
-    command = ("status", "--porcelain", "--untracked-files=normal", "--", root or ".")
+    beneath = f"{root}/" if root else ""
+    wanted = [f":(top,glob){_literal(beneath)}**/*{ending}" for ending in (".yaml", ".yml")]
+    command = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *wanted)
     env = environment(extra=_without_filters(repository.top))
-    return bool(run(repository.top, command, env=env, timeout=timeout).strip())
+    found = run(repository.top, command, env=env, timeout=timeout).decode(errors="surrogateescape")
+    paths = [entry[3:].removeprefix(beneath) for entry in found.split("\0") if entry]
+    return any(not path.startswith(".") and "/." not in path for path in paths)
+
+
+def _literal(path: str) -> str:
+    """A path within a pattern of git's that means itself."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", path)
 
 
 def _would_be(repository: Repository, objects: Path, extra: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from reconciler.core.desired import Demand, Resource
 from reconciler.core.refs import Ref, tenant_of
 from reconciler.driver import Capability
+from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.load.document import Declared, Reading
 from reconciler.edge.load.findings import Finding, Warning_
 from reconciler.edge.load.lower import Lowered, lower_node
@@ -58,6 +59,8 @@ class Attempt:
         self.retired: dict[Document, None] = {}
         self.findings = [Finding(path, 0, (), *said, line=1, column=1) for path, said in tree.refused.items()]
         self.warnings: list[Warning_] = []
+        self.held: Held = NOTHING_HELD
+        """What images held before: they must hold it still."""
         self.broken: list[str] = []
         """Texts that could not be read, and names in doubt: what they declare is unknown, not missing."""
         self.dubious: list[Declared] = []

@@ -14,6 +14,7 @@ from reconciler.edge.load.attempt import Attempt, Unit, names_of
 from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import CERTAIN, Finding
+from reconciler.edge.load.images import check_images
 from reconciler.edge.load.lower import Lowered
 from reconciler.edge.load.machine import lower_machine
 from reconciler.edge.load.reading import Reader, value_of
@@ -44,6 +45,8 @@ class Judge:
                 self._one(unit, declared)
         self._settle()
         self._foreign_files()
+        if self.attempt.held.images:
+            self.attempt.findings += check_images(self._all("Image", "digest", "source"), self.attempt.held)
         self._names()
         self._claims()
         self._whole()

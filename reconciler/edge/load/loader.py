@@ -14,6 +14,7 @@ from reconciler.core.desired import Desired, Policy, Revision
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
 from reconciler.edge.collector import quiet_collector
+from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.load import bulk
 from reconciler.edge.load.attempt import Attempt, Changes
 from reconciler.edge.load.dependants import dependants
@@ -58,6 +59,8 @@ class Loader:
         self._records = Records()
         self._tree: Tree | None = None
         self._revision = _NOWHERE
+        self.held: Held = NOTHING_HELD
+        """What images held before (of the tree that was applied last, say): other contents are a mistake."""
         self.progress: bulk.Progress | None = None
         """Told (files done, files in all) while a large tree is loaded for the first time."""
 
@@ -97,6 +100,7 @@ class Loader:
             if whole is not None:
                 return whole
         attempt = Attempt(self._records, tree, self._capabilities)
+        attempt.held = self.held
         reader = Reader(attempt)
         reader.read_changes(changes)
         while found := dependants(attempt, changes):
@@ -109,6 +113,7 @@ class Loader:
     def _in_bulk(self, tree: Tree, changes: Changes) -> Attempt | None:
         """The first load of a large tree; None if there seems to be a mistake, which the ordinary way tells."""
         attempt = Attempt(self._records, tree, self._capabilities)
+        attempt.held = self.held
         reader = Reader(attempt)
         with quiet_collector():
             try:

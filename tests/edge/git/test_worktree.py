@@ -97,6 +97,19 @@ def test_what_is_not_committed_is_noticed_without_running_filters(clone: Clone) 
     assert not trap.exists()
 
 
+def test_only_documents_count_as_not_committed(clone: Clone) -> None:
+    clone.commit({"s[1]/a.yaml": "a", "s1/b.yaml": "b", "notes.txt": "n", ".ci/c.yaml": "c", "s[1]/.x.yml": "x"})
+    with Repository.open(clone.path) as repository:
+        clone.write({"notes.txt": "edited", "new.txt": "new", ".ci/c.yaml": "edited", ".new/d.yaml": "d"})
+        clone.write({"s[1]/.x.yml": "edited", "s[1]/.h/e.yaml": "e"})
+        assert not uncommitted(repository)
+        clone.write({"s1/b.yaml": None})
+        assert uncommitted(repository)
+        assert not uncommitted(repository, "s[1]")
+        clone.write({"s[1]/deep/er/new.yml": "new"})
+        assert uncommitted(repository, "s[1]")
+
+
 def test_a_root_has_its_own_tree_so_what_lies_beside_does_not_matter(clone: Clone) -> None:
     clone.commit({"sites/a/dc.yaml": "a", "sites/b/dc.yaml": "b"})
     clone.write({"sites/b/dc.yaml": "edited"})

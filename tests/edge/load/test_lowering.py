@@ -5,12 +5,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from trees import BASE, HEAD, loaded
 
 from reconciler.core.desired import Affinity, Budget, Constraints, Demand, NicWant, Resource, Update
-from reconciler.core.refs import Ref
-from reconciler.core.values import plain
+from reconciler.core.ledger import Address
+from reconciler.core.refs import Ref, Target
+from reconciler.core.values import canonical, plain
+from reconciler.driver import NativeContext
+from reconciler.driver.forms import native_form
+from specs.machine import COMPARED
 
 GiB = 2**30
 
@@ -328,3 +333,34 @@ def test_a_reference_prefers_no_scope_and_takes_any() -> None:
     found = loaded(files).desired.resources
     assert found[Ref("Machine/acme/x")].demand.memory == 7 * GiB
     assert found[Ref("Machine/acme/web")].demand.memory == GiB
+
+
+def test_what_can_be_ignored_is_what_is_compared() -> None:
+    packages = (
+        BASE["packages.yaml"]
+        + "  all: {memory: 1Gi, swap: 1Gi, cpu: 1, cpuShares: 5, vcpus: 1, threads: 99, ioPriority: 9, disk: 9Gi}\n"
+    )
+    spec = """\
+  package: all
+  nics: [{network: app, ip: 10.0.1.5}]
+  disks: {data: {size: 1Gi, path: /x}}
+  resolvers: [9.9.9.9]
+  search: [x]
+  sshKeys: tenant
+  userData: text
+  metadata: {a: b}
+"""
+    desired = loaded({"acme/x.yaml": HEAD + spec, "packages.yaml": packages}).desired
+    network = desired.resources[Ref("Network/app")]
+    context = NativeContext(
+        node=desired.nodes["edge1"],
+        target=Target("edge1"),
+        addresses=(Address(network.ref, "10.0.1.5", "02:00:00:00:00:01"),),
+        references={
+            network.ref: msgspec.structs.replace(network, body=canonical({**plain(network.body), "mtu": 1500}))
+        },
+    )
+    form = native_form(desired.resources[Ref("Machine/acme/x")], context)
+    assert set(form) == set(COMPARED)
+    assert set(form["nics"]["app"]) == COMPARED["nics"]
+    assert set(form["disks"]["data"]) == COMPARED["disks"]

@@ -1,0 +1,46 @@
+"""Images are immutable: what they held in an earlier tree, for a later one to be judged by.
+
+Owns: finding the image documents of the earlier tree that are others now, at the cost of what differs. Must not go
+here: the rule and its words (load/images.py), which tree is the earlier one (the callers know).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.edge.git import CommitTree, Repository
+from reconciler.edge.held import NOTHING_HELD, Held
+
+
+def held(repository: Repository, before: str, tree: CommitTree, *, when: str, committed: bool) -> Held:
+    """What images held in the tree `before` (an id), as far as their files are others in `tree`. `when`: the same in
+    words. `committed`: `tree` lies in the repository. Nothing, where `before` does not lie there (any more).
+
+    Raises SourceUnreadable.
+    """
+    found = repository.objects.find(before)
+    if before == tree.id or found is None or found.kind != "tree":
+        return NOTHING_HELD
+    old = CommitTree(repository.folder, before, objects=repository.objects)
+    if committed:
+        changes = repository.difference.between(before, tree.id)
+        files = {change.path: change.before for change in changes if change.before is not None}
+    else:  # its objects are its own, so git cannot compare the two
+        now = dict(tree.entries())
+        files = {path: blob for path, blob in old.entries() if now.get(path) != blob}
+    files = {path: blob for path, blob in files.items() if path.endswith((".yaml", ".yml"))}
+    contents = dict(zip(files, old.read(list(files.values())), strict=True))
+    telling = {path: data for path, data in contents.items() if b"Image" in data}
+    if not telling:
+        return NOTHING_HELD
+    return Held(_images(repository, before, telling), when)
+
+
+def _images(repository: Repository, before: str, files: Mapping[str, bytes]) -> dict[str, str]:
+    from reconciler.edge.load import defaults
+    from reconciler.edge.load.images import images_of
+
+    beneath = {defaults.file_in(folder) for path in files for folder in defaults.folders_of(path)}
+    known = {path: repository.objects.find(f"{before}:{path}") for path in beneath}
+    given = {path: repository.objects.read(found.id) for path, found in known.items() if found is not None}
+    return images_of({**files, **given})
