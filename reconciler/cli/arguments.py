@@ -197,7 +197,9 @@ def add_converge(parser: ArgumentParser) -> None:
 
 
 def add_completion(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="your shell")
+    choices = ("bash", "zsh", "fish", "refs")
+    parser.add_argument("shell", choices=choices, help="your shell; `refs` is what its script asks when a ref is due")
+    parser.add_argument("begun", nargs="?", default="", metavar="BEGUN", help="refs: what was typed so far")
 
 
 def add_init(parser: ArgumentParser) -> None:

@@ -280,7 +280,8 @@ COMMANDS = (
         "completion",
         OTHER,
         "print a completion script for your shell",
-        "Print a script that completes commands and options.",
+        "Print a script that completes commands, options and refs. Refs are those of the commit, if that was planned, "
+        "and of the journal, or else what the files seem to declare; no node is asked.",
         (
             "trueup completion bash > ~/.local/share/bash-completion/completions/trueup",
             "trueup completion zsh > ~/.zfunc/_trueup",

@@ -53,7 +53,7 @@ def _command(place: str) -> Callable[[Namespace], int]:
     return found
 
 
-_HERE = frozenset({"init", "fmt", "schema", "sim", "completion"})
+_HERE = frozenset({"init", "fmt", "schema", "sim"})
 """Commands that act on the very folder they are called in."""
 
 

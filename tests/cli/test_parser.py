@@ -119,6 +119,7 @@ def test_completion_knows_commands_and_options(shell: str, tmp_path: Path) -> No
     script = completion.script(shell)
     assert "detailed-exitcode" in script
     assert "converge" in script
+    assert "trueup completion refs" in script.replace('"${at[@]}" ', "").replace("${at} ", "")
     if shutil.which(shell):
         path = tmp_path / "script"
         path.write_text(script)
