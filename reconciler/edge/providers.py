@@ -222,6 +222,19 @@ def _decrypted(command: tuple[str, ...], path: Path) -> bytes:
     except subprocess.TimeoutExpired:
         raise SecretMissing(f"{path} cannot be decrypted: {program} took longer than {_TIMEOUT} s") from None
     if done.returncode != 0:
-        said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        raise SecretMissing(f"{path} cannot be decrypted: {said[0].strip() if said else program + ' failed'}")
+        why, hint = _told(program, done.stderr.decode(errors="replace"), path)
+        raise SecretMissing(f"{path} cannot be decrypted: {why}", hint=hint)
     return done.stdout
+
+
+def _told(program: str, stderr: str, path: Path) -> tuple[str, str]:
+    """What the program says, in one sentence, and how to mend it."""
+    if "sops metadata not found" in stderr:
+        return "it is not encrypted by sops", f"sops --encrypt --in-place {path}"
+    if "Failed to get the data key" in stderr:
+        return (
+            "sops has no key for it here",
+            "for age: SOPS_AGE_KEY_FILE names the file with an identity it is encrypted for",
+        )
+    said = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return said[0] if said else f"{program} failed", ""

