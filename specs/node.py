@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from specs.envelope import Label, Model, OnlySecret, Text, Trait
 from specs.network import NicTag
-from specs.units import Cores, Duration, Size
+from specs.units import Cores, Size
 
 Reason = Annotated[str, StringConstraints(min_length=1)]
 
@@ -42,17 +42,21 @@ class Storage(Model):
 
 
 class Drain(Model):
+    """What lives there goes, until this is lifted. Nothing new comes meanwhile, and nothing moves back by itself."""
+
     how: Literal["move", "stop"]
+    """`move`: to other members of the cluster, each as soon as one can take it; `stop`: stopped where it is, and
+    started again once this is lifted."""
     by: str | None = None
-    """When it has to be empty: 2026-12-01, or 2026-12-01T06:00Z (in quotes)."""
+    """When it has to be done, for people: 2026-12-01, or 2026-12-01T06:00Z (in quotes)."""
     reason: Reason
-    within: Duration | None = None
 
 
 class Member(Model):
     rack: Label | None = None
     traits: dict[str, Trait] = Field(default_factory=dict)
     cordon: Reason | None = None
+    drain: Drain | None = None
 
 
 class Node(Model):

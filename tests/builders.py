@@ -192,9 +192,12 @@ class Fleet:
 
     def _act(self, step: Any, change: Change, now: float) -> None:
         here = self.objects[step.target]
-        old = here.get(step.uid)
+        assert step.source is None or step.uid not in here, f"{step.id}: it is there already"
+        old = self.objects[step.source or step.target].get(step.uid)
         mismatch = step.precondition.mismatch(old)
         assert mismatch is None, f"{step.id}: {mismatch}"
+        if step.source is not None:
+            del self.objects[step.source][step.uid]
         if step.effect.lifecycle == "absent":
             del here[step.uid]
             return

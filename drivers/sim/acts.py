@@ -163,6 +163,17 @@ def stop(act: Act) -> None:
     act.keep({**act.fields, "state": "stopped"})
 
 
+def move(act: Act) -> None:
+    """Carry it over from another member, with its identity and all that it holds; only what is stopped is carried."""
+    _must_be(act, "stopped")
+    old = act.here
+    if act.store.by_native(act.target.name, act.kind, old.object.native_name) is not None:
+        raise Refused(f"there is already a {act.kind} named {old.object.native_name}")
+    act.store.drop(old)
+    thing = msgspec.structs.replace(old.object, marks=act.written(), culprit=None)
+    act.store.put(msgspec.structs.replace(old, target=act.target.name, object=thing))
+
+
 def update(act: Act) -> None:
     """Set fields while it runs, and for the next boot."""
     fields: Mapping[str, Any] = act.fields

@@ -44,7 +44,18 @@ def _perform(store: Store, shape: SimShape, step: Step, context: StepContext) ->
     problem = _stale(target, marks, context)
     if problem:
         return Outcome("deferred", problem)
-    bearers = store.by_uid(step.target, step.uid)
+    source = target
+    if step.source is not None:
+        said = store.target(step.source)
+        if said is None or said.node != target.node:
+            return Outcome("failed", f"nothing is carried from {step.source} to {step.target}")
+        if said.broken.unreachable:
+            return Outcome("failed", f"{step.source} cannot be reached: {said.broken.unreachable}")
+        problem = _stale(said, marks, context)
+        if problem:
+            return Outcome("deferred", problem)
+        source = said
+    bearers = [found for place in dict.fromkeys((step.target, source.name)) for found in store.by_uid(place, step.uid)]
     if len(bearers) > 1:
         return Outcome("deferred", f"{len(bearers)} objects bear the uid {step.uid}: neither is touched")
     found = bearers[0] if bearers else None
@@ -52,9 +63,9 @@ def _perform(store: Store, shape: SimShape, step: Step, context: StepContext) ->
         newer = found.object.marks.generation
         return Outcome("deferred", f"generation {newer} has written it already, this is {context.generation}")
     thing = found.object if found else None
-    if step.effect.mismatch(thing) is None:
+    if step.effect.mismatch(thing if found and found.target == step.target else None) is None:
         return Outcome("unchanged")
-    mismatch = step.precondition.mismatch(thing)
+    mismatch = step.precondition.mismatch(thing if found and found.target == source.name else None)
     if mismatch:
         return Outcome("deferred", mismatch)
     return _act(Act(store, shape, step, context, target, found, marks))
@@ -75,7 +86,8 @@ def _act(act: Act) -> Outcome:
         act.store.db.execute("RELEASE act")
         return Outcome("failed", str(refused))
     act.store.db.execute("RELEASE act")
-    _remember(act.store, act.step.target, act.context)
+    for place in act.step.places:
+        _remember(act.store, place, act.context)
     return Outcome("applied")
 
 
@@ -152,6 +164,7 @@ VERBS: Mapping[str, Callable[[Act], None]] = {
     "configure": acts.configure,
     "start": acts.start,
     "stop": acts.stop,
+    "move": acts.move,
     "update": acts.update,
     "snapshot": acts.snapshot,
     "quarantine": acts.quarantine,

@@ -44,7 +44,7 @@ MANNERS: Mapping[str, Manner] = {
 }
 """First segment of a machine's field to its manner; what is not named is live. Disks have rules of their own."""
 
-SECONDS = {"import": 3.0, "create": 0.3, "start": 0.2, "stop": 0.5, "ready": 1.0}
+SECONDS = {"import": 3.0, "create": 0.3, "start": 0.2, "stop": 0.5, "move": 0.3, "ready": 1.0}
 
 
 class SimShape:
@@ -68,6 +68,8 @@ class SimShape:
         parts = segments(path)
         if kind == "Network":
             return Manner.IMPOSSIBLE if parts[0] == "subnet" else Manner.LIVE
+        if parts[0] == "node":
+            return Manner.MOVE
         if parts[0] == "disk":
             return _sized(before, after)
         if parts[0] == "disks":

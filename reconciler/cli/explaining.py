@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.cli.selection import existing, full_ref
 from reconciler.cli.session import Looking, Prospect
 from reconciler.cli.sources import PACKAGED, package_of, place, told
+from reconciler.core.compare import wanted_of
 from reconciler.core.desired import Resource
 from reconciler.core.explain import Where, users, where
 from reconciler.core.plan import Hold
@@ -80,6 +81,9 @@ def _exists(found: Prospect, ref: Ref) -> str:
 
 
 def _placement(found: Prospect, ref: Ref, resource: Resource | None, sited: Where) -> str:
+    moves = next((change for change in found.plan.changes if change.ref == ref and change.source is not None), None)
+    if moves is not None:
+        return f"it lives on {moves.source} and moves to {moves.target}: {moves.reason.sentence}"
     if found.world.binding(ref) is not None and sited.home is not None:
         return f"bound to {sited.home} since it was made: machines stay where they are"
     change = next((change for change in found.plan.changes if change.ref == ref), None)
@@ -121,7 +125,7 @@ def _form(found: Prospect, ref: Ref) -> Mapping[str, object] | None:
     if not bound or kind_of(ref) not in world.shape_of(bound[0].target).capability.kinds:
         return None
     context = world.context(resource, bound[0].target, bound[0].addresses)
-    return world.shape_of(bound[0].target).native(resource, context)
+    return wanted_of(resource, world.shape_of(bound[0].target), context)
 
 
 def _origin(here: Looking, ref: Ref, path: str, value: object, package: Ref | None) -> Origin:

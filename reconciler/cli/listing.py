@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.cli.session import Looking, Prospect
+from reconciler.core.desired import Resource
 from reconciler.core.observed import Capacity, Report
 from reconciler.core.placement import PLENTY
 from reconciler.core.refs import Ref, kind_of
@@ -60,6 +61,9 @@ def _rows(found: Prospect, ref: Ref, said: Mapping[str, str]) -> Iterator[Row]:
     for target, thing in seen:
         state = said.get(f"{ref}@{target}") or said.get(ref) or ("as wanted" if wanted else "not in git")
         marks = thing.marks
+        drain = found.world.drains.get(target)
+        if drain is not None and drain.how == "stop" and state == "as wanted" and _wanted_up(wanted):
+            state = f"stopped: {target} {drain.sentence}"
         if thing.lifecycle == "quarantined" and marks is not None and marks.quarantined_until is not None:
             state = f"in quarantine until {moment(marks.quarantined_until)}"
         yield Row(ref, target, state, thing.fields, marks.uid if marks else "")
@@ -72,6 +76,11 @@ def _rows(found: Prospect, ref: Ref, said: Mapping[str, str]) -> Iterator[Row]:
         yield Row(ref, binding.target, state, binding.applied or {}, binding.uid)
     if not bound and wanted is not None:
         yield Row(ref, "", said.get(ref, "not needed yet"), plain(wanted.body))
+
+
+def _wanted_up(wanted: Resource | None) -> bool:
+    """Whether its document wants it running."""
+    return wanted is not None and kind_of(wanted.ref) == "Machine" and plain(wanted.body).get("state") != "stopped"
 
 
 def unmanaged_rows(found: Prospect, kind: str) -> list[Row]:
@@ -104,6 +113,7 @@ def node_rows(found: Prospect) -> list[NodeRow]:
                 node.driver,
                 _standing(found.world.standings.get(target, Standing())),
                 cordon=node.cordon or (member.cordon if member else None) or "",
+                drain=drain.sentence if (drain := found.world.drains.get(target)) is not None else "",
                 free=tuple(_free(room, name) for name in ("memory", "cpu", "disk")),  # type: ignore[arg-type]
                 whole=tuple(_whole(room, name) for name in ("memory", "cpu", "disk")),  # type: ignore[arg-type]
             )

@@ -38,6 +38,13 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
     revision: str = ""
     protected: bool = False
     quarantined_until: float | None = None
+    moving: Target | None = None
+    """Where it may be too: a move there was begun, and nothing tells yet what became of it."""
+
+    @property
+    def places(self) -> tuple[Target, ...]:
+        """Every target that it may be on."""
+        return (self.target,) if self.moving in (None, self.target) else (self.target, self.moving)
 
     @property
     def applied(self) -> Mapping[str, Any] | None:

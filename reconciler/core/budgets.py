@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from reconciler.core import order, rules
 from reconciler.core.desired import Budget
-from reconciler.core.plan import Action, Hold
+from reconciler.core.plan import Action, Cause, Difference, Hold
 from reconciler.core.refs import Target
 from reconciler.core.work import Work
 from reconciler.core.world import World
@@ -59,7 +59,13 @@ def restarts(work: Work) -> bool:
     """A machine that runs is stopped for a change of it."""
     running = work.found is not None and work.found.fields.get("state") == "running"
     cold = any(difference.manner.value in ("reboot", "stopped") for difference in work.differences)
-    return running and (work.action is Action.REPLACE or (cold and work.action in (Action.UPDATE, Action.RENAME)))
+    whole = work.action in (Action.REPLACE, Action.MOVE)
+    return running and (whole or (cold and work.action in (Action.UPDATE, Action.RENAME)) or halts(work.differences))
+
+
+def halts(differences: Iterable[Difference]) -> bool:
+    """Whether a drain stops the machine."""
+    return any(each.path == "/state" and each.cause is Cause.OPERATION for each in differences)
 
 
 def _over(
@@ -71,13 +77,14 @@ def _over(
     for work in works:
         if not spends(work):
             continue
-        local = windows.on_target(work.target, budget)
+        place = work.source or work.target
+        local = windows.on_target(place, budget)
         if limit is not None and spent >= limit:
             sentence = f"the budget of {max(limit, 0)} {name} is spent"
-        elif local is not None and on_node[work.target] >= local:
-            sentence = f"the budget of {local} {name} on {work.target} is spent"
+        elif local is not None and on_node[place] >= local:
+            sentence = f"the budget of {local} {name} on {place} is spent"
         else:
             spent += 1
-            on_node[work.target] += 1
+            on_node[place] += 1
             continue
         yield work.id, Hold(work.ref, "budget", sentence, "wait, or raise the budget in git", work.target, work.action)

@@ -6,12 +6,12 @@ choice of a target (placement).
 
 from __future__ import annotations
 
-from reconciler.core.desired import NodeMember, NodeWant, Policy
+from reconciler.core.desired import Drain, NodeMember, NodeWant, Policy
 from reconciler.core.observed import Report
 from reconciler.core.placement import PLENTY, Room
 from reconciler.core.refs import Target
 from reconciler.core.shape import Capability
-from reconciler.core.standing import Standing
+from reconciler.core.standing import Standing, drain_of
 
 NOTHING = Capability(kinds=frozenset(), image_types=frozenset(), brands=frozenset())
 """What a driver that is not installed can take."""
@@ -39,12 +39,12 @@ def room_of(target: Target, node: NodeWant, report: Report | None, *, state: Sta
         rack=member.rack or node.rack,
         traits={**node.traits, **member.traits},
         tags=carried,
-        closed=_closed(node, member, state),
+        closed=_closed(node, member, state, drain_of(node, target)),
     )
 
 
-def _closed(node: NodeWant, member: NodeMember, state: Standing) -> str | None:
+def _closed(node: NodeWant, member: NodeMember, state: Standing, drain: Drain | None) -> str | None:
     cordon = node.cordon or member.cordon
     if cordon:
         return f"it is cordoned: {cordon}"
-    return "it is being drained" if node.drain else state.problem
+    return f"it {drain.sentence}" if drain is not None else state.problem

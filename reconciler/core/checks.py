@@ -60,9 +60,12 @@ def _needy(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterat
             yield work, Hold(work.ref, "needs", sentence, lifts, work.target, work.action)
 
 
+_MADE = (Action.CREATE, Action.RESTORE, Action.REPLACE, Action.MOVE)
+"""What comes to a target that it was not on."""
+
+
 def _asks_for_more(work: Work) -> bool:
-    made = work.action in (Action.CREATE, Action.RESTORE, Action.REPLACE)
-    return made or any(difference.path.startswith("/nics") for difference in work.differences)
+    return work.action in _MADE or any(difference.path.startswith("/nics") for difference in work.differences)
 
 
 def _stuck(hold: Hold, work: Work) -> bool:
@@ -70,7 +73,7 @@ def _stuck(hold: Hold, work: Work) -> bool:
     nic that changes."""
     if hold.rule != "impossible":
         return False
-    if work.action in (Action.CREATE, Action.RESTORE, Action.REPLACE):
+    if work.action in _MADE:
         return True
     nics = {segments(difference.path)[1] for difference in work.differences if difference.path.startswith("/nics/")}
     return kind_of(hold.ref) == "Network" and name_of(Ref(hold.ref)) in nics

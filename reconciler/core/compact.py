@@ -17,6 +17,7 @@ from reconciler.core.ledger import (
     Entry,
     Forgotten,
     Ledger,
+    Moving,
     Paused,
     Quarantined,
     Record,
@@ -59,6 +60,8 @@ def _entries(ledger: Ledger) -> Iterator[Entry]:
                 binding.revision,
                 protected=binding.protected,
             )
+        if binding.moving is not None:
+            yield Moving(binding.ref, binding.uid, binding.moving)
         if binding.quarantined_until is not None:
             left = max(binding.quarantined_until - ledger.last_at, 0.0)
             yield Quarantined(binding.ref, binding.uid, binding.incarnation, binding.target, left)

@@ -36,9 +36,15 @@ class Comparison(msgspec.Struct, frozen=True):
         return not self.differences and self.marks is None and not self.unknown
 
 
+def wanted_of(resource: Resource, shape: Shape, context: NativeContext) -> Fields:
+    """What the target should hold; where machines are halted, none of them runs."""
+    wanted = shape.native(resource, context)
+    return {**wanted, "state": "stopped"} if context.halted and wanted.get("state") == "running" else wanted
+
+
 def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape, context: NativeContext) -> Comparison:
     """Compare what the target holds with what it should hold. `last`: the fields applied last, if known."""
-    wanted = shape.native(resource, context)
+    wanted = wanted_of(resource, shape, context)
     applied = rest_digest(resource.ref, wanted, protected=resource.protected)
     behind = marks_behind(resource, found, applied)
     unmade = last is None and found.marks is not None and not found.marks.applied
@@ -49,6 +55,8 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
     if found.fields == wanted and not found.unknown:
         return Comparison(wanted, (), marks=behind, last=last)
     silent = resource.behaviour.ignore + (("/state",) if resource.behaviour.any_state else ())
+    if context.halted:
+        silent = tuple(path for path in silent if path != "/state")
     unknown, differences = [], []
     kind = kind_of(resource.ref)
     for path in changed_paths(found.fields, wanted):
@@ -63,6 +71,8 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
             unknown.append((path, "no provider has a value for its secret now"))
             continue
         cause = cause_of(path, observed=found.fields, desired=wanted, last=last)
+        if path == "/state" and cause is Cause.INTENT and after != find(shape.native(resource, context), path):
+            cause = Cause.OPERATION
         manner = shape.manner(kind, path, before, after, found.fields)
         if unmade and before is None and manner is Manner.REPLACE:
             manner = Manner.STOPPED  # its creation was cut short: what was never configured still can be

@@ -9,13 +9,14 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.core.classify import Bucket, Case, classify
-from reconciler.core.compare import Comparison, compare, marks_behind, sticky_addresses
+from reconciler.core.compare import Comparison, compare, marks_behind, sticky_addresses, wanted_of
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
+from reconciler.core.moves import Departure, departure
 from reconciler.core.observed import Object
 from reconciler.core.pauses import borne
 from reconciler.core.plan import rest_digest
-from reconciler.core.refs import Ref, Target, Uid, node_of
+from reconciler.core.refs import Ref, Target, Uid
 from reconciler.core.world import World
 
 
@@ -34,6 +35,8 @@ class Decision(msgspec.Struct, frozen=True):
     """Sticky ones; None where one must be allocated first, and then `comparison` is still to be made."""
     comparison: Comparison | None = None
     former: Ref | None = None
+    departure: Departure | None = None
+    """Why it may not stay where it is."""
     detail: str = ""
 
     @property
@@ -57,20 +60,17 @@ def rests(world: World, ref: Ref) -> bool:
         return False
     if found.lifecycle != "live" or found.unknown or binding.sealed is None or binding.quarantined_until is not None:
         return False
-    if len(world.sights.bearers(marks.uid)) != 1 or _misplaced(resource, target):
+    if binding.moving is not None or departure(world, resource, target) is not None:
+        return False
+    if len(world.sights.bearers(marks.uid)) != 1:
         return False
     addresses = sticky_addresses(resource, binding, world.current)
     if None in addresses:
         return False
-    wanted = world.shape_of(target).native(resource, world.context(resource, target, addresses))
+    wanted = wanted_of(resource, world.shape_of(target), world.context(resource, target, addresses))
     if found.fields != wanted:
         return False
     return marks_behind(resource, found, rest_digest(ref, wanted, protected=resource.protected)) is None
-
-
-def _misplaced(resource: Resource, target: Target) -> bool:
-    node = resource.constraints.node
-    return node is not None and node not in (target, node_of(target))
 
 
 def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
@@ -90,9 +90,10 @@ def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
         return (Decision(ref, Bucket.CONFLICT, seen[0][0], resource=resource, binding=binding, detail=detail),)
     unreadable = None
     if binding is not None:
-        unreadable = world.unreadable(binding.target)
+        unreadable = next((why for place in binding.places if (why := world.unreadable(place))), None)
         if not any(found.lifecycle == "live" and _bears(found, binding) for _, found in seen):
-            world.waits_on(binding.target, ref)
+            for place in binding.places:
+                world.waits_on(place, ref)
     decisions = []
     for each in classify(resource, seen, binding, unreadable, now):
         case = _sure(world, ref, each)
@@ -150,11 +151,13 @@ def _of_case(world: World, ref: Ref, resource: Resource | None, case: Case, form
     if resource is None:
         return decision
     decision = msgspec.structs.replace(decision, addresses=sticky_addresses(resource, binding, world.current))
-    if case.bucket is Bucket.UNKNOWN and former is None and not _wants_else(resource, binding):
+    if case.bucket is Bucket.UNKNOWN and former is None and not _wants_else(world, resource, binding):
         return None
-    if case.bucket is not Bucket.MATCHED or decision.allocates:
+    if case.bucket is not Bucket.MATCHED:
         return decision
-    return compared(world, decision)
+    assert case.target is not None, "what is there is somewhere"
+    decision = msgspec.structs.replace(decision, departure=departure(world, resource, case.target))
+    return decision if decision.allocates else compared(world, decision)
 
 
 def _incarnation(world: World, ref: Ref, case: Case, former: Ref | None) -> int:
@@ -167,10 +170,12 @@ def _incarnation(world: World, ref: Ref, case: Case, former: Ref | None) -> int:
     return max(own or 1, highest + 1)
 
 
-def _wants_else(resource: Resource, binding: Binding | None) -> bool:
+def _wants_else(world: World, resource: Resource, binding: Binding | None) -> bool:
     """Whether a machine that cannot be seen is wanted other than it was applied. Only its own fields tell: what was
-    not settled, or of another size."""
+    not settled, or of another size, or in another place."""
     if binding is None or binding.sealed is None or binding.quarantined_until is not None:
+        return True
+    if binding.moving is not None or departure(world, resource, binding.target) is not None:
         return True
     sizes = (resource.demand.memory, resource.demand.cpu, resource.demand.disk)
     return binding.demand not in ((0, 0, 0), sizes) or binding.protected != resource.protected
@@ -185,11 +190,9 @@ def compared(world: World, decision: Decision) -> Decision | None:
     binding = decision.binding
     last = binding.applied if binding is not None and binding.uid == decision.uid else None
     comparison = compare(decision.resource, decision.found, last, world.shape_of(decision.target), context)
-    misplaced = _misplaced(decision.resource, decision.target)
-    if comparison.at_rest and not misplaced:
+    if comparison.at_rest and decision.departure is None:
         return None
-    detail = f"the document asks for node {decision.resource.constraints.node}" if misplaced else ""
-    return msgspec.structs.replace(decision, comparison=comparison, detail=detail)
+    return msgspec.structs.replace(decision, comparison=comparison)
 
 
 def decide_realisation(world: World, ref: Ref, target: Target, *, needed: bool = False) -> Decision | None:

@@ -13,6 +13,7 @@ allocation and the rules need them, and the body stays opaque to the core.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -150,8 +151,20 @@ class Policy(msgspec.Struct, frozen=True):
     reserve: Mapping[str, float] = {}
 
 
+class Drain(msgspec.Struct, frozen=True):
+    """A target that people want empty (`move`) or quiet (`stop`), until this is lifted. `by` is for people: when."""
+
+    how: Literal["move", "stop"]
+    reason: str
+    by: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        return f"is being drained{f' by {self.by}' if self.by else ''}: {self.reason}"
+
+
 class NodeWant(msgspec.Struct, frozen=True):
-    """A node as declared. `members` maps a member's name to its own rack, traits and cordon."""
+    """A node as declared. `members` maps a member's name to its own rack, traits, cordon and drain."""
 
     name: str
     driver: str
@@ -163,16 +176,19 @@ class NodeWant(msgspec.Struct, frozen=True):
     traits: Mapping[str, str | bool] = {}
     reserve: Mapping[str, int] = {}
     cordon: str | None = None
-    drain: Mapping[str, str] = {}
+    drain: Drain | None = None
     members: Mapping[str, NodeMember] = {}
     body: bytes = b"{}"
     """The resolved spec: what the node's driver is opened with."""
 
 
 class NodeMember(msgspec.Struct, frozen=True):
+    """What is its own; what is said of the node holds for each of its members too."""
+
     rack: str | None = None
     traits: Mapping[str, str | bool] = {}
     cordon: str | None = None
+    drain: Drain | None = None
 
 
 class Revision(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.core import rules
 from reconciler.core.desired import Demand
-from reconciler.core.placement import PLENTY
+from reconciler.core.placement import PLENTY, plus
 from reconciler.core.plan import BudgetUse, Change, Headroom
 from reconciler.core.refs import Target
 from reconciler.core.work import Work, grown
@@ -19,13 +19,18 @@ from reconciler.core.world import World
 def headroom(world: World, works: Iterable[Work], freed: Mapping[Target, Demand]) -> tuple[Headroom, ...]:
     """Free room on the targets that machines of the plan touch: now, and once all is done."""
     touching: dict[Target, list[Work]] = {}
+    leaving: dict[Target, Demand] = {}
     for work in works:
         if rules.is_machine(work.ref):
             touching.setdefault(work.target, []).append(work)
+        if work.source is not None:
+            touching.setdefault(work.source, [])
+            leaving[work.source] = plus(leaving.get(work.source, Demand()), world.facts[work.ref].demand)
     found = []
     for target in sorted(touching):
         room = world.rooms.by_target[target]
-        back, grow = freed.get(target, Demand()), [grown(work, world) for work in touching[target]]
+        back = plus(freed.get(target, Demand()), leaving.get(target, Demand()))
+        grow = [_takes(work, world) for work in touching[target]]
         pairs = {}
         for name in ("memory", "cpu", "disk"):
             # The room counts what is desired already, so what grows is added back for "before".
@@ -34,6 +39,10 @@ def headroom(world: World, works: Iterable[Work], freed: Mapping[Target, Demand]
             pairs[name] = (before, base + getattr(back, name)) if getattr(room, name) < PLENTY >> 1 else None
         found.append(Headroom(target, pairs["memory"], pairs["cpu"], pairs["disk"], room.closed or ""))
     return tuple(found)
+
+
+def _takes(work: Work, world: World) -> Demand:
+    return grown(work, world) if work.source is None else world.facts[work.ref].demand
 
 
 def budget_uses(world: World, changes: Iterable[Change], now: float) -> tuple[BudgetUse, ...]:

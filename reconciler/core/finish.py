@@ -12,9 +12,21 @@ from typing import Any
 import msgspec
 
 from reconciler.core import work as works_module
+from reconciler.core.budgets import halts
 from reconciler.core.compare import compare, marks_behind
 from reconciler.core.desired import Demand
-from reconciler.core.ledger import Bound, Claimed, Entry, Forgotten, Purged, Quarantined, Renamed, Settled, Spent
+from reconciler.core.ledger import (
+    Bound,
+    Claimed,
+    Entry,
+    Forgotten,
+    Moving,
+    Purged,
+    Quarantined,
+    Renamed,
+    Settled,
+    Spent,
+)
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Action, Change, Expect, Gate, Risk, Step, Undo
 from reconciler.core.refs import Target, kind_of
@@ -38,6 +50,7 @@ def make_change(work: Work, world: World) -> Change:
         work.target,
         work.action,
         work.reason,
+        source=work.source,
         before=work.found.fields if work.found else None,
         after=work.after,
         differences=work.differences,
@@ -111,10 +124,13 @@ def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Chang
             before.append(Spent("destroys", work.ref, work.target))
             seconds = change.recoverable_for or 0.0
             after.append(Quarantined(work.ref, step.uid, incarnation, work.target, seconds))
-        if step.verb == "stop" and step.risk is Risk.RESTART and work.action is not Action.DESTROY:
-            before.append(Spent("restarts", work.ref, work.target))
+        restarts = step.risk is Risk.RESTART and work.action is not Action.DESTROY
+        if step.verb == "stop" and (restarts or halts(work.differences)):
+            before.append(Spent("restarts", work.ref, step.target))
         if step.verb == "create" and work.action is Action.REPLACE:
             before.append(_bind(work))
+        if step.source is not None:
+            after.append(_bind(work))
         if index == last:
             after.extend(_settled(work, world))
         result.append(msgspec.structs.replace(step, on_intent=tuple(before), on_applied=tuple(after)))
@@ -132,13 +148,14 @@ def _bound(work: Work, world: World) -> tuple[Entry, ...]:
     newer thing that never came to be gives way to an older one that is taken up again."""
     if work.resource is None or kind_of(work.ref) == "Node" or work.action is Action.REPLACE:
         return ()
-    ref = work.former or work.ref
-    entry = _bind(msgspec.structs.replace(work, ref=ref))
-    known = world.ledger.bindings.get((ref, work.target))
+    ref, place = work.former or work.ref, work.source or work.target
+    entry = _bind(msgspec.structs.replace(work, ref=ref, target=place))
+    goes = (Moving(ref, work.uid, work.target),) if work.source is not None else ()
+    known = world.ledger.bindings.get((ref, place))
     if known is not None and (known.uid, known.addresses, known.demand) == (entry.uid, entry.addresses, entry.demand):
-        return ()
+        return goes
     newer = [each for each in world.ledger.bound(ref) if each.incarnation > work.incarnation]
-    return (*(Forgotten(each.ref, each.uid, each.target) for each in newer), entry)
+    return (*(Forgotten(each.ref, each.uid, each.target) for each in newer), entry, *goes)
 
 
 def _settled(work: Work, world: World) -> tuple[Entry, ...]:
@@ -202,6 +219,8 @@ def unproved(work: Work, change: Change, world: World) -> str | None:
     rest = compare(work.resource, found, work.settled, world.shape_of(work.target), work.context)
     left = {difference.path for difference in rest.differences} - _withheld(work, world)
     driver = world.targets[work.target].driver
+    if work.source is not None and not any(step.source == work.source for step in change.steps):
+        return f"{change.id}: driver {driver} would leave it on {work.source}"
     if left:
         return f"{change.id}: driver {driver} would leave {', '.join(sorted(left))} as it is"
     behind = marks_behind(work.resource, found, work.applied)

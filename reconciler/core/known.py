@@ -12,7 +12,7 @@ import msgspec
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
-from reconciler.core.desired import FIRST, Demand, Desired, NicWant, NodeWant, Resource
+from reconciler.core.desired import FIRST, Demand, Desired, Drain, NicWant, NodeWant, Resource
 from reconciler.core.ledger import Address, Binding, Ledger
 from reconciler.core.observed import Object
 from reconciler.core.placement import Rooms
@@ -31,6 +31,12 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     had: tuple[tuple[Ref, str], ...] = ()
     """Those of the addresses that it has already; the others only its document names."""
     needs: tuple[Ref, ...] = ()
+    moving: Target | None = None
+    """Where it may be too, and takes the same."""
+
+    @property
+    def places(self) -> tuple[Target, ...]:
+        return tuple(place for place in (self.target, self.moving) if place is not None)
 
 
 NO_FACTS = Facts()
@@ -52,6 +58,7 @@ class Known:
         self.sights = Sights(open_at_most)
         self.reports = self.sights.reports
         """The latest of each target, without objects."""
+        self.drains: dict[Target, Drain] = {}
         self.standings: dict[Target, Standing] = {}
         self.troubled: dict[Target, str] = {}
         """Declared targets that could not be read whole, and why."""
@@ -74,7 +81,7 @@ class Known:
         self._stale_rooms: set[Target] = set()
         self.facts: dict[Ref, Facts] = {}
         self.homes: dict[Target, dict[Ref, None]] = {}
-        """Machines by the target they are bound to."""
+        """Machines by the targets that they may be on."""
         self.needs: dict[Ref, dict[Target, int]] = {}
         self.dirty: set[Ref] = set()
         self.dirty_at: dict[Target, set[Ref]] = {}
@@ -277,7 +284,9 @@ class Known:
             references = {ref: found for ref, found in known if found is not None}
             self._referred[resource.references] = references
         whole = tuple(address for address in addresses if address is not None)
-        return NativeContext(self.targets[target], target, whole, references)
+        drain = self.drains.get(target)
+        halted = drain is not None and drain.how == "stop"
+        return NativeContext(self.targets[target], target, whole, references, halted=halted)
 
     @property
     def next_timer(self) -> float | None:

@@ -37,6 +37,15 @@ class Bound(msgspec.Struct, frozen=True, tag="bound"):
     """Memory, cpu, disk as in Demand: what stays reserved while the node cannot be read."""
 
 
+class Moving(msgspec.Struct, frozen=True, tag="moving"):
+    """A bound thing is about to be carried to another target: from now on it may be there, and has its room there.
+    It is bound where it was until a `Bound` says otherwise."""
+
+    ref: Ref
+    uid: Uid
+    target: Target
+
+
 class Settled(msgspec.Struct, frozen=True, tag="settled"):
     """A change came to its end: these normalised fields were applied and proved."""
 
@@ -162,18 +171,19 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     """The command that people are told of: where something was made past git, taking it back; else going on."""
 
 
-class Intent(msgspec.Struct, frozen=True, tag="intent"):
-    """A step is about to be handed to its driver. Durable before the call."""
+class Intent(msgspec.Struct, frozen=True, omit_defaults=True, tag="intent"):
+    """A step is about to be handed to its driver. Durable before the call. `source`: as in the step."""
 
     plan: str
     step: str
     target: Target
     ref: Ref
     uid: Uid
+    source: Target | None = None
 
 
-class Result(msgspec.Struct, frozen=True, tag="result"):
-    """What became of a step."""
+class Result(msgspec.Struct, frozen=True, omit_defaults=True, tag="result"):
+    """What became of a step. `source`: as in the step."""
 
     plan: str
     step: str
@@ -181,6 +191,7 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
     ref: Ref
     status: Status
     reason: str = ""
+    source: Target | None = None
 
 
 class Ticked(msgspec.Struct, frozen=True, tag="ticked"):
@@ -190,6 +201,7 @@ class Ticked(msgspec.Struct, frozen=True, tag="ticked"):
 Entry = (
     Ticked
     | Bound
+    | Moving
     | Settled
     | Quarantined
     | Purged
@@ -312,9 +324,11 @@ class Ledger:
 
     def _result(self, entry: Result, sequence: int) -> None:
         self.written[entry.target] = sequence
+        if entry.source is not None:
+            self.written[entry.source] = sequence
         intent = self.in_flight.pop((entry.plan, entry.step), None)
-        if intent is not None:
-            self.flying[intent.target] -= 1
+        for target in touched(intent) if intent is not None else ():
+            self.flying[target] -= 1
         run = self.runs.get(entry.plan)
         if run is not None:
             run.outcomes[entry.step] = entry.status
@@ -343,7 +357,8 @@ class Ledger:
         return self.bindings.pop((ref, target), None)
 
     def _bound(self, entry: Bound) -> None:
-        """A thing of which there is one in all is bound in one place, and the newest incarnation is what counts."""
+        """A thing of which there is one in all is bound in one place, and the newest incarnation is what counts. What
+        was applied to it goes with it wherever it moves."""
         ref, target, one = entry.ref, self._one(entry.target), self._one
         old = self.bindings.get((ref, target))
         if ref in self._places:
@@ -353,12 +368,18 @@ class Ledger:
             for other in others:
                 if other.target != target:
                     self._drop(ref, other.target)
+                    old = other if old is None else old
         addresses = tuple([Address(one(each.network), each.ip, each.mac, each.authored) for each in entry.addresses])
         fresh = Binding(ref, entry.uid, entry.incarnation, target, addresses, one(entry.demand))
         if old is not None and old.uid == entry.uid:
             sealed = one(resealed(old, ref, addresses))
             fresh = msgspec.structs.replace(fresh, sealed=sealed, revision=old.revision, protected=old.protected)
         self._put(fresh)
+
+    def _moving(self, entry: Moving) -> None:
+        for binding in self.bound(entry.ref):
+            if binding.uid == entry.uid:
+                self._put(msgspec.structs.replace(binding, moving=self._one(entry.target)))
 
     def _settled(self, entry: Settled) -> None:
         self._settle(entry, canonical(entry.fields))
@@ -384,7 +405,7 @@ class Ledger:
         if old is None and self._superseded(entry.ref):
             return
         base = old or Binding(entry.ref, entry.uid, entry.incarnation, self._one(entry.target))
-        self._put(msgspec.structs.replace(base, quarantined_until=at + entry.seconds))
+        self._put(msgspec.structs.replace(base, quarantined_until=at + entry.seconds, moving=None))
         self.witnessed.discard(entry.ref)
 
     def _same(self, entry: Settled | Sealed | Quarantined | Purged | Forgotten) -> Binding | None:
@@ -466,9 +487,14 @@ class Ledger:
 
     def _intent(self, entry: Intent) -> None:
         """An intent that is told of again, when a plan is resumed, is one."""
-        if (entry.plan, entry.step) not in self.in_flight:
-            self.flying[entry.target] = self.flying.get(entry.target, 0) + 1
+        for target in touched(entry) if (entry.plan, entry.step) not in self.in_flight else ():
+            self.flying[target] = self.flying.get(target, 0) + 1
         self.in_flight[entry.plan, entry.step] = entry
+
+
+def touched(entry: Intent | Result) -> tuple[Target, ...]:
+    """The targets that a step writes to."""
+    return (entry.target,) if entry.source is None else (entry.source, entry.target)
 
 
 def _at(pair: tuple[float, Spent]) -> float:
@@ -477,6 +503,7 @@ def _at(pair: tuple[float, Spent]) -> float:
 
 _FOLDS: dict[type, Any] = {
     Bound: Ledger._bound,
+    Moving: Ledger._moving,
     Settled: Ledger._settled,
     Sealed: Ledger._sealed,
     Purged: Ledger._purged,

@@ -18,13 +18,24 @@ from reconciler.core.decide import Decision, compared, decide_realisation
 from reconciler.core.desired import Demand
 from reconciler.core.finish import make_change, stitch, unproved
 from reconciler.core.ledger import Covered, Entry, Forgotten, Paused, Purged, Ticked
-from reconciler.core.plan import Action, Change, Hold, Plan, Reason, plan_digest, rest_digest
+from reconciler.core.plan import Action, Change, Difference, Hold, Plan, Reason, plan_digest, rest_digest
 from reconciler.core.recall import recalled
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.single import unwritten
 from reconciler.core.siting import Siting
-from reconciler.core.work import REASONS, Work, action_of, back, freed_by, holds_on, made_new, matched, replaced_by
+from reconciler.core.work import (
+    REASONS,
+    Work,
+    action_of,
+    back,
+    freed_by,
+    holds_on,
+    leaving,
+    made_new,
+    matched,
+    replaced_by,
+)
 from reconciler.core.world import World
 
 Key = tuple[Ref, Target | Literal[""]]
@@ -119,14 +130,51 @@ class Making:
                 continue
             if _placeless(decision):
                 placeless.append(decision)
+            elif decision.departure is not None and decision.former is None:
+                self._leave(decision, siting)
             elif decision.bucket is Bucket.MATCHED and decision.allocates:
                 self._addressed(decision, siting)
             else:
                 self._existing(decision)
-        for hold in rules.abandoned(self.world):
+        for hold in (*rules.abandoned(self.world), *rules.standing_drains(self.world)):
             if self._asked(Ref(hold.ref)):
                 self._hold(hold)
         return placeless, gone
+
+    def _leave(self, decision: Decision, siting: Siting) -> None:
+        """It may not stay where it is; as long as it cannot go, what else is wanted is done there."""
+        work = None if self._held(decision, Action.MOVE) else self._moved(decision, siting)
+        if work is not None:
+            self._add(work)
+            return
+        staying = msgspec.structs.replace(decision, departure=None)
+        if staying.allocates:
+            self._addressed(staying, siting)
+        elif staying.comparison is not None and not staying.comparison.at_rest:
+            self._match(staying)
+
+    def _moved(self, decision: Decision, siting: Siting) -> Work | None:
+        """The work of a move; None where it is held."""
+        source, uid = decision.target, decision.uid
+        assert source is not None, "what moves is somewhere"
+        assert uid is not None, "what moves has an identity"
+        assert decision.departure is not None, "it has a reason to move"
+        target = siting.move(decision)
+        if isinstance(target, Hold):
+            self._hold(target)
+            return None
+        addresses = siting.address(decision, target, uid)
+        if isinstance(addresses, Hold):
+            self._hold(addresses)
+            return None
+        there = compared(self.world, msgspec.structs.replace(decision, target=target, addresses=addresses))
+        assert there is not None, "what leaves is not at rest"
+        there, differences, holds = self._allowed(there)
+        taken, later = rules.on_the_way(decision, differences)
+        work = self._settling(matched(there, self.world, taken, Action.MOVE, None), there, taken)
+        for hold in (*holds, *later):
+            self._hold(hold)
+        return leaving(work, source, decision.departure)
 
     def _addressed(self, decision: Decision, siting: Siting) -> None:
         """It is there, and lacks an address."""
@@ -169,16 +217,30 @@ class Making:
         entry = Purged if realised or binding.quarantined_until is not None else Forgotten
         self.entries.append(entry(binding.ref, binding.uid, binding.target))
 
+    def _allowed(self, decision: Decision) -> tuple[Decision, tuple[Difference, ...], tuple[Hold, ...]]:
+        """The decision, what of its differences may be made, and the Holds of the others."""
+        assert decision.resource is not None, "a match is wanted"
+        differences, holds = rules.allowed_differences(decision, self.desired.policy, self.request)
+        if any(hold.rule == "protected" for hold in holds):
+            # a commit that lifts it and takes the disk away at once lifts nothing: lifting is a change of its own
+            resource = msgspec.structs.replace(decision.resource, protected=True)
+            decision = msgspec.structs.replace(decision, resource=resource)
+        return decision, differences, holds
+
+    def _settling(self, work: Work, decision: Decision, made: tuple[Difference, ...]) -> Work:
+        """With what counts as applied once these differences are made."""
+        assert decision.comparison is not None, "a match was compared"
+        work.settled = settled(decision.comparison, made)
+        protected = work.resource.protected if work.resource is not None else False
+        work.applied = rest_digest(work.ref, work.settled, protected=protected)
+        return work
+
     def _match(self, decision: Decision) -> None:
+        decision, differences, holds = self._allowed(decision)
         comparison, resource, found = decision.comparison, decision.resource, decision.found
         assert comparison is not None, "a match was compared"
         assert resource is not None, "a match is wanted"
         assert found is not None, "a match is there"
-        differences, holds = rules.allowed_differences(decision, self.desired.policy, self.request)
-        if any(hold.rule == "protected" for hold in holds):
-            # a commit that lifts it and takes the disk away at once lifts nothing: lifting is a change of its own
-            resource = msgspec.structs.replace(resource, protected=True)
-            decision = msgspec.structs.replace(decision, resource=resource)
         rest = settled(comparison, differences)
         applied = rest_digest(resource.ref, rest, protected=resource.protected)
         behind = marks_behind(resource, found, applied)
@@ -188,10 +250,11 @@ class Making:
             action = action_of(decision, differences) or Action.UPDATE
             if self._held(decision, action):
                 return
-            work = matched(decision, self.world, differences, action, behind)
-            work.settled, work.applied = rest, applied
+            work = self._settling(matched(decision, self.world, differences, action, behind), decision, differences)
             self._add(replaced_by(work, decision, self.world) if action is Action.REPLACE else work)
-        for hold in (*holds, *rules.misplaced(decision)):
+        if decision.departure is not None:
+            holds = (*holds, rules.stuck(decision, "it has its new name first", "the next plan"))
+        for hold in holds:
             self._hold(hold)
 
     def _plain(self, decision: Decision, action: Action) -> None:
@@ -223,7 +286,7 @@ class Making:
 
     def _grow(self, siting: Siting) -> None:
         """Machines that grow in place must still fit; what grows beyond what its target has is held."""
-        growing = [work for work in self._machines() if work.found is not None]
+        growing = [work for work in self._machines() if work.found is not None and work.source is None]
         for work, hold in siting.grow(sorted(growing, key=order.rank)):
             self._withdraw(work, hold)
 

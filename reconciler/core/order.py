@@ -56,7 +56,8 @@ def _removals_last(works: list[Work], needs: dict[str, set[str]]) -> None:
     machines: dict[Target, list[str]] = {}
     for work in works:
         if kind_of(work.ref) not in (*PER_TARGET, "Node"):
-            machines.setdefault(work.target, []).append(work.id)
+            for target in (work.target, *((work.source,) if work.source is not None else ())):
+                machines.setdefault(target, []).append(work.id)
     for work in works:
         if work.action in REMOVALS and kind_of(work.ref) in PER_TARGET:
             needs[work.id].update(machines.get(work.target, ()))
@@ -112,12 +113,14 @@ def cycle(needs: Mapping[str, set[str]]) -> tuple[str, ...]:
 
 
 def gates(works: Iterable[Work], last_steps: Mapping[str, str]) -> dict[str, tuple[Gate, ...]]:
-    """Change id to its gates. A group's updates go canary first, then batch by batch, each when the one before has
-    ended well. What an earlier attempt left unfinished goes first, so that a canary that never answered stops all."""
+    """Change id to its gates. A group's updates and moves go canary first, then batch by batch, each when the one
+    before has ended well. What an earlier attempt left unfinished goes first, so that a canary that never answered
+    stops all."""
     groups: dict[str, list[Work]] = {}
     for work in works:
         update = work.resource.behaviour.update if work.resource else None
-        if update is not None and work.action in (Action.UPDATE, Action.REPLACE) and work.id in last_steps:
+        batched = work.action in (Action.UPDATE, Action.REPLACE, Action.MOVE)
+        if update is not None and batched and work.id in last_steps:
             groups.setdefault(update.group, []).append(work)
     found: dict[str, tuple[Gate, ...]] = {}
     for members in groups.values():

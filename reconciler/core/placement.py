@@ -128,28 +128,32 @@ class Placing(msgspec.Struct, frozen=True):
     """For each nic, the nicTags of its candidate networks: a target must carry one of them."""
     apart: tuple[Company, ...] = ()
     near: tuple[Company, ...] = ()
+    among: tuple[Target, ...] = ()
+    """Only these can be reached; none named: all can."""
 
 
-def placing(
-    resource: Resource, tags: tuple[frozenset[str], ...], rooms: Rooms, where: Callable[[Ref], Target | None]
-) -> Placing:
-    """`where`: where another machine lives, or is about to. Cost follows the affinities' sizes, not the fleet."""
+Homes = Callable[[Ref], tuple[Target, ...]]
+"""The targets that count as those of a machine."""
+
+
+def placing(resource: Resource, tags: tuple[frozenset[str], ...], rooms: Rooms, apart: Homes, near: Homes) -> Placing:
+    """`apart`: every target that another machine lives on, or may come to live on; `near`: where it will be. Cost
+    follows the affinities' sizes, not the fleet."""
     wants = resource.constraints
     return Placing(
         resource,
         tags,
         apart=tuple(
-            _company(resource.ref, affinity, rooms, where) for affinity in (wants.spread, wants.avoid) if affinity
+            _company(resource.ref, affinity, rooms, apart) for affinity in (wants.spread, wants.avoid) if affinity
         ),
-        near=tuple(_company(resource.ref, each, rooms, where) for each in (wants.near,) if each),
+        near=tuple(_company(resource.ref, each, rooms, near) for each in (wants.near,) if each),
     )
 
 
-def _company(own: Ref, affinity: Affinity, rooms: Rooms, where: Callable[[Ref], Target | None]) -> Company:
+def _company(own: Ref, affinity: Affinity, rooms: Rooms, homes: Homes) -> Company:
     places: dict[str, tuple[Ref, ...]] = {}
     for ref in affinity.machines:
-        home = where(ref) if ref != own else None
-        if home is not None:
+        for home in homes(ref) if ref != own else ():
             room = rooms.by_target.get(home)
             place = _place(affinity.over, home, room.rack if room else None)
             places[place] = (*places.get(place, ()), ref)
@@ -179,7 +183,7 @@ def rejections(wanted: Placing, rooms: Rooms, freed: Mapping[Target, Demand]) ->
     """Why each target was not possible, by target; those that were possible are left out."""
     found = {
         room.target: refusal(wanted, room, freed.get(room.target))
-        for room in sorted(rooms.by_target.values(), key=lambda room: room.target)
+        for room in sorted(_within(wanted, rooms), key=lambda room: room.target)
     }
     return {target: why for target, why in found.items() if why is not None}
 
@@ -212,9 +216,17 @@ def _net(demand: Demand, freed: Demand | None) -> Demand:
 
 def _candidates(wanted: Placing, rooms: Rooms) -> Iterator[Room]:
     node = wanted.resource.constraints.node
+    if wanted.among:
+        return iter(sorted(_within(wanted, rooms), key=lambda room: (room.load, room.target)))
     if node is not None and node in rooms.by_target:
         return iter((rooms.by_target[Target(node)],))
     return rooms.by_load()
+
+
+def _within(wanted: Placing, rooms: Rooms) -> Iterable[Room]:
+    if not wanted.among:
+        return rooms.by_target.values()
+    return [rooms.by_target[target] for target in wanted.among]
 
 
 def _company_refusal(wanted: Placing, room: Room) -> str | None:

@@ -146,6 +146,7 @@ class Step(msgspec.Struct, frozen=True):
 
     id: str
     target: Target
+    """Where the object is once the step is done."""
     ref: Ref
     uid: Uid
     verb: str
@@ -155,6 +156,9 @@ class Step(msgspec.Struct, frozen=True):
     effect: Expect
     summary: str
     """In words, as shown while it runs: `clone debian-12, 25Gi`."""
+    source: Target | None = None
+    """Where the object is before the step, if that is not `target`: the precondition is over the object there, the
+    effect over the object on `target`, where nothing bears the uid before."""
     manner: Manner = Manner.LIVE
     risk: Risk = Risk.NONE
     undo: Undo = Undo.EXACT
@@ -170,9 +174,14 @@ class Step(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "seconds", float(self.seconds))
 
+    @property
+    def places(self) -> tuple[Target, ...]:
+        """Every target that the step writes to."""
+        return (self.target,) if self.source is None else (self.source, self.target)
+
 
 class Change(msgspec.Struct, frozen=True):
-    """One resource's change on one target. `id` is `ref@target`."""
+    """One resource's change on one target (of a move: where it goes). `id` is `ref@target`."""
 
     id: str
     ref: Ref
@@ -182,9 +191,12 @@ class Change(msgspec.Struct, frozen=True):
     reason: Reason
     risk: Risk = Risk.NONE
     undo: Undo = Undo.EXACT
+    source: Target | None = None
+    """Where a machine that moves is before."""
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
     differences: tuple[Difference, ...] = ()
+    """Of a move also `/node`, from its place to its new one."""
     verdict: Verdict = Verdict.CERTAIN
     verdict_reason: str = ""
     addresses: tuple[Address, ...] = ()

@@ -11,6 +11,7 @@ from typing import Literal
 from reconciler.core.compare import takes_of
 from reconciler.core.desired import Demand
 from reconciler.core.ledger import Binding, Bound, Entry, Forgotten, Quarantined, Renamed, Settled
+from reconciler.core.moves import departure
 from reconciler.core.observed import Marks, Object
 from reconciler.core.pauses import standing
 from reconciler.core.placement import most
@@ -66,6 +67,8 @@ def _thing(
         entries.append(Bound(marks.ref, marks.uid, marks.incarnation, target, proved.addresses, proved.demand))
     elif not resting and (sizes := _less(world, known, found, marks.ref)) is not None:
         entries.append(Bound(marks.ref, marks.uid, marks.incarnation, target, known.addresses, sizes))
+    elif not resting and known.moving is not None and _stays(world, marks.ref, target):
+        entries.append(Bound(marks.ref, marks.uid, marks.incarnation, target, known.addresses, known.demand))
     if known is None or known.sealed is None:
         entries.extend(_settled(found, marks, target))
     if resting and (known is None or known.quarantined_until is None):
@@ -78,6 +81,12 @@ def _pause(world: World, marks: Marks, now: float) -> tuple[Entry, ...]:
     """A pause that only the object tells of: another controller's word, or ours of before the ledger was lost."""
     pause = standing(world.ledger, marks.ref, marks, now)
     return () if pause is None or pause is world.ledger.pauses.get(marks.ref) else (pause,)
+
+
+def _stays(world: World, ref: Ref, target: Target) -> bool:
+    """Whether a machine that was on its way elsewhere is to be where it is after all: its room there is given back."""
+    resource = world.resource(ref)
+    return resource is None or departure(world, resource, target) is None
 
 
 def _less(world: World, known: Binding, found: Object, ref: Ref) -> tuple[int, int, int] | None:

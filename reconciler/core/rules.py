@@ -181,13 +181,36 @@ def abandoned(world: World) -> tuple[Hold, ...]:
     return tuple(holds)
 
 
-def misplaced(decision: Decision) -> tuple[Hold, ...]:
-    """It is where it should not be, and nothing moves it."""
-    if not decision.detail:
-        return ()
-    sentence = f"it lives on {decision.target}, but {decision.detail}"
-    lifts = "not possible with this driver yet"
-    return (Hold(decision.ref, "move", sentence, lifts, decision.target, Action.MOVE),)
+def stuck(decision: Decision, why: str, lifts: str) -> Hold:
+    """It is where it should not be, and cannot be moved now."""
+    assert decision.departure is not None, "only what should leave is stuck"
+    sentence = f"it lives on {decision.target}, but {decision.departure.reason.sentence}; {why}"
+    return _hold(decision, "move", sentence, lifts, Action.MOVE)
+
+
+def standing_drains(world: World) -> tuple[Hold, ...]:
+    """A Hold for every target whose machines are stopped for now, so that each plan shows it."""
+    holds = []
+    for target, drain in sorted(world.drains.items()):
+        count = sum(world.resource(ref) is not None for ref in world.homes.get(target, ()))
+        if drain.how == "stop" and count:
+            sentence = f"it {drain.sentence}; what lives there ({count}) stays stopped until that is lifted"
+            lifts = f"take `drain` out of Node/{node_of(target)}"
+            holds.append(Hold(f"Node/{target}", "drain", sentence, lifts, target))
+    return tuple(holds)
+
+
+def on_the_way(
+    decision: Decision, differences: tuple[Difference, ...]
+) -> tuple[tuple[Difference, ...], tuple[Hold, ...]]:
+    """Of the differences that may be made those that a machine can take along as it moves; the others wait until it has
+    moved."""
+    taken = tuple(each for each in differences if each.manner is not Manner.REPLACE and each.path[:6] != "/disks")
+    later = tuple(each for each in differences if each not in taken)
+    if not later:
+        return taken, ()
+    hold = Hold(decision.ref, "move", "it moves first", "the next plan", decision.target, Action.UPDATE, later)
+    return taken, (hold,)
 
 
 def marks_may(decision: Decision, behind: str | None, request: Request) -> bool:

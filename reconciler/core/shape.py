@@ -38,6 +38,8 @@ class NativeContext(msgspec.Struct, frozen=True):
     """One for each nic, in the order of the body's nics."""
     references: Mapping[Ref, Resource] = {}
     """Its networks and image, as desired."""
+    halted: bool = False
+    """Machines do not run there for now (`drain: {how: stop}`). A Shape need not look: the core sees to it."""
 
 
 class Draft(msgspec.Struct, frozen=True):

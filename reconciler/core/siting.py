@@ -11,11 +11,14 @@ from functools import cached_property
 
 import msgspec
 
+from reconciler.core import rules
 from reconciler.core.addresses import Pool, mac_for
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, NicWant, Resource
+from reconciler.core.known import NO_FACTS
 from reconciler.core.ledger import Address
+from reconciler.core.moves import reachable
 from reconciler.core.placement import Placing, Room, choose, most, placing, plus, rejections
 from reconciler.core.plan import Action, Hold
 from reconciler.core.refs import Ref, Target, Uid, node_of
@@ -108,13 +111,18 @@ class Siting:
         facts = self.world.facts.get(decision.former or decision.ref)
         if facts is not None and target is not None and decision.bucket in (Bucket.VANISHED, Bucket.UNMADE):
             node = resource.constraints.node
-            if decision.bucket is Bucket.UNMADE and (node is None or node in (target, node_of(target))):
+            may_stay = (node is None or node in (target, node_of(target))) and target not in self.world.drains
+            if decision.bucket is Bucket.UNMADE and may_stay:
                 return Site(target)
             # It is proved not to be there: what it had there does not count against it.
             self.promise(target, facts.demand, -1)
             return self.place(resource)
         if target is None:
             return self.place(resource)
+        drain = self.world.drains.get(target)
+        if drain is not None:
+            sentence = f"{target}, where it is in quarantine, {drain.sentence}"
+            return Hold(decision.ref, "drain", sentence, "lift the drain", target, Action.RESTORE)
         more = plus(resource.demand, facts.demand if facts is not None else Demand(), -1)
         fits = self._fits(target, most(more, Demand()))
         if fits is None:
@@ -133,10 +141,42 @@ class Siting:
             )
             for nic in resource.nics
         )
-        return placing(resource, tags, self.world.rooms, self._where)
+        return placing(resource, tags, self.world.rooms, self._may_be, self._will_be)
 
-    def _where(self, ref: Ref) -> Target | None:
-        return self.placed.get(ref) or self.world.where(ref)
+    def _may_be(self, ref: Ref) -> tuple[Target, ...]:
+        """What moves counts at both ends until it has arrived."""
+        facts, placed = self.world.facts.get(ref, NO_FACTS), self.placed.get(ref)
+        return facts.places if placed is None or placed in facts.places else (*facts.places, placed)
+
+    def _will_be(self, ref: Ref) -> tuple[Target, ...]:
+        """What must leave and has no new place yet is nowhere: those that belong together can leave together."""
+        home = self.placed.get(ref) or self.world.where(ref)
+        drain = self.world.drains.get(home) if home is not None else None
+        return () if home is None or (drain is not None and drain.how == "move") else (home,)
+
+    def move(self, decision: Decision) -> Target | Hold:
+        """Where a machine goes that may not stay. It counts on no room that this very plan gives back."""
+        resource, source, found = decision.resource, decision.target, decision.found
+        assert resource is not None, "only what is wanted moves"
+        assert source is not None, "what moves is somewhere"
+        assert found is not None, "what moves was seen"
+        others = reachable(self.world, source, found)
+        if isinstance(others, str):
+            return rules.stuck(decision, others, "`drain: {how: stop}`, or make it anew where it shall be")
+        facts = self.world.facts[resource.ref]
+        if facts.moving is not None:
+            self.promise(facts.moving, facts.demand, -1)
+        whole = msgspec.structs.replace(resource, demand=facts.demand)
+        wanted = msgspec.structs.replace(self.wanted(whole), among=others)
+        target = choose(wanted, self.world.rooms, {})
+        if target is None:
+            if facts.moving is not None:
+                self.promise(facts.moving, facts.demand)
+            reasons = rejections(wanted, self.world.rooms, {})
+            return rules.stuck(decision, _told(reasons), f"trueup explain {resource.ref} lists every node")
+        self.placed[resource.ref] = target
+        self.promise(target, facts.demand)
+        return target
 
     def place(self, resource: Resource) -> Site | Hold:
         """A target for a machine that has none; a Hold with the reasons if there is none."""
@@ -153,9 +193,7 @@ class Siting:
 
     def _nowhere(self, resource: Resource, wanted: Placing) -> Hold:
         reasons = rejections(wanted, self.world.rooms, self.freed)
-        told = "; ".join(f"{target}: {why}" for target, why in list(reasons.items())[:3])
-        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
-        sentence = f"no node can take it: {told}{more}" if reasons else "there is no node"
+        sentence = _told(reasons) if reasons else "there is no node"
         return Hold(
             resource.ref, "placement", sentence, f"trueup explain {resource.ref} lists every node", None, Action.CREATE
         )
@@ -207,3 +245,9 @@ class Siting:
                 return Address(network, ip, nic.mac or mac_for(uid, network), authored=nic.ip is not None)
         names = " or ".join(nic.networks)
         return Hold(ref, "address", f"no address is free on {names} at {target}", "widen its range", target)
+
+
+def _told(reasons: Mapping[Target, str]) -> str:
+    told = "; ".join(f"{target}: {why}" for target, why in list(reasons.items())[:3])
+    more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
+    return f"no node can take it: {told}{more}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from reconciler.core.desired import NodeWant
+from reconciler.core.desired import Drain, NodeWant
 from reconciler.core.ledger import Ledger
 from reconciler.core.observed import Report
 from reconciler.core.refs import Target
@@ -36,6 +36,12 @@ def declared_targets(nodes: Mapping[str, NodeWant]) -> dict[Target, NodeWant]:
 def targets_of(node: NodeWant) -> tuple[Target, ...]:
     """The node itself, or its members."""
     return tuple(Target(f"{node.name}/{member}") for member in sorted(node.members)) or (Target(node.name),)
+
+
+def drain_of(node: NodeWant, target: Target) -> Drain | None:
+    """What is asked of this target: the member's own word comes first."""
+    member = node.members.get(target.partition("/")[2])
+    return (member.drain if member is not None else None) or node.drain
 
 
 def standing(target: Target, report: Report | None, claims: Mapping[Target, str], datacenter_id: str) -> Standing:

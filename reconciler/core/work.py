@@ -13,10 +13,11 @@ import msgspec
 
 from reconciler.core import rules
 from reconciler.core.classify import Bucket
-from reconciler.core.compare import compare, overlay, settled, takes_of, whole_cause
+from reconciler.core.compare import compare, overlay, settled, takes_of, wanted_of, whole_cause
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, Resource
 from reconciler.core.ledger import Address
+from reconciler.core.moves import Departure, moving
 from reconciler.core.observed import Marks, Object
 from reconciler.core.placement import most, plus
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Reason, rest_digest
@@ -46,6 +47,8 @@ class Work(msgspec.Struct):
     differences: tuple[Difference, ...] = ()
     addresses: tuple[Address, ...] = ()
     former: Ref | None = None
+    source: Target | None = None
+    """Where it lives before, if it moves to `target`."""
     waits_for_room: bool = False
     """It fits only because of what other changes of the plan give back."""
     marks: Marks | None = None
@@ -112,7 +115,7 @@ def _is_intent(decision: Decision, action: Action, world: World, request: Reques
     if action is Action.CREATE and decision.binding is not None and decision.binding.sealed is not None:
         policy = world.desired.policy.drift if world.desired else ""
         return not (request.heals(decision.ref) or (policy == "heal" and not rules.is_machine(decision.ref)))
-    return action in (Action.CREATE, Action.DESTROY, Action.RESTORE, Action.RENAME, Action.PURGE)
+    return action in (Action.CREATE, Action.DESTROY, Action.RESTORE, Action.RENAME, Action.PURGE, Action.MOVE)
 
 
 def _in_use(decision: Decision, action: Action, world: World) -> Hold | None:
@@ -158,7 +161,7 @@ def matched(
         action,
         decision.uid or Uid(""),
         decision.incarnation,
-        _reason(decision, differences, action, behind),
+        _reason(decision, differences, world, action=action, behind=behind),
         resource,
         found,
         world.context(resource, target, addresses),
@@ -207,7 +210,19 @@ def back(work: Work, decision: Decision, addresses: tuple[Address, ...], world: 
     return work, holds
 
 
-def _reason(decision: Decision, differences: tuple[Difference, ...], action: Action, behind: str | None) -> Reason:
+def leaving(work: Work, source: Target, departure: Departure) -> Work:
+    """Turn an update on the target where it will live into the move there."""
+    work.action, work.source, work.reason = Action.MOVE, source, departure.reason
+    work.differences = (moving(source, work.target, departure.cause), *work.differences)
+    return work
+
+
+def _reason(
+    decision: Decision, differences: tuple[Difference, ...], world: World, *, action: Action, behind: str | None
+) -> Reason:
+    drain = world.drains.get(decision.target) if decision.target is not None else None
+    if drain is not None and any(difference.cause is Cause.OPERATION for difference in differences):
+        return Reason("drain", f"{decision.target} {drain.sentence}")
     if action is Action.RENAME:
         return Reason("renamed", f"renamed from {decision.former}")
     if not differences:
@@ -226,7 +241,7 @@ def made_new(work: Work, decision: Decision, addresses: tuple[Address, ...], wor
     assert resource is not None, "only what is wanted is made"
     context = world.context(resource, work.target, addresses)
     work.resource, work.context, work.addresses = resource, context, addresses
-    work.settled = work.after = world.shape_of(work.target).native(resource, context)
+    work.settled = work.after = wanted_of(resource, world.shape_of(work.target), context)
     work.applied = rest_digest(resource.ref, work.settled, protected=resource.protected)
     return work
 

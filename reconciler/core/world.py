@@ -17,13 +17,13 @@ from reconciler.core.capacity import NOTHING, room_of
 from reconciler.core.compare import takes_of
 from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Policy, Resource
 from reconciler.core.known import NO_FACTS, Facts, Known
-from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result
+from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result, touched
 from reconciler.core.observed import Report
 from reconciler.core.placement import Room, most
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.shape import Shape
 from reconciler.core.sights import OPEN
-from reconciler.core.standing import UNDECLARED, Standing, declared_targets, standing
+from reconciler.core.standing import UNDECLARED, Standing, declared_targets, drain_of, standing
 
 __all__ = ["Facts", "World"]
 
@@ -117,9 +117,9 @@ class World(Known):
             self._stain(Ref(subject))
         if target is None:
             return
-        if isinstance(entry, (Intent, Result)):
-            for ref in self.waiting.pop(target, ()):
-                self._stain(ref, target)
+        for place in touched(entry) if isinstance(entry, (Intent, Result)) else ():
+            for ref in self.waiting.pop(place, ()):
+                self._stain(ref, place)
         if kind_of(getattr(entry, "ref", "Node/")) == "Node":
             was = self.standings.get(target)
             self._judge(target)
@@ -165,12 +165,12 @@ class World(Known):
             self.facts.pop(ref, None)
         else:
             self.facts[ref] = new
-        if old.target != new.target:
-            if old.target is not None:
-                self.homes.get(old.target, {}).pop(ref, None)
-            if new.target is not None:
-                self.homes.setdefault(new.target, {})[ref] = None
-        if (old.target, old.demand) != (new.target, new.demand):
+        if old.places != new.places:
+            for place in old.places:
+                self.homes.get(place, {}).pop(ref, None)
+            for place in new.places:
+                self.homes.setdefault(place, {})[ref] = None
+        if (old.places, old.demand) != (new.places, new.demand):
             self._promise(old, -1)
             self._promise(new, 1)
         for address in old.addresses:
@@ -207,7 +207,8 @@ class World(Known):
         # A look may be older than our last write, and the memory older than what somebody did: the larger counts.
         demand = most(most(wants, sizes), takes_of(lives[0][1].fields, wants) if lives else sizes)
         needs = self.closure(resource) if resource is not None else ()
-        return Facts(target, wants if demand == wants else demand, addresses, had, needs)
+        moving = binding.moving if binding.moving != target else None
+        return Facts(target, wants if demand == wants else demand, addresses, had, needs, moving)
 
     def _usual_facts(self, ref: Ref, resource: Resource) -> Facts | None:
         """The same, told quickly, of a machine that is where it is bound and takes what is wanted; None of others."""
@@ -225,8 +226,8 @@ class World(Known):
         return Facts(binding.target, wants, had, had, self.closure(resource))
 
     def _promise(self, facts: Facts, sign: int) -> None:
-        if facts.target is not None:
-            self.rooms.promise(facts.target, facts.demand, sign)
+        for place in facts.places:
+            self.rooms.promise(place, facts.demand, sign)
 
     def _need(self, facts: Facts, sign: int) -> None:
         if facts.target is None:
@@ -310,8 +311,15 @@ class World(Known):
         self.nodes = dict(desired.nodes)
         for target in gone:
             del self.targets[target]
+            self.drains.pop(target, None)
             self.rooms.drop(target)
         self.targets.update(targets)
+        for target, node in targets.items():
+            drain = drain_of(node, target)
+            if drain is not None:
+                self.drains[target] = drain
+            else:
+                self.drains.pop(target, None)
         for target in {*targets, *gone}:
             self._judge(target)
             self._dirty_target(target)

@@ -29,6 +29,7 @@ SECONDS = {
     "configure": 0.1,
     "start": 0.2,
     "stop": 2.0,
+    "move": 1.0,
     "update": 0.1,
     "quarantine": 0.2,
     "restore": 0.2,
@@ -64,7 +65,7 @@ class _Series:
         self.steps.append(
             Step(
                 id=f"{len(self.steps) + 1}-{verb}",
-                target=self.change.target,
+                target=more.pop("target", self.change.target),
                 ref=self.change.ref,
                 uid=more.pop("uid", self.change.uid),
                 verb=verb,
@@ -178,7 +179,7 @@ def _ready(series: _Series) -> None:
         )
 
 
-def _stop(series: _Series, risk: Risk = Risk.RESTART) -> None:
+def _stop(series: _Series, risk: Risk = Risk.RESTART, **more: Any) -> None:
     series.add(
         "stop",
         "stop",
@@ -186,7 +187,32 @@ def _stop(series: _Series, risk: Risk = Risk.RESTART) -> None:
         Expect("live", {"/state": "stopped"}),
         risk=risk,
         manner=Manner.REBOOT,
+        **more,
     )
+
+
+def _move_machine(series: _Series) -> None:
+    """Stopped, carried over, started. What else is to change is written while it is stopped anyway."""
+    observed, source = series.draft.observed, series.change.source
+    assert observed is not None, "what moves is there"
+    assert source is not None, "what moves comes from somewhere"
+    if observed.fields.get("state") == "running":
+        _stop(series, target=source)
+    live, restart, _ = _split(series)
+    series.add(
+        "move",
+        f"move from {source} to {series.change.target}",
+        Expect("live", {"/state": "stopped"}),
+        Expect("live", {"/state": "stopped"}),
+        source=source,
+        manner=Manner.MOVE,
+        risk=Risk.DISRUPTIVE,
+    )
+    changing = [*live, *restart]
+    if changing:
+        _bring_up(series, _written_over(series, changing), restarts=True)
+    elif series.after.get("state") == "running":
+        _start(series)
 
 
 def _update_machine(series: _Series) -> None:
@@ -227,7 +253,7 @@ def _split(series: _Series) -> tuple[list[Difference], list[Difference], list[Di
     live, restart, disks = [], [], []
     for difference in _by_disk(series.change.differences):
         parts = segments(difference.path)
-        if parts[0] == "state":
+        if parts[0] in ("state", "node"):
             continue
         if parts[0] == "disks" and len(parts) == 2 and None in (difference.before, difference.after):
             disks.append(difference)
@@ -415,6 +441,7 @@ _SERIES: dict[tuple[str, Action], Callable[[_Series], None]] = {
     ("Machine", Action.CREATE): _create_machine,
     ("Machine", Action.UPDATE): _update_machine,
     ("Machine", Action.RENAME): _update_machine,
+    ("Machine", Action.MOVE): _move_machine,
     ("Machine", Action.DESTROY): _destroy_machine,
     ("Machine", Action.REPLACE): _replace_machine,
     ("Machine", Action.RESTORE): _restore,

@@ -165,7 +165,7 @@ async def unfinished(ports: Ports) -> tuple[Plan, ...]:
         except PlanMissing:
             lost += [intent for (plan, _), intent in sorted(flying.items()) if plan == digest]
     reason = "cut short, and its plan is not stored any more"
-    closing = [Result(each.plan, each.step, each.target, each.ref, "unconfirmed", reason) for each in lost]
+    closing = [Result(each.plan, each.step, each.target, each.ref, "unconfirmed", reason, each.source) for each in lost]
     if closing:
         await ports.journal.append(closing)
     return tuple(found)

@@ -28,7 +28,7 @@ class Dispatch(msgspec.Struct, frozen=True):
 
 def nodes_of(changes: Iterable[Change]) -> frozenset[str]:
     """Every node that the changes touch."""
-    return frozenset(node_of(step.target) for change in changes for step in change.steps)
+    return frozenset(node_of(place) for change in changes for step in change.steps for place in step.places)
 
 
 def fresh(target: Target, reports: Mapping[Target, Report], ledger: Ledger) -> bool:
@@ -75,7 +75,7 @@ def choose(
     postponed: list[str] = []
     unsure: list[str] = []
     for group in groups(changes):
-        targets = {step.target for change in group for step in change.steps}
+        targets = {place for change in group for step in change.steps for place in step.places}
         if not all(settled(target) for target in targets) or not all(free(change) for change in group):
             postponed.extend(change.id for change in group)
             continue

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 import anyio
 import msgspec
 
-from reconciler.core.ledger import Applied, Bound, Ledger, Result
+from reconciler.core.ledger import Applied, Bound, Ledger, Moving, Result
 from reconciler.core.plan import Change, Plan
 from reconciler.runtime.events import Emit, harmless
 from reconciler.runtime.lanes import Lanes
@@ -30,14 +30,14 @@ def resumes(plan: Plan, ledger: Ledger) -> bool:
     return run is not None and plan.generation <= run.generation
 
 
-def reservations(changes: Iterable[Change], ledger: Ledger) -> list[Bound]:
+def reservations(changes: Iterable[Change], ledger: Ledger) -> list[Bound | Moving]:
     """Places and addresses that the changes take, for all of them at once: nothing that is planned while some of them
     wait can take them twice. What replaces another thing keeps its reservation until the step that makes it."""
     wanted = (entry for change in changes for step in change.steps for entry in step.on_intent)
     return [
         entry
         for entry in wanted
-        if isinstance(entry, Bound) and all(binding.uid == entry.uid for binding in ledger.bound(entry.ref))
+        if isinstance(entry, Bound | Moving) and all(binding.uid == entry.uid for binding in ledger.bound(entry.ref))
     ]
 
 
@@ -166,7 +166,7 @@ class Execution:
         closing = []
         for step in left:
             reason = f"cut short, and not taken up again: {board.lanes.outcomes[step.id].reason}"
-            closing.append(Result(plan, step.id, step.target, step.ref, "unconfirmed", reason))
+            closing.append(Result(plan, step.id, step.target, step.ref, "unconfirmed", reason, step.source))
         if closing:
             await self._means.journal.append(closing)
 

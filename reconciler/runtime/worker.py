@@ -270,7 +270,7 @@ class Worker:
             refusal = paused(board.means.journal.ledger, step, board.means.clock.now())
             if refusal is not None:
                 return self._refuse(refusal)
-        intent = Intent(board.plan.digest, step.id, step.target, step.ref, step.uid)
+        intent = Intent(board.plan.digest, step.id, step.target, step.ref, step.uid, step.source)
         if not step.on_intent:
             return await self._journal([intent])
         again = step.id in board.tried
@@ -298,7 +298,8 @@ class Worker:
         self._outcome, step = None, lane.step
         if self._intended:
             plan = board.plan.digest
-            self._kept.append(Result(plan, step.id, step.target, step.ref, outcome.status, outcome.reason))
+            said = (outcome.status, outcome.reason, step.source)
+            self._kept.append(Result(plan, step.id, step.target, step.ref, *said))
         if outcome.status in GOOD:
             self._kept.extend(step.on_applied)
         self._ended.append((step, outcome, self._began))

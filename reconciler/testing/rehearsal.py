@@ -103,10 +103,11 @@ class Rehearsal:
         for change in _in_order(plan.changes):
             outcome = Outcome("unchanged")
             for step in change.steps:
-                intent = Intent(plan.digest, step.id, step.target, step.ref, step.uid)
+                intent = Intent(plan.digest, step.id, step.target, step.ref, step.uid, step.source)
                 await self.journal.append([intent, *step.on_intent])
                 outcome = await self.driver.apply(step, self._context(plan))
-                result = Result(plan.digest, step.id, step.target, step.ref, outcome.status, outcome.reason)
+                said = (outcome.status, outcome.reason, step.source)
+                result = Result(plan.digest, step.id, step.target, step.ref, *said)
                 done = outcome.status in ("applied", "unchanged")
                 await self.journal.append([result, *(step.on_applied if done else ())])
                 if not done:

@@ -13,6 +13,7 @@ from reconciler.core.desired import (
     Constraints,
     Demand,
     Desired,
+    Drain,
     Lineage,
     NetworkFacts,
     NicWant,
@@ -107,10 +108,10 @@ def test_traits_of_a_member_are_beside_those_of_its_node() -> None:
 
 
 def test_nothing_new_goes_to_a_cordoned_or_drained_node() -> None:
-    shut = [node("edge1", cordon="old disks"), node("edge2", drain={"how": "move"})]
+    shut = [node("edge1", cordon="old disks"), node("edge2", drain=Drain("move", "new fans"))]
     sentence = refusal(plan_of(site(machine(), nodes=shut), *told()))
     assert "edge1: it is cordoned: old disks" in sentence
-    assert "edge2: it is being drained" in sentence
+    assert "edge2: it is being drained: new fans" in sentence
 
 
 def test_a_refusal_names_three_nodes_and_counts_the_others() -> None:

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from reconciler.core.desired import Budget, Desired, Lineage, NodeWant, Policy, Resource
+from reconciler.core.desired import Budget, Desired, Drain, Lineage, NodeMember, NodeWant, Policy, Resource
 from reconciler.core.ledger import Entry, Intent, Ledger, Paused, Record, Result, Resumed, Spent
 from reconciler.core.observed import Capacity, Claim, Marks, Object, Report
 from reconciler.core.pauses import borne, refusal
 from reconciler.core.plan import Action, Change, Plan, Step, from_json, to_json
 from reconciler.core.planner import Request, make_plan
 from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of
+from reconciler.core.standing import drain_of
 from reconciler.core.values import digest, replaced
 from reconciler.runtime.execute import beginning, resumes
 from tests.builders import DATACENTER, NOW, SHAPES, GiB, desired, image, network, node, report
@@ -44,9 +45,9 @@ class Life:
     def __init__(self, *names: str, policy: Policy = POLICY) -> None:
         self.now = NOW
         self.policy = policy
-        self.nodes: dict[str, NodeWant] = {name: node(name) for name in names or ("edge1", "edge2", "edge3")}
+        self.nodes: dict[str, NodeWant] = nodes_of(names)
         self.wanted: dict[Ref, Resource] = {each.ref: each for each in (image(), network(), network("db"))}
-        self.objects: dict[Target, dict[Uid, Object]] = {Target(name): {} for name in self.nodes}
+        self.objects: dict[Target, dict[Uid, Object]] = {Target(name): {} for name in names}
         self.claims: dict[Target, Claim] = {}
         self.reports: dict[Target, Report] = {}
         self.records: list[Record] = []
@@ -70,6 +71,10 @@ class Life:
 
     def desired(self) -> Desired:
         return desired(*self.wanted.values(), nodes=self.nodes.values(), policy=self.policy)
+
+    def drain(self, target: str, drain: Drain | None) -> None:
+        """People drain a target in git, or lift it."""
+        self.nodes[node_of(target)] = drained(self.nodes[node_of(target)], target, drain)
 
     def look(self, target: str, *, partial: int | None = None, silent: bool = False) -> None:
         """Ask a node now. `partial`: so many of its objects are listed; `silent`: it does not answer."""
@@ -204,13 +209,14 @@ class Life:
             return
         tried = (plan.digest, step.id) in ledger.in_flight
         entries = [each for each in step.on_intent if not (tried and isinstance(each, Spent))]
-        self.journal(Intent(plan.digest, step.id, step.target, step.ref, step.uid), *entries)
+        self.journal(Intent(plan.digest, step.id, step.target, step.ref, step.uid, step.source), *entries)
         instant()
         outcomes[step.id] = self.act(step)
         instant()
         good = outcomes[step.id] in ("applied", "unchanged")
         status: Any = outcomes[step.id]
-        self.journal(Result(plan.digest, step.id, step.target, step.ref, status), *(step.on_applied if good else ()))
+        result = Result(plan.digest, step.id, step.target, step.ref, status, source=step.source)
+        self.journal(result, *(step.on_applied if good else ()))
         self.check_truth()
         instant()
 
@@ -225,8 +231,14 @@ class Life:
         found = here.get(step.uid)
         if step.effect.mismatch(found) is None:
             return "unchanged"
-        if step.target not in self.claims or step.precondition.mismatch(found) is not None:
+        if step.source is not None:
+            if found is not None:
+                return "deferred"
+            found = self.objects[step.source].get(step.uid)
+        if not self.claims.keys() >= {*step.places} or step.precondition.mismatch(found) is not None:
             return "deferred"
+        if step.source is not None:
+            del self.objects[step.source][step.uid]
         if step.verb == "purge" and step.args["until"] > self.now:
             return "failed"
         if step.effect.lifecycle == "absent":
@@ -252,7 +264,7 @@ class Life:
             if plan.digest in flying:
                 self.carry_out(plan, random)
         for (plan, _), intent in sorted(self.ledger.in_flight.items()):
-            self.journal(Result(plan, intent.step, intent.target, intent.ref, "unconfirmed"))
+            self.journal(Result(plan, intent.step, intent.target, intent.ref, "unconfirmed", source=intent.source))
 
     # -- what is true whatever happens --------------------------------------------------------------------------------
 
@@ -333,6 +345,8 @@ class Check:
             self.left_alone(change)
             if change.action is Action.CREATE and kind_of(change.ref) == "Machine":
                 self.may_create(change)
+            if change.source is not None:
+                self.may_move(change, change.source)
         planned = sum(change.action in (Action.DESTROY, Action.REPLACE) and _machine(change)
                       and change.before is not None for change in self.plan.changes)  # fmt: skip
         limit = self.life.policy.destroys.per_plan
@@ -385,8 +399,9 @@ class Check:
     def left_alone(self, change: Change) -> None:
         """Of what is paused, by the ledger or by what it bears itself, nothing changes but the mark that says so."""
         now, pauses = self.request.now, self.ledger.pauses
-        about = [pauses[name] for name in (change.ref, f"Node/{node_of(change.target)}") if name in pauses]
-        told = self.life.reports.get(change.target)
+        place = change.source or change.target
+        about = [pauses[name] for name in (change.ref, f"Node/{node_of(place)}") if name in pauses]
+        told = self.life.reports.get(place)
         bears = [
             found.marks for found in (told.objects if told else ()) if found.marks and found.marks.uid == change.uid
         ]
@@ -397,11 +412,11 @@ class Check:
 
     def may_create(self, change: Change) -> None:
         """Nothing of that name may live where nobody has looked (I1, I2)."""
-        for binding in self.ledger.bound(change.ref):
-            told = self.life.reports.get(binding.target)
+        for place in (place for binding in self.ledger.bound(change.ref) for place in binding.places):
+            told = self.life.reports.get(place)
             assert told is not None, change.id
-            assert told.complete, f"{change.id}: {binding.target} was not listed"
-            assert told.began >= self.ledger.written.get(binding.target, 0), f"{change.id}: {binding.target} is stale"
+            assert told.complete, f"{change.id}: {place} was not listed"
+            assert told.began >= self.ledger.written.get(place, 0), f"{change.id}: {place} is stale"
             assert not any(found.marks and found.marks.ref == change.ref and found.lifecycle == "live"
                            for found in told.objects), change.id  # fmt: skip
         for target in {*self.life.objects, *self.ledger.claims}:
@@ -409,6 +424,41 @@ class Check:
                 told = self.life.reports.get(target)
                 assert told is not None, f"{change.id}: {target} was never asked"
                 assert told.complete, f"{change.id}: {target} was never listed"
+
+    def may_move(self, change: Change, source: Target) -> None:
+        """It was seen, alive; it goes to another member of the same cluster, which is not drained, and to none from
+        which it must stay apart (I1, I2)."""
+        told = self.life.reports.get(source)
+        assert told is not None, change.id
+        assert told.identity is not None, change.id
+        seen = [found for found in told.objects if found.marks and found.marks.uid == change.uid]
+        assert [found.lifecycle for found in seen] == ["live"], change.id
+        assert node_of(source) == node_of(change.target), f"{change.id}: nothing carries it there"
+        assert source != change.target
+        assert drain_of(self.life.nodes[node_of(source)], change.target) is None, f"{change.id}: it is drained"
+        spread = self.life.wanted[change.ref].constraints.spread
+        apart = set(spread.machines) - {change.ref} if spread is not None and spread.hard else set()
+        there = self.life.reports[change.target].objects
+        assert not any(found.marks and found.marks.ref in apart and found.lifecycle == "live" for found in there)
+        assert not any(each.ref in apart and each.target == change.target for each in self.plan.changes
+                       if each.action in (Action.CREATE, Action.MOVE)), change.id  # fmt: skip
+
+
+def nodes_of(targets: Iterable[str]) -> dict[str, NodeWant]:
+    """A node for each name, or a cluster for those with a member's."""
+    members: dict[str, dict[str, NodeMember]] = {}
+    for target in targets:
+        name, _, member = target.partition("/")
+        members.setdefault(name, {}).update({member: NodeMember()} if member else {})
+    return {name: node(name, members=found) for name, found in members.items()}
+
+
+def drained(want: NodeWant, target: str, drain: Drain | None) -> NodeWant:
+    member = target.partition("/")[2]
+    if not member:
+        return msgspec.structs.replace(want, drain=drain)
+    fresh = msgspec.structs.replace(want.members[member], drain=drain)
+    return msgspec.structs.replace(want, members={**want.members, member: fresh})
 
 
 def _machine(change: Change) -> bool:

@@ -9,17 +9,20 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.desired import FIRST, Affinity, Behaviour, Constraints, Desired, Lineage, Policy, Resource
+from reconciler.core.desired import FIRST, Affinity, Behaviour, Constraints, Desired, Drain, Lineage, Policy, Resource
 from reconciler.core.ledger import Accepted, Claimed, Entry, Held, Ledger, Paused, Record, Resumed
 from reconciler.core.observed import Report
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner, Request, make_plan
-from reconciler.core.refs import Ref, Target
+from reconciler.core.refs import Ref, Target, node_of
 from reconciler.core.values import digest, replaced
-from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network, node
+from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network
+from tests.properties.life import drained, nodes_of
 
 NAMES = ("web", "web-1", "web-2", "db", "cache", "job")
-TARGETS = ("edge1", "edge2", "edge3")
+TARGETS = ("edge1", "inc/a", "inc/b")
+NODES = ("edge1", "inc")
+DRAINS = (None, Drain("move", "new fans"), Drain("stop", "power"))
 
 
 class Site:
@@ -27,7 +30,7 @@ class Site:
 
     def __init__(self) -> None:
         self.now = NOW
-        self.nodes = {name: node(name) for name in TARGETS}
+        self.nodes = nodes_of(TARGETS)
         self.policy = Policy()
         self.wanted: dict[Ref, Resource] = {each.ref: each for each in (image(), network(), network("db"))}
         self.fleet = Fleet(*TARGETS)
@@ -65,13 +68,19 @@ class Site:
         """Its Node document is removed; nobody asks it any more."""
         if self.nodes.pop(name, None) is not None:
             self.tell(set())
-            self.reports.pop(Target(name), None)
-            self.planner.world.drop_report(Target(name))
+            for target in (target for target in TARGETS if node_of(target) == name):
+                self.reports.pop(Target(target), None)
+                self.planner.world.drop_report(Target(target))
 
     def add_node(self, name: str) -> None:
-        self.nodes.setdefault(name, node(name))
+        self.nodes.setdefault(name, nodes_of(TARGETS)[name])
         self.tell(set())
-        self.look(name)
+        self.look_all()
+
+    def drain(self, target: str, drain: Drain | None) -> None:
+        if node_of(target) in self.nodes:
+            self.nodes[node_of(target)] = drained(self.nodes[node_of(target)], target, drain)
+            self.tell(set())
 
     def set_node(self, name: str, **fields: Any) -> None:
         if name in self.nodes:
@@ -79,7 +88,7 @@ class Site:
             self.tell(set())
 
     def look(self, target: str, **more: Any) -> None:
-        if target not in self.nodes:
+        if node_of(target) not in self.nodes:
             return
         found = next(each for each in self.fleet.reports() if each.target == target)
         found = msgspec.structs.replace(found, began=self.records, **more)
@@ -155,7 +164,7 @@ def machines() -> st.SearchStrategy[Resource]:
             ),
             "constraints": st.builds(
                 Constraints,
-                node=st.sampled_from([None, "edge1", "edge2"]),
+                node=st.sampled_from([None, "edge1", "inc/a", "inc"]),
                 spread=st.sampled_from([None, Affinity((Ref("Machine/acme/db"), Ref("Machine/acme/job")), hard=True)]),
             ),
         },
@@ -166,7 +175,7 @@ def machines() -> st.SearchStrategy[Resource]:
 
 def deeds() -> st.SearchStrategy[Deed]:
     names = st.sampled_from([Ref(f"Machine/acme/{name}") for name in NAMES])
-    targets = st.sampled_from(TARGETS)
+    targets, nodes = st.sampled_from(TARGETS), st.sampled_from(NODES)
     return st.one_of(
         st.builds(lambda one: lambda site: site.want(network("db"), one), machines()),
         st.builds(lambda one: lambda site: site.want(network("db"), one), machines()),
@@ -181,7 +190,9 @@ def deeds() -> st.SearchStrategy[Deed]:
             lambda target, value: lambda site: site.drift(target, "/memory", value * GiB), targets, st.integers(1, 3)
         ),
         st.builds(lambda target: lambda site: site.lose(target), targets),
-        st.builds(lambda on, why: lambda site: site.set_node(on, cordon=why), targets, st.sampled_from([None, "?"])),
+        st.builds(lambda on, why: lambda site: site.set_node(on, cordon=why), nodes, st.sampled_from([None, "?"])),
+        st.builds(lambda target, how: lambda site: site.drain(target, how), targets, st.sampled_from(DRAINS)),
+        st.builds(lambda target, how: lambda site: site.drain(target, how), targets, st.sampled_from(DRAINS)),
         st.builds(lambda mtu: lambda site: site.want(network(mtu=mtu)), st.sampled_from([1500, 9000])),
         st.builds(lambda low: lambda site: site.want(network(first=low)), st.sampled_from(["10.0.1.20", "10.0.1.40"])),
         st.builds(lambda content: lambda site: site.want(image(content=content)), st.sampled_from(["1", "2"])),
@@ -192,8 +203,8 @@ def deeds() -> st.SearchStrategy[Deed]:
         st.builds(lambda ref: lambda site: site.remember(Held(ref, "mine", "")), names),
         st.just(lambda site: site.remember(Accepted("x"))),
         st.builds(lambda more: lambda site: setattr(site, "now", site.now + more), st.sampled_from([10.0, 700_000.0])),
-        st.builds(lambda target: lambda site: site.drop_node(target), targets),
-        st.builds(lambda target: lambda site: site.add_node(target), targets),
+        st.builds(lambda name: lambda site: site.drop_node(name), nodes),
+        st.builds(lambda name: lambda site: site.add_node(name), nodes),
         st.builds(
             lambda share: lambda site: site.rule(Policy(reserve={"memory": share})), st.sampled_from([0.0, 0.9])
         ),

@@ -9,14 +9,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.desired import Affinity, Behaviour, Constraints, Lineage, Policy, Resource
+from reconciler.core.desired import Affinity, Behaviour, Constraints, Drain, Lineage, Policy, Resource
 from reconciler.core.plan import Plan
 from reconciler.core.refs import Ref
 from tests.builders import GiB, image, machine, network
 from tests.properties.life import POLICY, Life
 
 NAMES = ("web", "web-1", "web-2", "db", "job")
-TARGETS = ("edge1", "edge2", "edge3")
+TARGETS = ("edge1", "inc/a", "inc/b")
+DRAINS = (None, None, Drain("move", "new fans"), Drain("stop", "power"))
 OTHER = image("alpine", content="2")
 
 
@@ -41,7 +42,7 @@ def machines() -> st.SearchStrategy[Resource]:
             ),
             "constraints": st.builds(
                 Constraints,
-                node=st.sampled_from([None, "edge1", "edge2"]),
+                node=st.sampled_from([None, "edge1", "inc/a", "inc"]),
                 spread=st.sampled_from([None, Affinity((Ref("Machine/acme/db"), Ref("Machine/acme/job")), hard=True)]),
             ),
         },
@@ -114,6 +115,7 @@ def honest() -> st.SearchStrategy[Deed]:
         st.builds(lambda target: lambda story: story.life.drift(target, "/state", "stopped"), targets),
         st.builds(lambda target: lambda story: story.life.hide(target, "/memory"), targets),
         st.builds(lambda target: lambda story: story.life.lose(target), targets),
+        st.builds(lambda target, how: lambda story: story.life.drain(target, how), targets, st.sampled_from(DRAINS)),
         st.builds(lambda seconds: lambda story: setattr(story.life, "now", story.life.now + seconds),
                   st.sampled_from([10.0, 4000.0])),
         st.builds(lambda heals: lambda story: setattr(story.life, "heals", heals), st.booleans()),

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.core.moves import PATH
 from reconciler.core.plan import Action, Cause, Change, Difference, Manner, Risk, Undo, Verdict
 from reconciler.core.refs import kind_of, short
 from reconciler.core.render import quantities
@@ -103,6 +104,8 @@ def _alone(group: Sequence[Change], view: View) -> list[str]:
     """One thing; on several targets if it is of a kind that has one on each."""
     change = group[0]
     where = [places([each.target for each in group]) if change.target != short(change.ref) else ""]
+    if change.source is not None:
+        where = [f"{change.source} → {change.target}"]
     state = (change.before or {}).get("state")
     if change.action is Action.DESTROY and state:
         where.append(str(state))
@@ -117,9 +120,12 @@ def _alone(group: Sequence[Change], view: View) -> list[str]:
 
 def _together(group: Sequence[Change], view: View) -> list[str]:
     head = group[0]
-    said = _in_brief(head) if len(head.differences) == 1 else ""
+    said = _in_brief(head) if len(head.differences) == 1 and head.source is None else ""
+    if head.source is not None:
+        down = downtime(head)
+        said = f"from {head.source}" + (f", about {quantities.duration(down)} down each" if down else "")
     subject = f"{len(group)} {noun(kind_of(head.ref), len(group))}"
-    source = view.sources.get(f"{head.ref}:{head.differences[0].path}", "") if said else ""
+    source = view.sources.get(f"{head.ref}:{head.differences[0].path}", "") if said and head.source is None else ""
     lines = [pair(f"  {SYMBOLS[head.action]} {subject} will be {will(head)}{': ' + said if said else ''}", source)]
     cells = [_cells(row) for row in rows(group)]
     widths = [min(48, max(len(cell[column]) for cell in cells)) for column in (0, 1)]
@@ -179,7 +185,8 @@ def _body(change: Change, view: View, *, folded: bool) -> list[str]:
         return _lost(change)
     if folded and len(change.differences) == 1:
         return []
-    return [line for found in change.differences for line in _difference(change, found, view)]
+    shown = [found for found in change.differences if found.path != PATH]
+    return [line for found in shown for line in _difference(change, found, view)]
 
 
 def _lost(change: Change) -> list[str]:

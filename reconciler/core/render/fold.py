@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.core.moves import PATH
 from reconciler.core.plan import Action, Change, Hold, Plan
 from reconciler.core.refs import kind_of, short
 from reconciler.core.render.names import stem
@@ -37,6 +38,9 @@ def fold(changes: Iterable[Change], *, expand: bool = False) -> list[tuple[Chang
 
 def _sameness(change: Change) -> object:
     common = (change.action, kind_of(change.ref), change.risk, change.undo, change.verdict, change.verdict_reason)
+    if change.action is Action.MOVE:
+        others = [found for found in change.differences if found.path != PATH]
+        return (*common, change.source, change.reason.code, canonical(msgspec.to_builtins(others)))
     if change.action is Action.UPDATE and change.differences:
         return (*common, canonical(msgspec.to_builtins(change.differences)))
     if change.action in (Action.CREATE, Action.RESTORE) and not change.differences:

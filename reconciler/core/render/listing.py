@@ -75,6 +75,8 @@ class NodeRow(msgspec.Struct, frozen=True):
     state: str
     """`claimed`, `not claimed yet`, or the problem in words."""
     cordon: str = ""
+    drain: str = ""
+    """What its drain says, in words."""
     free: tuple[int | None, int | None, int | None] = (None, None, None)
     """Bytes of memory, thousandths of a core, bytes of disk that may still be promised."""
     whole: tuple[int | None, int | None, int | None] = (None, None, None)
@@ -94,7 +96,7 @@ def nodes_text(rows: Sequence[NodeRow]) -> str:
             _of(row.free[1], row.whole[1] or row.report.capacity.cpu, quantities.cores),
             _of(row.free[2], row.whole[2] or row.report.capacity.disk, quantities.size),
             str(sum(found.kind == "Machine" for found in row.report.objects)),
-            row.state + (f" (cordoned: {row.cordon})" if row.cordon else ""),
+            "; ".join([row.state + (f" (cordoned: {row.cordon})" if row.cordon else ""), *filter(None, [row.drain])]),
         ]
         for row in rows
     ]

@@ -14,6 +14,7 @@ import msgspec
 from reconciler.core.desired import (
     Behaviour,
     Budget,
+    Drain,
     NetworkFacts,
     NodeMember,
     NodeWant,
@@ -28,6 +29,7 @@ from reconciler.edge.load.findings import Finding, Path
 from specs import datacenter as dc
 from specs.image import SOURCES, Image
 from specs.network import Network
+from specs.node import Drain as DrainSpec
 from specs.node import Node
 
 T = TypeVar("T")
@@ -198,16 +200,23 @@ def lower_node(declared: Declared) -> NodeWant:
         traits=dict(spec.traits),
         reserve=drop_none({"memory": spec.reserve.memory, "cpu": spec.reserve.cpu, "disk": spec.reserve.disk}),
         cordon=spec.cordon,
-        drain={key: str(value) for key, value in dumped(spec.drain).items()} if spec.drain else {},
+        drain=_drain(spec.drain),
         members={
             name: NodeMember(
-                rack=member.rack or spec.rack, traits={**spec.traits, **member.traits}, cordon=member.cordon
+                rack=member.rack or spec.rack,
+                traits={**spec.traits, **member.traits},
+                cordon=member.cordon,
+                drain=_drain(member.drain),
             )
             for name, member in spec.members.items()
         },
         body=body,
     )
     return want
+
+
+def _drain(said: DrainSpec | None) -> Drain | None:
+    return Drain(said.how, said.reason, said.by) if said is not None else None
 
 
 _DEFAULT = Policy()

@@ -1,0 +1,58 @@
+"""Why a machine leaves the place where it lives, and among which targets it may choose another.
+
+Owns: the two causes of a move (a document that names another node, a drain), and what makes one impossible.
+Must not go here: the choice of the target (siting), the work of a move (work), how it is carried over (shapes).
+
+A machine is carried over by one driver, between the targets of one node. Nothing moves back by itself: once a drain is
+lifted its target is one among others for whatever is placed next.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.core.desired import Resource
+from reconciler.core.known import Known
+from reconciler.core.observed import Object
+from reconciler.core.plan import Cause, Difference, Manner, Reason
+from reconciler.core.refs import Target, node_of
+from reconciler.core.standing import targets_of
+
+PATH = "/node"
+"""Where a machine lives, as a field: what a Shape is asked the manner of, and what a move's difference shows."""
+
+
+class Departure(msgspec.Struct, frozen=True):
+    """Why it may not stay."""
+
+    cause: Cause
+    reason: Reason
+
+
+def departure(world: Known, resource: Resource, target: Target) -> Departure | None:
+    """None if a machine may stay on this target."""
+    node = resource.constraints.node
+    if node is not None and node not in (target, node_of(target)):
+        return Departure(Cause.INTENT, Reason("place", f"the document asks for node {node}"))
+    drain = world.drains.get(target)
+    if drain is None or drain.how != "move":
+        return None
+    return Departure(Cause.OPERATION, Reason("drain", f"{target} {drain.sentence}"))
+
+
+def reachable(world: Known, source: Target, found: Object) -> tuple[Target, ...] | str:
+    """The targets that a machine on `source` can be carried to, whether there is room or not; else why it can be
+    carried nowhere."""
+    node = world.targets[source]
+    others = tuple(target for target in targets_of(node) if target != source)
+    if not others:
+        return "nothing carries a machine from one node to another"
+    if "/state" in found.unknown:
+        return f"whether it runs could not be read: {found.unknown['/state']}"
+    if world.shape_of(source).manner("Machine", PATH, source, others[0], found.fields) is not Manner.MOVE:
+        return f"the driver {node.driver} cannot carry such a machine to another member"
+    return others
+
+
+def moving(source: Target, target: Target, cause: Cause) -> Difference:
+    return Difference(PATH, source, target, cause, Manner.MOVE)
