@@ -47,6 +47,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
     "Machine": {
         "create": machines.create, "disk": volumes.disk, "destroy-disk": volumes.destroy_disk,
         "configure": machines.configure, "start": machines.start, "stop": machines.stop, "update": machines.update,
+        "move": machines.move,
         "snapshot": machines.snapshot, "quarantine": machines.quarantine, "restore": machines.restore,
         "purge": machines.purge, "mark": machines.mark, "ready": ready, "adopt": machines.adopt,
         "forget": machines.forget,
@@ -146,19 +147,22 @@ class IncusDriver:
         server = await self.node.server()
         if kind_of(step.ref) == "Node":
             return await self._claim(server, step, marks, context)
-        member = self.node.member(step.target)
-        claim = await self.node.claim(server, member)
-        problem = _stale(step.target, claim, self.node.identity(server, member), marks, context)
-        if problem or claim is None:
-            return Outcome("deferred", problem or "")
+        claims: dict[str | None, NodeClaim] = {}
+        for place in step.places:
+            member = self.node.member(place)
+            claim = await self.node.claim(server, member)
+            problem = _stale(place, claim, self.node.identity(server, member), marks, context)
+            if problem or claim is None:
+                return Outcome("deferred", problem or "")
+            claims[member] = claim
         verb = VERBS.get(kind_of(step.ref), {}).get(step.verb)
         if verb is None:
             return Outcome("failed", f"an {server.environment.server} server knows no verb {step.verb}")
         for attempt in range(TRIES):
-            guarded = api.guarded(partial(self._raise, member, claim, context))
+            guarded = api.guarded(partial(self._raise_all, claims, context))
             act = Act(self.node, guarded, server, step, context, marks, View())
             try:
-                outcome = await self._prove(act, claim)
+                outcome = await self._prove(act, max(claim.fence for claim in claims.values()))
                 if outcome is not None:
                     return outcome
                 return await self._carry_out(act, verb)
@@ -180,22 +184,35 @@ class IncusDriver:
             # "Already running", "already exists": somebody did it, or a call of ours that was cut short.
             act.node.names = None
             await self._look(act)
-            if act.step.effect.mismatch(act.object) is None:
+            there = act.object if self._place(act) == act.step.target else None
+            if act.step.effect.mismatch(there) is None:
                 return Outcome("unchanged")
             return Outcome("failed", str(error))
         return Outcome("applied")
 
-    async def _prove(self, act: Act, claim: NodeClaim) -> Outcome | None:
+    async def _prove(self, act: Act, fence: int) -> Outcome | None:
         """None if the step may act; else what to answer."""
-        await self._look(act, fence=claim.fence)
+        await self._look(act, fence=fence)
+        step, place = act.step, self._place(act)
+        if place not in (None, *step.places):
+            return Outcome("deferred", f"it is on {place}, not on {step.source or step.target}")
         marks = act.object.marks if act.object else None
         if marks is not None and marks.generation > act.context.generation:
             newer = marks.generation
             return Outcome("deferred", f"generation {newer} has written it already, this is {act.context.generation}")
-        if act.step.effect.mismatch(act.object) is None:
+        if step.effect.mismatch(act.object if place == step.target else None) is None:
             return Outcome("unchanged")
-        mismatch = act.step.precondition.mismatch(act.object)
+        mismatch = step.precondition.mismatch(act.object if place == (step.source or step.target) else None)
         return Outcome("deferred", mismatch) if mismatch else None
+
+    def _place(self, act: Act) -> Target | None:
+        """The target that the step's object is on; None if there is no such object."""
+        if act.object is None:
+            return None
+        member = self.node.member(act.step.target)
+        if member is None or act.found is None:
+            return act.step.target
+        return Target(f"{self.node.name}/{act.found.instance.location}")
 
     async def _look(self, act: Act, *, fence: int | None = None) -> None:
         """The object of the step, read now."""
@@ -235,6 +252,10 @@ class IncusDriver:
         if abandoned(found.instance, act.view):
             return
         act.object = machine_object(found.instance, act.view)
+
+    async def _raise_all(self, claims: Mapping[str | None, NodeClaim], context: StepContext) -> None:
+        for member, claim in claims.items():
+            await self._raise(member, claim, context)
 
     async def _raise(self, member: str | None, claim: NodeClaim, context: StepContext) -> None:
         """Leave our fence and generation on the node ahead of the first write: whoever comes late finds them."""

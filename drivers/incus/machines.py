@@ -234,6 +234,16 @@ async def stop(act: Act) -> None:
     await _mark_if_behind(act)
 
 
+async def move(act: Act) -> None:
+    """Carried over to another member while stopped, with all it holds. The server lists it where it was until the last
+    moment, and then where it is: never twice, never not at all."""
+    _must_be(act, "stopped")
+    name = act.here.instance.name
+    query = {"project": act.project, **act.node.placed(act.step.target)}
+    await act.api.change("POST", f"/1.0/instances/{name}", {"name": name, "migration": True}, **query)
+    await _mark_if_behind(act)
+
+
 async def _state(act: Act, body: Mapping[str, Any]) -> None:
     path = f"/1.0/instances/{act.here.instance.name}/state"
     await act.api.change("PUT", path, body, project=act.project)
@@ -360,5 +370,5 @@ def _must_be(act: Act, state: str) -> None:
         raise Denied(f"it is {act.fields.get('state')}, not {state}")
 
 
-__all__ = ["Unwritable", "adopt", "configure", "create", "forget", "mark", "purge", "quarantine", "restore", "snapshot",
-           "start", "stop", "units", "update"]  # fmt: skip
+__all__ = ["Unwritable", "adopt", "configure", "create", "forget", "mark", "move", "purge", "quarantine", "restore",
+           "snapshot", "start", "stop", "units", "update"]  # fmt: skip

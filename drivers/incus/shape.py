@@ -56,9 +56,9 @@ NETWORK_MANNERS: Mapping[str, Manner] = {"subnet": Manner.IMPOSSIBLE}
 
 SECONDS = {
     "import": 1.0, "create": 0.06, "disk": 0.05, "destroy-disk": 0.05, "configure": 0.03, "start": 0.2, "stop": 2.0,
-    "update": 0.03, "quarantine": 0.15, "restore": 0.1, "purge": 0.05, "mark": 0.02, "ready": 5.0,
+    "move": 0.3, "update": 0.03, "quarantine": 0.15, "restore": 0.1, "purge": 0.05, "mark": 0.02, "ready": 5.0,
 }  # fmt: skip
-"""Measured on two cores; the stop waits for the guest."""
+"""Measured on two cores; the stop waits for the guest, and a move takes what its data take on top."""
 
 
 class IncusShape:
@@ -88,6 +88,8 @@ class IncusShape:
             return Manner.IMPOSSIBLE
         if kind == "Network":
             return NETWORK_MANNERS.get(parts[0], Manner.LIVE)
+        if parts[0] == "node":
+            return Manner.IMPOSSIBLE if fields.get("disks") else Manner.MOVE  # a volume stays on its member
         if parts[0] == "disk":
             return _sized(before, after, VM_MANNERS["disk"] if fields.get("brand") == "vm" else Manner.LIVE)
         if parts[0] == "disks":

@@ -205,6 +205,7 @@ def _move_machine(series: _Series) -> None:
         Expect("live", {"/state": "stopped"}),
         Expect("live", {"/state": "stopped"}),
         source=source,
+        args={"bytes": _bytes(series.after)},
         manner=Manner.MOVE,
         risk=Risk.DISRUPTIVE,
     )
@@ -213,6 +214,13 @@ def _move_machine(series: _Series) -> None:
         _bring_up(series, _written_over(series, changing), restarts=True)
     elif series.after.get("state") == "running":
         _start(series)
+
+
+def _bytes(fields: Mapping[str, Any]) -> int | None:
+    """The most that a machine's disks can hold; None: as much as the node has."""
+    data = [disk.get("size") for disk in (fields.get("disks") or {}).values()]
+    sizes = [size for size in (fields.get("disk"), *data) if size is not None]
+    return sum(sizes) if len(sizes) == 1 + len(data) else None
 
 
 def _update_machine(series: _Series) -> None:

@@ -32,6 +32,8 @@ Allowance = Callable[[tuple[Spent, ...], Ledger, float], str | None]
 """What the rules say to spending these at a time (unix seconds): None, or why not. Pure."""
 
 _NOTHING: Mapping[str, str] = {}
+_SLOWEST, _HUGE = 10 << 20, 100 << 30
+"""Bytes a second that data are carried over at least, and how many there are where nobody can tell."""
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -49,6 +51,8 @@ class Pace(msgspec.Struct, frozen=True):
         seconds = 10 * step.seconds
         if step.verb == "ready":
             seconds = max(seconds, float(step.args.get("ready", {}).get("within", 0)) + 10)
+        if "bytes" in step.args:
+            seconds = max(seconds, (step.args["bytes"] or _HUGE) / _SLOWEST)
         return seconds if seconds > self.deadline else self.deadline
 
 

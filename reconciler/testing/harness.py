@@ -90,6 +90,10 @@ class Harness(ABC):
         """A machine that people made without us; its native name."""
         raise SkipTest("the harness makes no machine by hand")
 
+    def beside(self) -> Harness:
+        """This harness for another target of the same node, to which machines can be moved."""
+        raise SkipTest("the node has one target")
+
     def partial_listing(self, hidden: Object) -> AbstractAsyncContextManager[None]:
         """While inside, the listing is cut short, and the object is not in it."""
         raise SkipTest("the harness cannot cut a listing short")

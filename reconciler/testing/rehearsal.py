@@ -7,17 +7,17 @@ Must not go here: concurrency, retries, gates (runtime), expectations (conforman
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 import msgspec
 
-from reconciler.core.desired import Budget, Desired, Lineage, Policy, Resource, Revision
+from reconciler.core.desired import Budget, Desired, Drain, Lineage, NodeWant, Policy, Resource, Revision
 from reconciler.core.ledger import Applied, Covered, Intent, Result
 from reconciler.core.observed import Report
 from reconciler.core.plan import Change, Plan
 from reconciler.core.planner import make_plan
-from reconciler.core.refs import Ref
+from reconciler.core.refs import Ref, Target
 from reconciler.core.rules import Request
 from reconciler.core.values import digest
 from reconciler.driver import Outcome, StepContext
@@ -37,6 +37,8 @@ class Rehearsal:
         self.journal = MemoryJournal(self.clock)
         self.wanted: dict[Ref, Resource] = {}
         self.removed: set[Ref] = set()
+        self.drains: Mapping[Target, Drain] = {}
+        """What the next revision drains."""
         self.fence = 1
 
     async def __aenter__(self) -> Rehearsal:
@@ -69,6 +71,8 @@ class Rehearsal:
         tree = digest([resource.digest for _, resource in sorted(self.wanted.items())])
         revision = Revision(commit=f"commit-{tree}", tree=tree, branch="main", repository="rehearsal")
         node = self.harness.node
+        for target, drain in self.drains.items():
+            node = drained(node, target, drain)
         return Desired("conformance", self.harness.datacenter, revision, self.policy, {node.name: node}, self.wanted)
 
     async def observe(self) -> tuple[Report, ...]:
@@ -133,6 +137,7 @@ class Rehearsal:
 
     async def clear(self) -> None:
         """Destroy and purge whatever this rehearsal wanted."""
+        self.drains = {}
         keep = [resource for resource in self.wanted.values() if not resource.ref.startswith("Machine/")]
         self.want(*keep)
         await self.converge()
@@ -154,6 +159,15 @@ def _in_order(changes: Iterable[Change]) -> list[Change]:
         done.update(step.id for change in ready for step in change.steps)
         waiting = [change for change in waiting if change not in ready]
     return order
+
+
+def drained(node: NodeWant, target: str, drain: Drain | None) -> NodeWant:
+    """The node with one of its targets drained, or not any more."""
+    member = target.partition("/")[2]
+    if not member:
+        return msgspec.structs.replace(node, drain=drain)
+    fresh = msgspec.structs.replace(node.members[member], drain=drain)
+    return msgspec.structs.replace(node, members={**node.members, member: fresh})
 
 
 def replaced_allowed(resource: Resource) -> Resource:

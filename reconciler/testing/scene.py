@@ -15,9 +15,10 @@ import msgspec
 
 from reconciler.core.compare import compare, overlay
 from reconciler.core.desired import Resource
+from reconciler.core.moves import moving
 from reconciler.core.observed import Marks, Object, Report
-from reconciler.core.plan import Action, Change, Difference, Expect, Manner, Reason, Step, rest_digest
-from reconciler.core.refs import Ref, Uid, kind_of, mint, realisation_uid
+from reconciler.core.plan import Action, Cause, Change, Difference, Expect, Manner, Reason, Step, rest_digest
+from reconciler.core.refs import Ref, Target, Uid, kind_of, mint, realisation_uid
 from reconciler.core.values import Fields, plain
 from reconciler.driver import Draft, Driver, NativeContext, Outcome, StepContext
 from reconciler.testing.harness import Harness
@@ -43,7 +44,7 @@ class Scene:
         self.generation = next(_serial)
         self.now = EPOCH
         self.made: dict[Uid, Ref] = {}
-        self._addresses: dict[tuple[Ref, Ref], int] = {}
+        self.addresses: dict[tuple[Ref, Ref], int] = {}
 
     async def __aenter__(self) -> Scene:
         self.driver: Driver = await self.harness.open()
@@ -109,7 +110,7 @@ class Scene:
         return NativeContext(self.harness.node, self.harness.target, addresses, by_ref)
 
     def _number(self, ref: Ref, network: Ref) -> int:
-        return self._addresses.setdefault((ref, network), next(_serial) % 200)
+        return self.addresses.setdefault((ref, network), next(_serial) % 200)
 
     def native(self, resource: Resource) -> Fields:
         return self.shape.native(resource, self.context(resource))
@@ -126,6 +127,19 @@ class Scene:
         incarnation: int = 1,
     ) -> Change:
         """From what is there to what is wanted, with its steps. `action` is read off both unless given."""
+        made = self._draft(wanted, observed, action=action, protected=protected, incarnation=incarnation)
+        return self._with_steps(made)
+
+    def move(self, wanted: Resource, observed: Object, source: Target) -> Change:
+        """Carry it here from another target of the node."""
+        made = self._draft(wanted, observed, action=Action.MOVE, protected=False, incarnation=1)
+        gone = moving(source, self.harness.target, Cause.OPERATION)
+        bare = msgspec.structs.replace(made.change, source=source, differences=(gone, *made.change.differences))
+        return self._with_steps(msgspec.structs.replace(made, change=bare))
+
+    def _draft(
+        self, wanted: Resource, observed: Object | None, *, action: Action | None, protected: bool, incarnation: int
+    ) -> Draft:
         context = self.context(wanted)
         after: Fields = self.shape.native(wanted, context)
         differences: tuple[Difference, ...] = ()
@@ -158,7 +172,7 @@ class Scene:
             after=dict(after),
             differences=differences,
         )
-        return self._with_steps(Draft(bare, observed, wanted, context, marks))
+        return Draft(bare, observed, wanted, context, marks)
 
     def removal(self, observed: Object, action: Action) -> Change:
         """Destroy, purge or forget of an object that bears our marks."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from drivers.sim import DRIVER
 from drivers.sim.world import World
@@ -35,6 +37,13 @@ class SimHarness(Harness):
             members={member: NodeMember() for member in members},
         )
         self.secrets = {"token": "hush"}
+
+    def beside(self) -> SimHarness:
+        if not self.node.members:
+            raise SkipTest("the node has one target")
+        other = copy(self)
+        other.target = next(Target(f"edge1/{each}") for each in self.node.members if f"edge1/{each}" != self.target)
+        return other
 
     async def open(self) -> Driver:
         return DRIVER.open(self.node, {})

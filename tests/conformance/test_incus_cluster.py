@@ -7,14 +7,22 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.testing.conformance import (  # noqa: F401
+    test_a_move_by_a_stale_controller_is_refused_at_either_end,
+    test_a_move_is_refused_where_its_precondition_does_not_hold,
     test_another_datacenters_step_is_refused,
+    test_cancelled_during_each_step_of_a_move_resumes,
     test_created_machine_is_what_was_predicted,
     test_data_disk_is_added_and_grows,
     test_destroyed_machine_lies_in_quarantine_and_comes_back,
     test_image_in_use_is_not_destroyed,
+    test_killed_before_or_after_each_step_of_a_move_resumes,
+    test_machine_moves_stopped_and_what_changed_is_written_on_the_way,
+    test_machine_moves_with_its_identity_and_all_that_it_is,
     test_network_comes_changes_and_goes,
     test_node_is_claimed_once_and_for_one_datacenter,
     test_plan_of_a_new_machine_leaves_nothing_to_plan,
+    test_planned_drain_moves_what_lives_there,
+    test_planned_drain_stops_what_lives_there_until_it_is_lifted,
     test_replaced_machine_gives_its_place_and_its_disks_to_the_new_one,
     test_report_is_dated_whole_and_the_same_twice,
     test_stale_fence_is_refused,

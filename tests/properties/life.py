@@ -22,6 +22,7 @@ from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of
 from reconciler.core.standing import drain_of
 from reconciler.core.values import digest, replaced
 from reconciler.runtime.execute import beginning, resumes
+from reconciler.testing.rehearsal import drained
 from tests.builders import DATACENTER, NOW, SHAPES, GiB, desired, image, network, node, report
 
 ROOM = Capacity(16 * GiB, 32_000, 200 * GiB)
@@ -451,14 +452,6 @@ def nodes_of(targets: Iterable[str]) -> dict[str, NodeWant]:
         name, _, member = target.partition("/")
         members.setdefault(name, {}).update({member: NodeMember()} if member else {})
     return {name: node(name, members=found) for name, found in members.items()}
-
-
-def drained(want: NodeWant, target: str, drain: Drain | None) -> NodeWant:
-    member = target.partition("/")[2]
-    if not member:
-        return msgspec.structs.replace(want, drain=drain)
-    fresh = msgspec.structs.replace(want.members[member], drain=drain)
-    return msgspec.structs.replace(want, members={**want.members, member: fresh})
 
 
 def _machine(change: Change) -> bool:

@@ -16,8 +16,9 @@ from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner, Request, make_plan
 from reconciler.core.refs import Ref, Target, node_of
 from reconciler.core.values import digest, replaced
+from reconciler.testing.rehearsal import drained
 from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network
-from tests.properties.life import drained, nodes_of
+from tests.properties.life import nodes_of
 
 NAMES = ("web", "web-1", "web-2", "db", "cache", "job")
 TARGETS = ("edge1", "inc/a", "inc/b")

@@ -9,13 +9,13 @@ Must not go here: anything of one driver.
 
 from __future__ import annotations
 
-from reconciler.testing.conformance import guard, life, planned, sight, steps
+from reconciler.testing.conformance import guard, life, moves, planned, sight, steps
 from reconciler.testing.conformance.guard import *  # noqa: F403
 from reconciler.testing.conformance.life import *  # noqa: F403
+from reconciler.testing.conformance.moves import *  # noqa: F403
 from reconciler.testing.conformance.planned import *  # noqa: F403
 from reconciler.testing.conformance.sight import *  # noqa: F403
 from reconciler.testing.conformance.steps import *  # noqa: F403
 
-__all__ = sorted(
-    {name for module in (guard, life, planned, sight, steps) for name in vars(module) if name.startswith("test_")}
-)
+_MODULES = (guard, life, moves, planned, sight, steps)
+__all__ = sorted({name for module in _MODULES for name in vars(module) if name.startswith("test_")})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -55,6 +56,14 @@ class IncusHarness(Harness):
             path = daemons.root / f"image{number}.tar.gz"
             self.digests.append(build(path, f"{number + 1}", plain=number == 1))
             self.files[self.digests[number]] = str(path)
+
+    def beside(self) -> IncusHarness:
+        targets = [Target(f"inc/{name}") for name in self.node.members]
+        if not targets:
+            raise SkipTest("the node has one target")
+        other = copy(self)
+        other.target = next(target for target in targets if target != self.target)
+        return other
 
     async def open(self) -> Driver:
         return DRIVER.open(self.node, {})

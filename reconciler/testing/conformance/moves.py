@@ -1,0 +1,199 @@
+"""The kit: machines leave their target, by being carried to another of the same node, or by being stopped there.
+
+Owns: a move whole, cut short at each step, refused; drains both ways with the real planner.
+Must not go here: where a machine should go (the planner's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import msgspec
+
+from reconciler.core.desired import Drain, Resource
+from reconciler.core.observed import Object
+from reconciler.core.plan import Action, Change, Risk, Step
+from reconciler.core.refs import Target, node_of
+from reconciler.core.values import digest
+from reconciler.testing.conformance.expect import at_rest, made
+from reconciler.testing.harness import Harness
+from reconciler.testing.rehearsal import Rehearsal
+from reconciler.testing.scene import Scene, edited, fresh_name
+
+
+@asynccontextmanager
+async def _both(harness: Harness) -> AsyncIterator[tuple[Scene, Scene]]:
+    """Where a machine is, and where it goes: two targets of one node, which one controller writes to."""
+    async with Scene(harness) as here, Scene(harness.beside()) as there:
+        here.generation, here.fence = there.generation, max(here.fence, there.fence)
+        there.fence, there.addresses = here.fence, here.addresses
+        yield here, there
+
+
+async def _leaving(here: Scene, there: Scene, wanted: Resource, found: Object) -> Change:
+    change = there.move(wanted, found, here.harness.target)
+    there.made[change.uid] = change.ref
+    return change
+
+
+async def _once(here: Scene, there: Scene, change: Change) -> Object:
+    """The one object there is, on whichever of the two it is."""
+    found = [thing for thing in (await here.find(change.uid), await there.find(change.uid)) if thing is not None]
+    assert len(found) == 1, f"{len(found)} objects stand for {change.ref}"
+    return found[0]
+
+
+async def _arrived(here: Scene, there: Scene, wanted: Resource, change: Change) -> Object:
+    await _once(here, there, change)
+    return await at_rest(there, wanted, change)
+
+
+async def test_machine_moves_with_its_identity_and_all_that_it_is(harness: Harness) -> None:
+    async with _both(harness) as (here, there):
+        wanted, before = await made(here)
+        change = await _leaving(here, there, wanted, before)
+        assert change.risk is Risk.NONE or change.steps[0].risk is Risk.RESTART
+        for step in change.steps:
+            outcome = await there.apply(step)
+            assert outcome.status == "applied", f"{step.id}: {outcome}"
+            on = here if step.target == here.harness.target else there
+            mismatch = step.effect.mismatch(await on.find(step.uid))
+            assert mismatch is None, f"{step.id} said it was applied, but {mismatch}"
+            await _once(here, there, change)
+            assert (await there.apply(step)).status == "unchanged", f"{step.id} repeated"
+        after = await _arrived(here, there, wanted, change)
+        assert (after.native_name, after.native_id) == (before.native_name, before.native_id)
+        assert dict(after.fields) == dict(before.fields)
+        back = await _leaving(there, here, wanted, after)
+        for step in back.steps:
+            assert (await here.apply(step)).status == "applied"
+        await _arrived(there, here, wanted, back)
+
+
+async def test_machine_moves_stopped_and_what_changed_is_written_on_the_way(harness: Harness) -> None:
+    async with _both(harness) as (here, there):
+        wanted, found = await made(here, state="stopped")
+        change = await _leaving(here, there, wanted, found)
+        assert [step.verb for step in change.steps] == ["move"]
+        assert (await there.apply(change.steps[0])).status == "applied"
+        await _arrived(here, there, wanted, change)
+        larger = edited(harness, wanted, **harness.size(1), state="running")
+        back = await _leaving(there, here, larger, await there.there(change.uid))
+        for step in back.steps:
+            outcome = await here.apply(step)
+            assert outcome.status == "applied", f"{step.id}: {outcome}"
+        assert (await _arrived(there, here, larger, back)).fields["state"] == "running"
+
+
+async def test_killed_before_or_after_each_step_of_a_move_resumes(harness: Harness) -> None:
+    async def before(scene: Scene, step: Step) -> None:
+        await scene.reopen()
+
+    async def after(scene: Scene, step: Step) -> None:
+        await scene.apply(step)
+        await scene.reopen()
+
+    await _interrupt_each_step(harness, (before, after))
+
+
+async def test_cancelled_during_each_step_of_a_move_resumes(harness: Harness) -> None:
+    def cancelled(seconds: float) -> Callable[[Scene, Step], Awaitable[None]]:
+        async def cut_short(scene: Scene, step: Step) -> None:
+            with anyio.move_on_after(seconds):
+                await scene.apply(step)
+            await scene.reopen()
+
+        return cut_short
+
+    await _interrupt_each_step(harness, tuple(map(cancelled, harness.interrupt_after)))
+
+
+async def _interrupt_each_step(
+    harness: Harness, interruptions: tuple[Callable[[Scene, Step], Awaitable[None]], ...]
+) -> None:
+    for interrupt in interruptions:
+        for number in range(3):
+            async with _both(harness) as (here, there):
+                wanted, found = await made(here)
+                change = await _leaving(here, there, wanted, found)
+                for step in change.steps[:number]:
+                    assert (await there.apply(step)).status == "applied"
+                await interrupt(there, change.steps[number])
+                for step in change.steps[number:]:
+                    outcome = await there.apply(step)
+                    assert outcome.status in ("applied", "unchanged"), f"{step.id}: {outcome}"
+                await _arrived(here, there, wanted, change)
+
+
+async def test_a_move_is_refused_where_its_precondition_does_not_hold(harness: Harness) -> None:
+    async with _both(harness) as (here, there):
+        wanted, found = await made(here)
+        stop, move, _ = (await _leaving(here, there, wanted, found)).steps
+        away = msgspec.structs.replace(stop, target=there.harness.target)
+        lost = msgspec.structs.replace(move, source=there.harness.target, target=here.harness.target)
+        for lie in (move, away, lost):
+            outcome = await there.apply(lie)
+            assert outcome.status == "deferred", f"{lie.id} on {lie.places}: {outcome}"
+        assert await here.there(move.uid) == found
+        assert await there.find(move.uid) is None
+
+
+async def test_a_move_by_a_stale_controller_is_refused_at_either_end(harness: Harness) -> None:
+    async with _both(harness) as (here, there):
+        wanted, found = await made(here, state="stopped")
+        (move,) = (await _leaving(here, there, wanted, found)).steps
+        for scene in (here, there):
+            newer = scene.fresh(state="stopped")
+            create = scene.change(newer, None).steps[0]
+            fence = scene.fence
+            assert (await scene.apply(create, fence=fence + 1)).status == "applied"
+            outcome = await there.apply(move, fence=fence)
+            assert outcome.status == "deferred", outcome
+            here.fence = there.fence = fence + 1
+        assert await here.find(move.uid) is not None
+
+
+async def test_planned_drain_moves_what_lives_there(harness: Harness) -> None:
+    other = harness.beside().target
+    async with Rehearsal(harness) as rehearsal:
+        machine = _anywhere(harness)
+        rehearsal.want(harness.network(0), harness.image(0), machine)
+        rehearsal.drains = dict.fromkeys(_others(harness, harness.target), Drain("move", "elsewhere first"))
+        await rehearsal.converge()
+        rehearsal.drains = dict.fromkeys(_others(harness, other), Drain("move", "new fans"))
+        plan = await rehearsal.converge()
+        moved = [change for change in plan.changes if change.ref == machine.ref]
+        assert [(change.action, change.source, change.target) for change in moved] == [
+            (Action.MOVE, harness.target, other)
+        ]
+        rehearsal.drains = {}
+        assert [change for change in (await rehearsal.plan()).changes if change.ref == machine.ref] == []
+
+
+async def test_planned_drain_stops_what_lives_there_until_it_is_lifted(harness: Harness) -> None:
+    async with Rehearsal(harness) as rehearsal:
+        machine = harness.machine(fresh_name("p"))
+        rehearsal.want(harness.network(0), harness.image(0), machine)
+        await rehearsal.converge()
+        for drains, state in (({harness.target: Drain("stop", "power works")}, "stopped"), ({}, "running")):
+            rehearsal.drains = drains
+            plan = await rehearsal.converge()
+            assert [change.ref for change in plan.changes] == [machine.ref]
+            found = [thing for report in await rehearsal.observe() for thing in report.objects
+                     if thing.marks is not None and thing.marks.ref == machine.ref]  # fmt: skip
+            assert [thing.fields["state"] for thing in found] == [state]
+
+
+def _anywhere(harness: Harness) -> Resource:
+    """A machine for any target of the node."""
+    machine = harness.machine(fresh_name("p"))
+    constraints = msgspec.structs.replace(machine.constraints, node=node_of(harness.target))
+    return msgspec.structs.replace(machine, constraints=constraints, digest=digest([machine.digest, "anywhere"]))
+
+
+def _others(harness: Harness, but: Target) -> list[Target]:
+    """Every target of the node but one."""
+    targets = [Target(f"{harness.node.name}/{member}") for member in harness.node.members]
+    return [target for target in targets if target != but]
