@@ -113,7 +113,9 @@ def node_rows(found: Prospect) -> list[NodeRow]:
                 node.driver,
                 _standing(found.world.standings.get(target, Standing())),
                 cordon=node.cordon or (member.cordon if member else None) or "",
-                drain=drain.sentence if (drain := found.world.drains.get(target)) is not None else "",
+                drain=drain.sentence.removeprefix("is ")
+                if (drain := found.world.drains.get(target)) is not None
+                else "",
                 free=tuple(_free(room, name) for name in ("memory", "cpu", "disk")),  # type: ignore[arg-type]
                 whole=tuple(_whole(room, name) for name in ("memory", "cpu", "disk")),  # type: ignore[arg-type]
             )

@@ -91,6 +91,8 @@ def will(change: Change) -> str:
     """What will become of it: `updated and restarted`."""
     if change.action is Action.ADOPT and kind_of(change.ref) == "Node":
         return "claimed"
+    if [(each.path, each.cause) for each in change.differences] == [("/state", Cause.OPERATION)]:
+        return "stopped"
     if change.action is Action.UPDATE and change.risk is Risk.RESTART:
         return "updated and restarted"
     if change.reason.code == "pause":

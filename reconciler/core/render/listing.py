@@ -96,7 +96,7 @@ def nodes_text(rows: Sequence[NodeRow]) -> str:
             _of(row.free[1], row.whole[1] or row.report.capacity.cpu, quantities.cores),
             _of(row.free[2], row.whole[2] or row.report.capacity.disk, quantities.size),
             str(sum(found.kind == "Machine" for found in row.report.objects)),
-            "; ".join([row.state + (f" (cordoned: {row.cordon})" if row.cordon else ""), *filter(None, [row.drain])]),
+            row.state + (f" (cordoned: {row.cordon})" if row.cordon else "") + (f" ({row.drain})" if row.drain else ""),
         ]
         for row in rows
     ]
