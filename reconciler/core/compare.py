@@ -71,7 +71,8 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
             unknown.append((path, "no provider has a value for its secret now"))
             continue
         cause = cause_of(path, observed=found.fields, desired=wanted, last=last)
-        if path == "/state" and cause is Cause.INTENT and after != find(shape.native(resource, context), path):
+        halts = path == "/state" and context.halted and after != find(shape.native(resource, context), path)
+        if halts and cause is Cause.INTENT:
             cause = Cause.OPERATION
         manner = shape.manner(kind, path, before, after, found.fields)
         if unmade and before is None and manner is Manner.REPLACE:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from drivers.sim.shape import SimShape
+from reconciler.core.compact import compacted
 from reconciler.core.desired import (
     Affinity,
     Behaviour,
@@ -22,11 +23,12 @@ from reconciler.core.desired import (
     Resource,
     Update,
 )
-from reconciler.core.ledger import Bound, Intent, Moving, Result, Spent
+from reconciler.core.ledger import Bound, Intent, Ledger, Moving, Result, Spent
 from reconciler.core.observed import Capacity
 from reconciler.core.plan import Action, Cause, Change, Manner, Plan, Risk, Undo
 from reconciler.core.planner import make_plan
-from reconciler.core.refs import Ref, Target
+from reconciler.core.refs import Ref, Target, Uid
+from reconciler.core.render.plan import plan_text
 from tests.builders import (
     NOW,
     Fleet,
@@ -550,3 +552,64 @@ def test_a_whole_node_is_drained_as_each_of_its_members() -> None:
     assert [step.verb for change in plan.changes for step in change.steps] == ["stop"]
     everywhere = msgspec.structs.replace(cluster(), drain=POWER)
     assert [change.target for change in on_a(machine()).plan(site(machine(), at=everywhere)).changes] == [A]
+
+
+# -- what is shown and kept ----------------------------------------------------------------------------------------
+
+
+def test_moves_of_a_group_fold_by_where_they_come_from() -> None:
+    group = [machine(f"web-{n}", behaviour=Behaviour(update=Update("web", canary=1, batch=2))) for n in range(1, 4)]
+    page = plan_text(on_a(*group).plan(site(*group, at=cluster(a=FANS))))
+    assert "> 3 machines will be moved: from inc/a, about 1 s down each" in page
+    assert "acme/web-[1-3]   inc/b c b   web-1; then 2; stops at the first failure" in page
+    assert "(inc/a is being drained by 2026-12-01: new fans)" in page
+    assert "undo: exact, one more restart" in page
+
+
+def test_one_move_shows_both_ends_and_what_else_changes() -> None:
+    fleet = on_a(machine())
+    page = plan_text(fleet.plan(site(machine(memory=2 * GiB), at=cluster(a=FANS))))
+    assert "> Machine/acme/web will be moved" in page
+    assert "inc/a → inc/b, about 1.1 s down" in page
+    assert "~ memory  1Gi → 2Gi" in page
+    assert "/node" not in page
+    assert "stop → move from inc/a to inc/b → write the configuration → start" in page
+
+
+def test_moves_of_what_is_stopped_take_nobody_down() -> None:
+    group = [machine(f"web-{n}", body={"state": "stopped"}) for n in range(1, 4)]
+    page = plan_text(on_a(*group).plan(site(*group, at=cluster(a=FANS))))
+    assert "> 3 machines will be moved: from inc/a\n" in page
+
+
+def test_what_a_drain_stops_is_called_so() -> None:
+    page = plan_text(on_a(machine()).plan(site(machine(), at=cluster(a=POWER))))
+    assert "~ Machine/acme/web will be stopped" in page
+    assert "(inc/a is being drained: power works)" in page
+
+
+def test_a_shortened_ledger_remembers_both_ends() -> None:
+    fleet = on_a(machine())
+    begun(fleet, fleet.plan(site(machine(), at=cluster(a=FANS))), 1)
+    kept = Ledger(compacted(fleet.ledger())).bound(WEB)
+    assert kept == fleet.ledger().bound(WEB)
+    assert kept[0].moving == B
+
+
+def test_a_move_of_another_thing_of_that_name_says_nothing() -> None:
+    fleet = on_a(machine())
+    fleet.journal(Moving(WEB, Uid("another"), B))
+    assert fleet.ledger().bound(WEB)[0].moving is None
+
+
+def test_drift_of_a_network_there_does_not_keep_it_away() -> None:
+    fleet = on_a(machine())
+    there = machine("db", constraints=Constraints(node="inc/b"))
+    fleet.apply(fleet.plan(site(machine(), there)))
+    for uid, found in fleet.objects[B].items():
+        if found.kind == "Network":
+            fields = {**found.fields, "mtu": 9000}
+            fleet.objects[B][uid] = msgspec.structs.replace(found, fields=fields, digest="other")
+    plan = fleet.plan(site(machine(), there, at=cluster(a=FANS, c=FANS)))
+    assert ("Network/acme/app", "drift") in rules_of(plan)
+    assert moves(plan) == [(WEB, A, B)]
