@@ -31,7 +31,10 @@ from reconciler.errors import UsageError
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 EVENTS = frozenset(
-    {"created", "updated", "renamed", "replaced", "restored", "destroyed", "purged", "drifted", "failed", "planned"}
+    {
+        *("created", "updated", "moved", "renamed", "replaced", "restored", "destroyed", "purged"),
+        *("drifted", "failed", "planned"),
+    }
 )
 
 

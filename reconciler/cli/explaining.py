@@ -85,7 +85,7 @@ def _placement(found: Prospect, ref: Ref, resource: Resource | None, sited: Wher
     if moves is not None:
         return f"it lives on {moves.source} and moves to {moves.target}: {moves.reason.sentence}"
     if found.world.binding(ref) is not None and sited.home is not None:
-        return f"bound to {sited.home} since it was made: machines stay where they are"
+        return f"it lives on {sited.home}, and stays there unless its document or a drain moves it"
     change = next((change for change in found.plan.changes if change.ref == ref), None)
     if change is None:
         return "no place yet"

@@ -27,6 +27,7 @@ from reconciler.runtime.summary import Summary
 _EVENTS: Mapping[Action, str] = {
     Action.CREATE: "created",
     Action.UPDATE: "updated",
+    Action.MOVE: "moved",
     Action.RENAME: "renamed",
     Action.REPLACE: "replaced",
     Action.RESTORE: "restored",

@@ -204,11 +204,26 @@ def _ansible() -> Measured:
     return Measured(ours / theirs, f"{ours:.2f} s against {theirs:.2f} s, {MACHINES} running machines, nothing to do")
 
 
+def _drain() -> Measured:
+    """Whole processes: `trueup apply` of a drain, against `incus cluster evacuate`."""
+    from tests.benchmarks.incus_drain import compare
+
+    if why := missing("incus"):
+        return Measured(None, why)
+    with (
+        running("incus", "bd", members=3, pool="dir", second=90) as daemons,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        ours, theirs, moved = compare(daemons, Path(folder), 60)
+    return Measured(ours / theirs, f"{ours:.1f} s against {theirs:.1f} s, {moved} of 60 machines on 3 members")
+
+
 ROWS = [
     Row("incus-look", 2.0, "×", lambda: _measured(_look), "look at 50 running machines, against five bare lists"),
     Row(
         "incus-create", 1.15, "×", lambda: _measured(_create), "create and start 50, against bare API calls", long=True
     ),
     Row("incus-notice", 0.3, "s", lambda: _measured(_notice), "a change by hand is seen, 95 of 100"),
+    Row("incus-drain", 1.5, "×", _drain, "a member of three emptied by a drain, against evacuate", long=True),
     Row("incus-ansible", 1 / 60, "×", _ansible, "nothing to do on 50 machines, against Ansible", long=True),
 ]

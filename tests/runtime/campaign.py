@@ -22,7 +22,7 @@ import msgspec
 
 from drivers.sim import DRIVER
 from drivers.sim.world import World
-from reconciler.core.desired import Desired, NodeWant, Resource
+from reconciler.core.desired import Desired, Drain, NodeMember, NodeWant, Resource
 from reconciler.core.ledger import Entry, Ledger
 from reconciler.core.observed import Report, Unchanged
 from reconciler.core.plan import Step
@@ -41,6 +41,9 @@ from reconciler.testing.ports import EPOCH, StaticFiles, StaticSource
 from tests.builders import DATACENTER, SHAPES, desired, node
 
 NODES = ("n1", "n2")
+MEMBERS = ("a", "b")
+"""Of the cluster `inc`, which only some revisions declare."""
+TARGETS = (*NODES, *(f"inc/{member}" for member in MEMBERS))
 Job = Callable[[Ports], Awaitable[None]]
 
 
@@ -116,7 +119,12 @@ class ShiftedClock:
 
 def site(*resources: Resource, **more: Any) -> Desired:
     nodes = [node(name, address="sim:fleet.db") for name in NODES]
-    return desired(*resources, nodes=nodes, **more)
+    return desired(*resources, **{"nodes": nodes, **more})
+
+
+def cluster(**drains: Drain) -> NodeWant:
+    members = {name: NodeMember(drain=drains.get(name)) for name in MEMBERS}
+    return node("inc", address="sim:fleet.db", members=members, digest=f"inc {drains}")
 
 
 async def working(
@@ -151,24 +159,24 @@ async def by_attempts(ports: Ports) -> None:
         done = await attempt(ports, nodes)
         await nodes.close()
         plan = done.prospect.plan
-        if not plan.changes and not plan.holds:
+        if not plan.changes and all(hold.rule == "drain" for hold in plan.holds):
             return
     raise AssertionError(f"it does not come to rest: {plan.holds} {plan.problems} {done.summary}")
 
 
-async def by_loop(ports: Ports) -> None:
-    """As the daemon does."""
+async def by_loop(ports: Ports, holds: int = 0) -> None:
+    """As the daemon does. `holds`: what it comes to rest with."""
     loop = Loop(ports, Settings(), random=lambda: 0.5)
     async with anyio.create_task_group() as group:
         group.start_soon(loop.run)
         with anyio.fail_after(20):
-            while not at_rest(loop.status):  # noqa: ASYNC110 - the loop announces nothing
+            while not at_rest(loop.status, holds):  # noqa: ASYNC110 - the loop announces nothing
                 await anyio.sleep(0.01)
         loop.stop("the work is done")
 
 
-def at_rest(status: Status) -> bool:
-    return status.ready and status.cycle is not None and not status.cycle.holds
+def at_rest(status: Status, holds: int = 0) -> bool:
+    return status.ready and status.cycle is not None and status.cycle.holds == holds
 
 
 def live(
@@ -210,6 +218,7 @@ def founded(folder: Path, history: Sequence[Desired]) -> Path:
     with World(folder / "fleet.db") as fleet:
         for name in NODES:
             fleet.add_node(name)
+        fleet.add_node("inc", members=MEMBERS)
     for number in range(len(history)):
         live(folder, history[: number + 1], None)
     return folder
@@ -225,7 +234,7 @@ def picture(folder: Path) -> dict[str, Any]:
     """All that must be the same however often trueup was killed: what is on the nodes, and what was done there."""
     things = []
     with World(folder / "fleet.db") as fleet:
-        for name in NODES:
+        for name in TARGETS:
             for found in fleet.objects(name):
                 marks, thing = found.object.marks, found.object
                 who = (marks.ref, marks.uid, marks.incarnation, marks.applied) if marks else None

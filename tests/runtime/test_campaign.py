@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from reconciler.core.desired import Behaviour, Desired, Policy, Resource
+from reconciler.core.desired import Behaviour, Desired, Drain, Policy, Resource
 from reconciler.core.refs import Ref
 from tests.builders import GiB, image, machine, network
 from tests.runtime import campaign
-from tests.runtime.campaign import Job, by_attempts, by_loop, copied, founded, live, picture, remembered, site
+from tests.runtime.campaign import (
+    Job,
+    by_attempts,
+    by_loop,
+    cluster,
+    copied,
+    founded,
+    live,
+    picture,
+    remembered,
+    site,
+)
 
 POLICY = Policy(follow="auto", drift="heal", quarantine=3600)
 NEWER = image("debian-13", content="2")
@@ -25,6 +37,15 @@ def wanted(*machines: Resource) -> Desired:
 
 def pair(**more: Any) -> tuple[Resource, ...]:
     return machine("a", **more), machine("b", body={"disks": {"data": {"size": GiB, "path": "/data"}}})
+
+
+AWAY = Drain("move", "new fans")
+
+
+def clustered(**drains: Drain) -> Desired:
+    """Two machines, one of which runs, on a cluster."""
+    machines = machine("a"), machine("b", body={"state": "stopped"})
+    return site(image(), NEWER, network(), *machines, policy=POLICY, nodes=[cluster(**drains)])
 
 
 SCENARIOS: dict[str, tuple[list[Desired], float]] = {
@@ -47,6 +68,9 @@ SCENARIOS: dict[str, tuple[list[Desired], float]] = {
         ],
         0,
     ),
+    "drain that moves": ([clustered(b=AWAY), clustered(a=AWAY)], 0),
+    "drain that stops": ([clustered(b=AWAY), clustered(a=Drain("stop", "power works"), b=AWAY)], 0),
+    "drain that is lifted": ([clustered(b=AWAY), clustered(a=Drain("stop", "power works"), b=AWAY), clustered()], 0),
     "purge": ([wanted(*pair()), wanted()], WEEK),
 }
 
@@ -56,6 +80,9 @@ class Stage:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.history, self.later = SCENARIOS[name]
+        stopped = [node for node in self.history[-1].nodes.values() for member in node.members.values()
+                   if member.drain is not None and member.drain.how == "stop"]  # fmt: skip
+        self.by_loop: Job = partial(by_loop, holds=len(stopped))
         before = self.history if self.later else self.history[:-1]
         self.before = founded(folder / "before", before)
         self.folder = folder / "trial"
@@ -97,7 +124,7 @@ def test_killed_once_it_ends_as_if_nothing_had_been(stage: Stage) -> None:
 
 def test_the_loop_takes_up_what_was_cut_short(stage: Stage) -> None:
     for point in spread(stage, 3):
-        if stage.killed_at(point, then=by_loop):
+        if stage.killed_at(point, then=stage.by_loop):
             stage.same()
 
 
@@ -113,7 +140,7 @@ def test_killed_at_every_point_it_ends_as_if_nothing_had_been(stage: Stage) -> N
 @pytest.mark.timeout(1800)
 def test_a_loop_killed_at_every_point_is_followed_by_one_that_ends_as_if_nothing_had_been(stage: Stage) -> None:
     for point in range(1, stage.points + 1, 2):
-        if stage.killed_at(point, killed=by_loop, then=by_loop):
+        if stage.killed_at(point, killed=stage.by_loop, then=stage.by_loop):
             stage.same()
 
 

@@ -104,3 +104,23 @@ def test_cluster_becomes_what_the_example_says_and_stays_so(daemons: Daemons, tm
     after = _machines(daemons)
     assert "web-3" not in after
     assert sum(name.startswith("q-") for name in after) == 1, "it lies in quarantine"
+
+    one = next(name for name in ("web-1", "web-2") if after[name][1] != after["db"][1])
+    member, free = after[one][1], made["web-3"][1]
+    desk.edit("nodes.yaml", f"{member}: {{", f"{member}: {{drain: {{how: move, reason: new fans}}, ")
+    desk.commit("drain one")
+    assert f"Machine/shop/{one} will be moved" in desk.trueup("plan")
+    desk.trueup("apply", "--yes")
+    assert _machines(daemons)[one] == ("Running", free), "the one member that has none of the group"
+    desk.trueup("plan", "--detailed-exitcode")
+    desk.git("revert", "--no-edit", "HEAD")
+    desk.trueup("plan", "--detailed-exitcode")
+
+    desk.edit("nodes.yaml", f"{after['db'][1]}: {{", f"{after['db'][1]}: {{drain: {{how: stop, reason: power}}, ")
+    desk.commit("stop one")
+    desk.trueup("apply", "--yes", code=3)
+    assert _machines(daemons)["db"][0] == "Stopped"
+    assert "stopped:" in desk.trueup("get", "machines")
+    desk.git("revert", "--no-edit", "HEAD")
+    desk.trueup("apply", "--yes")
+    assert _machines(daemons)["db"] == after["db"]

@@ -1,0 +1,93 @@
+"""Daemons that die while a machine is carried over: it is on one member, whole, and comes to where it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from reconciler.core.observed import Object
+from reconciler.core.plan import Change
+from reconciler.driver import NodeUnreachable
+from reconciler.testing.conformance.expect import at_rest, made
+from reconciler.testing.scene import Scene
+from tests.drivers.incus.daemons import missing, running
+from tests.drivers.incus.harness import IncusHarness
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.long]
+
+
+@pytest.fixture(scope="module", params=["incus", "lxd"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
+    kind = request.param
+    if why := missing(kind):
+        pytest.skip(f"NOT RUN on {kind}: {why}")
+    with running(kind, f"v{kind[0]}", members=3, second=96) as daemons:
+        harness = IncusHarness(daemons, members=3)
+        yield harness
+        harness.close()
+
+
+async def _where(here: Scene, there: Scene, uid: str) -> tuple[Object | None, Object | None]:
+    """As soon as both members answer again."""
+    for _ in range(100):
+        try:
+            reports = [await scene.look() for scene in (here, there)]
+        except NodeUnreachable:
+            reports = []
+        if reports and all(report.complete for report in reports):
+            both = [[each for each in report.objects if each.marks and each.marks.uid == uid] for report in reports]
+            assert sum(map(len, both)) == 1, f"{both} (I2)"
+            return (both[0] or [None])[0], (both[1] or [None])[0]
+        await anyio.sleep(0.5)
+    raise AssertionError("the cluster does not answer")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("victim", [3, 1], ids=["source", "target"])
+@pytest.mark.parametrize("after", [0.1, 0.4, 0.8])
+async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
+    cluster: IncusHarness, victim: int, after: float
+) -> None:
+    async with Scene(cluster) as here, Scene(cluster.beside()) as there:
+        here.generation, there.addresses = there.generation, here.addresses
+        wanted, found = await made(here)
+        cluster.daemons.client(
+            "exec", found.native_name, "--", "sh", "-c", "dd if=/dev/urandom of=/root/data bs=1M count=50 2>/dev/null"
+        )
+        change: Change = there.move(wanted, found, cluster.target)
+        there.made[change.uid] = change.ref
+
+        async def harm() -> None:
+            await anyio.sleep(after)
+            cluster.daemons.kill(victim)
+            await anyio.sleep(0.2)
+            await anyio.to_thread.run_sync(cluster.daemons.start, victim)
+
+        assert (await there.apply(change.steps[0])).status == "applied"
+        async with anyio.create_task_group() as group:
+            group.start_soon(harm)
+            await there.apply(change.steps[1])
+        await there.reopen()
+        for _ in range(40):
+            left, arrived = await _where(here, there, change.uid)
+            if arrived is not None and not there.change(wanted, arrived).differences:
+                break
+            if arrived is not None:
+                change = there.change(wanted, arrived)
+            else:
+                assert left is not None
+                change = there.move(wanted, left, cluster.target)
+            for step in change.steps:
+                if (await there.apply(step)).status not in ("applied", "unchanged"):
+                    await anyio.sleep(0.5)
+                    break
+        assert arrived is not None, "it does not get there"
+        last = there.change(wanted, arrived)
+        for step in last.steps:
+            await there.apply(step)
+        await at_rest(there, wanted, there.change(wanted, await there.there(change.uid)))
+        assert cluster.daemons.client("exec", found.native_name, "--", "ls", "-s", "/root/data").split()[0] == "51200"
+        names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
+        assert names.count(found.native_name) == 1
