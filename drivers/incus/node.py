@@ -155,12 +155,17 @@ class Node:
         await api.change("PUT", path, {**body, "config": config}, etag=etag)
 
     async def seal(self, server: Server) -> str:
-        """The key that marks are sealed with; made when the node is first claimed, and kept when it is let go."""
+        """The key that marks are sealed with; made when the node is first claimed, and kept when it is let go. Members
+        of a cluster, which share it, may be claimed side by side: the first one's stays."""
         key = server.said(marking.SEAL)
-        if not key:
-            key = secrets.token_hex(16)
-            await (await self.api()).change("PATCH", "/1.0", {"config": {marking.SEAL: key}})
-        return key
+        if key:
+            return key
+        async with self.locked("seal", among="seal-"):
+            key = (await self.server()).said(marking.SEAL)
+            if not key:
+                key = secrets.token_hex(16)
+                await (await self.api()).change("PATCH", "/1.0", {"config": {marking.SEAL: key}})
+            return key
 
     # -- listings
 

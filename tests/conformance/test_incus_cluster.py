@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.testing.conformance import (  # noqa: F401
+    moves,
     test_a_move_by_a_stale_controller_is_refused_at_either_end,
     test_a_move_is_refused_where_its_precondition_does_not_hold,
     test_another_datacenters_step_is_refused,
-    test_cancelled_during_each_step_of_a_move_resumes,
     test_created_machine_is_what_was_predicted,
     test_data_disk_is_added_and_grows,
     test_destroyed_machine_lies_in_quarantine_and_comes_back,
@@ -45,3 +45,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
             yield made
         finally:
             made.close()
+
+
+@pytest.mark.long
+async def test_cancelled_during_each_step_of_a_move_resumes(harness: IncusHarness) -> None:
+    await moves.test_cancelled_during_each_step_of_a_move_resumes(harness)
