@@ -570,7 +570,7 @@ def test_one_move_shows_both_ends_and_what_else_changes() -> None:
     fleet = on_a(machine())
     page = plan_text(fleet.plan(site(machine(memory=2 * GiB), at=cluster(a=FANS))))
     assert "> Machine/acme/web will be moved" in page
-    assert "inc/a → inc/b, about 1.1 s down" in page
+    assert "inc/a → inc/b, about 2 s down" in page
     assert "~ memory  1Gi → 2Gi" in page
     assert "/node" not in page
     assert "stop → move from inc/a to inc/b → write the configuration → start" in page
