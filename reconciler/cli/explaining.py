@@ -71,7 +71,7 @@ def _exists(found: Prospect, ref: Ref) -> str:
     for target, thing in found.world.seen(ref):
         until = thing.marks.quarantined_until if thing.marks else None
         state = f"is {thing.fields['state']}" if "state" in thing.fields else "is there"
-        words.append(f"in quarantine on {target} until {moment(until)}" if until else f"{state} on {target}")
+        words.append(f"is in quarantine on {target} until {moment(until)}" if until else f"{state} on {target}")
     if words:
         return f"it {', '.join(words)}"
     for binding in found.world.ledger.bound(ref):
@@ -115,6 +115,10 @@ def _leaves(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield path, value
 
 
+_TAKEN = {("Network", "/interface"): "of its node", ("Image", "/digest"): "of its source"}
+"""What a kind does not write, and takes from elsewhere."""
+
+
 def _form(found: Prospect, ref: Ref) -> Mapping[str, object] | None:
     """What its target should hold; None where it has no target yet."""
     change = next((change for change in found.plan.changes if change.ref == ref and change.after), None)
@@ -141,6 +145,8 @@ def _origin(here: Looking, ref: Ref, path: str, value: object, package: Ref | No
         how, where = told(here.source, ref, ("image",))
         return Origin(f"{name} ({quantities.value(path, value)})", how, where)
     how, where = told(here.source, ref, (parts[0],))
+    if not how and (kind_of(ref), path) in _TAKEN:
+        return Origin(value, _TAKEN[kind_of(ref), path], "")
     if not how and package is not None and parts[0] in PACKAGED:
         how, where = told(here.source, package, (parts[0],))
         return Origin(value, package if how else f"default of {package}", where)

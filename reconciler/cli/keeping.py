@@ -18,6 +18,7 @@ from reconciler.cli.terminal import confirmed, say, show_json
 from reconciler.core.ledger import Applied, Bound, Claimed, Covered, Entry, Record
 from reconciler.core.observed import Report
 from reconciler.core.rebuild import rebuilt
+from reconciler.core.render.names import counted
 from reconciler.core.render.quantities import clean, moment
 from reconciler.edge.chain import Chain
 from reconciler.edge.git.command import run as git
@@ -104,6 +105,6 @@ def _dated(here: Looking, entry: Entry) -> Entry:
 def _tell(entries: Sequence[Entry], missing: Sequence[str]) -> None:
     bound = sum(isinstance(entry, Bound) for entry in entries)
     nodes = sum(isinstance(entry, Claimed) for entry in entries)
-    print(f"Rebuilt: {bound} objects on {nodes} nodes. Budgets count as spent for one window.")
+    print(f"Rebuilt: {counted(bound, 'object')} on {counted(nodes, 'node')}. Budgets count as spent for one window.")
     for problem in missing:
         say(f"  ! {problem}: what lives there is not known; nothing is created until it answers")

@@ -15,11 +15,12 @@ from reconciler.cli import observation, session
 from reconciler.cli.exits import Exit
 from reconciler.cli.explaining import explanation
 from reconciler.cli.listing import node_rows, rows_of, unmanaged_rows
-from reconciler.cli.selection import existing, kind_named
+from reconciler.cli.selection import existing, full_ref, kind_named
 from reconciler.cli.session import Looking
 from reconciler.cli.terminal import say, show, show_json, written
 from reconciler.core.compact import compacted
 from reconciler.core.ledger import Paused
+from reconciler.core.refs import kind_of, node_of
 from reconciler.core.render.changes import View
 from reconciler.core.render.explain import explain_text
 from reconciler.core.render.listing import listing_text, nodes_text
@@ -100,19 +101,20 @@ def get(args: Namespace) -> int:
 async def _get(args: Namespace) -> int:
     async with session.looking(args) as here:
         found = await here.prospect(Request(now=0), last_good=True)
+        named = full_ref(args.kind) if "/" in args.kind else None
+        kind = kind_of(named) if named is not None else kind_named(args.kind)
         if args.unmanaged:
-            kind = kind_named(args.kind)
             rows = unmanaged_rows(found, kind)
-        elif "/" in args.kind:
-            ref = existing(found.desired, args.kind)
-            kind = ref.partition("/")[0]
-            rows = [row for row in rows_of(here, found, kind) if row.ref == ref]
-        elif (kind := kind_named(args.kind)) == "Node":
-            nodes = node_rows(found)
+        elif kind == "Node":
+            nodes = [row for row in node_rows(found) if named in (None, f"Node/{node_of(row.report.target)}")]
+            if not nodes and named is not None:
+                existing(found.desired, named)
             show_json(nodes) if args.format == "json" else show(nodes_text(nodes), args)
             return Exit.DONE
         else:
-            rows = rows_of(here, found, kind)
+            rows = [row for row in rows_of(here, found, kind) if named in (None, row.ref)]
+            if not rows and named is not None:
+                existing(found.desired, named)
         show_json(rows) if args.format == "json" else show(listing_text(kind, rows, unmanaged=args.unmanaged), args)
     return Exit.DONE
 
