@@ -66,3 +66,14 @@ def test_the_first_document_of_the_guide_has_a_schema_that_loads() -> None:
     packages = next(text for text in whole if "kind: Packages" in text)
     tree = MemoryTree({**site, "packages.yaml": packages})
     assert load(tree).resources
+
+
+def test_the_quickstart_loads_with_the_simulated_node_it_offers() -> None:
+    page = (ROOT / "docs" / "getting-started" / "quickstart.md").read_text()
+    (block,) = (text for language, text in BLOCK.findall(page) if language == "yaml")
+    site = ROOT / "examples" / "quickstart"
+    files = {str(path.relative_to(site)): path.read_text() for path in site.rglob("*.yaml")}
+    written = block.partition("spec:\n")[2]
+    files["nodes.yaml"], count = re.subn(r"  driver: local.*\n", written, files["nodes.yaml"])
+    assert count == 1
+    assert [node.driver for node in load(MemoryTree(files)).nodes.values()] == ["sim"]
