@@ -101,8 +101,8 @@ def fmt(args: Namespace) -> int:
     root = _root(args)
     changed, wrong = 0, 0
     for path in _files(root, args.paths):
-        before = _read(path)
         try:
+            before = _read(path)
             after = formatted(before)
         except Unreadable as error:
             print(f"{path}:{error}", file=sys.stderr)
@@ -118,29 +118,48 @@ def fmt(args: Namespace) -> int:
 
 
 def _files(root: Path, paths: list[str]) -> list[Path]:
-    named = [root / path for path in paths] or [root]
+    """The documents to write anew. Nothing else is ever touched: neither what lies outside the tree, nor what is not
+    YAML by its name. Raises UsageError."""
     found: list[Path] = []
-    for path in named:
+    for path in [root / path for path in paths] or [root]:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise UsageError(f"{path} lies outside the tree at {root.resolve()}", hint="name the tree with -C DIR")
         if path.is_dir():
-            found += sorted(one for one in path.rglob("*.y*ml") if _ours(one.relative_to(path)))
-        elif path.is_file():
-            found.append(path)
-        else:
+            found += sorted(one for one in path.rglob("*.y*ml") if _ours(one.relative_to(path)) and _regular(one))
+        elif not path.exists():
             raise UsageError(f"{path} does not exist", hint="name files or folders of the tree")
+        elif path.suffix not in _YAML or not _regular(path):
+            raise UsageError(f"{path} is no YAML file", hint="documents are regular files that end in .yaml or .yml")
+        else:
+            found.append(path)
     return found
 
 
+_YAML = (".yaml", ".yml")
+
+
+def _regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
 def _ours(path: Path) -> bool:
-    return path.suffix in {".yaml", ".yml"} and not any(part.startswith(".") for part in path.parts)
+    return path.suffix in _YAML and not any(part.startswith(".") for part in path.parts)
 
 
 def _read(path: Path) -> str:
+    """The text, as far as it can be one of documents. Raises Unreadable, UsageError."""
+    from reconciler.edge.load import stream
+    from reconciler.edge.load.layout import Unreadable
+
     try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    _, findings = stream.cut(str(path), data)
+    if findings:
+        found = findings[0]
+        raise Unreadable(f"{found.line}:{found.column}: {found.summary} ({found.fix})")
+    return data.decode()
 
 
 def _write(path: Path, text: str) -> None:

@@ -254,3 +254,75 @@ def test_validate_tells_an_image_that_changed_since_the_last_commit(trueup: True
     assert trueup("-C", "ams1", "validate")[0] == 1, "and in the commit itself"
     images.write_text(images.read_text() + "  os: linux\n")
     assert trueup("-C", "ams1", "validate")[0] == 0, "what came before it is none of its business"
+
+
+NOT_DOCUMENTS = {
+    "accounts": b"root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\n",
+    "notes.txt": b"a:   1\n",
+}
+
+
+@pytest.mark.parametrize("name", NOT_DOCUMENTS)
+def test_fmt_never_touches_what_is_no_yaml_file(name: str, trueup: Trueup, tmp_path: Path) -> None:
+    trueup("init", "a")
+    path = tmp_path / "a" / name
+    path.write_bytes(NOT_DOCUMENTS[name])
+    code, _, err = trueup("-C", "a", "fmt", name)
+    assert (code, "is no YAML file" in err) == (1, True), err
+    assert trueup("-C", "a", "fmt")[0] == 0
+    assert path.read_bytes() == NOT_DOCUMENTS[name]
+
+
+@pytest.mark.parametrize("spelled", ["{}/other.yaml", "../other.yaml", "link/other.yaml", "link.yaml"])
+def test_fmt_never_touches_what_lies_outside_the_tree(spelled: str, trueup: Trueup, tmp_path: Path) -> None:
+    trueup("init", "a")
+    outside = tmp_path / "other.yaml"
+    outside.write_text("a:   1\n")
+    (tmp_path / "a/link").symlink_to("..")
+    (tmp_path / "a/link.yaml").symlink_to("../other.yaml")
+    code, _, err = trueup("-C", "a", "fmt", spelled.format(tmp_path))
+    assert (code, "lies outside the tree" in err) == (1, True), err
+    assert trueup("-C", "a", "fmt")[0] == 0
+    assert outside.read_text() == "a:   1\n"
+
+
+def test_fmt_leaves_yaml_that_is_no_map(trueup: Trueup, tmp_path: Path) -> None:
+    trueup("init", "a")
+    (tmp_path / "a/text.yaml").write_text("some\nlines\nof text\n")
+    assert trueup("-C", "a", "fmt") == (0, "", "")
+    assert (tmp_path / "a/text.yaml").read_text() == "some\nlines\nof text\n"
+
+
+ODD: list[tuple[bytes, str]] = [
+    (b"\xef\xbb\xbfa: 1\n", "1:1: the file begins with a byte order mark (save it as UTF-8 without one)"),
+    (b"a: 1\nb: caf\xe9\n", "2:7: the file is not UTF-8 (save it as UTF-8)"),
+    ("a: 1\n".encode("utf-16"), "1:1: the file is not UTF-8, it seems to be UTF-16 (save it as UTF-8)"),
+    (b"\x80\x00", "1:1: the file is not text (documents are YAML in UTF-8; give other files another ending)"),
+    (b" " * (16 * 2**20 + 1), "1:1: the file has 16777217 bytes, more than 16777216 (split it)"),
+    (b"a:\n\tb: 1\n", "2:1: not YAML: while scanning for the next token, found character '\\t' that cannot start any"),
+    (b"a: " + b"[" * 500 + b"]" * 500, "1:35: values are nested more than 32 deep (no field is: take a level out)"),
+]
+
+
+@pytest.mark.parametrize(("data", "told"), ODD, ids=["bom", "latin-1", "utf-16", "binary", "large", "tab", "deep"])
+def test_odd_files_are_told_alike_by_validate_and_fmt_and_stay_as_they_are(
+    data: bytes, told: str, trueup: Trueup, tmp_path: Path
+) -> None:
+    trueup("init", "a")
+    odd = tmp_path / "a/odd.yaml"
+    odd.write_bytes(data)
+    code, out, _ = trueup("-C", "a", "validate")
+    assert (code, f"a/odd.yaml:{told}" in out) == (1, True), out
+    code, _, err = trueup("-C", "a", "fmt")
+    assert (code, f"a/odd.yaml:{told}" in err) == (1, True), err
+    assert odd.read_bytes() == data
+
+
+def test_windows_line_ends_and_empty_files_are_no_mistakes(trueup: Trueup, tmp_path: Path) -> None:
+    trueup("init", "a")
+    (tmp_path / "a/empty.yaml").write_bytes(b"")
+    (tmp_path / "a/tenant.yaml").write_bytes(b"apiVersion: trueup/v1\r\nkind: Tenant\r\nmetadata: {name: t}\r\n")
+    (tmp_path / "a/folder.yaml").mkdir()
+    assert trueup("-C", "a", "validate")[0] == 0
+    assert trueup("-C", "a", "fmt") == (0, "changed a/tenant.yaml\n", "")
+    assert b"\r" not in (tmp_path / "a/tenant.yaml").read_bytes()

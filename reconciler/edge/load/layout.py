@@ -34,7 +34,9 @@ def _document(part: str, line: int) -> str:
     before = roundtrip.read("", 0, Chunk(part, line))
     if before.findings:
         found = before.findings[0]
-        raise Unreadable(f"{found.line}:{found.column}: {found.summary}")
+        raise Unreadable(f"{found.line}:{found.column}: {found.summary}" + (f" ({found.fix})" if found.fix else ""))
+    if not isinstance(before.value, dict):
+        return part  # no document of ours: somebody else's layout
     yaml = round_trip()
     yaml.explicit_start = part.startswith("---")
     out = io.StringIO()

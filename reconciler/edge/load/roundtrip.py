@@ -152,7 +152,9 @@ class _Builder:
             keep(self._scalar(event, path))
             return
         if len(path) >= LIMITS.depth:
-            raise _Wrong(f"values are nested more than {LIMITS.depth} deep", "", event.start_mark)
+            raise _Wrong(
+                f"values are nested more than {LIMITS.depth} deep", "no field is: take a level out", event.start_mark
+            )
         outermost = bool(event.flow_style) and self.flow is None
         if outermost:
             self.flow = path

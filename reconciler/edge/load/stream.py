@@ -57,12 +57,12 @@ def cut(file: str, data: bytes, limits: Limits = LIMITS) -> tuple[list[Chunk], l
 
 def _cut_damaged(file: str, data: bytes, wrong: UnicodeDecodeError) -> tuple[list[Chunk], list[Finding]]:
     """The documents without bytes that are no UTF-8, and where the others have one."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return [], [_whole(file, "the file is not UTF-8, it seems to be UTF-16", "save it as UTF-8")]
     if b"\0" in data:
         return [], [
             _whole(file, "the file is not text", "documents are YAML in UTF-8; give other files another ending")
         ]
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return [], [_whole(file, "the file is not UTF-8, it seems to be UTF-16", "save it as UTF-8")]
     sound, findings = [], []
     for chunk in _chunks(data.decode(errors="surrogateescape")):
         odd = re.search(r"[\udc80-\udcff]", chunk.text)
