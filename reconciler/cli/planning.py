@@ -13,6 +13,8 @@ import anyio
 
 from reconciler.cli import session
 from reconciler.cli.exits import Exit, worst
+from reconciler.cli.observation import Observation
+from reconciler.cli.resuming import lay_down, resumed
 from reconciler.cli.terminal import say, show
 from reconciler.core.plan import Plan, to_json
 from reconciler.core.refs import Ref
@@ -47,14 +49,9 @@ async def _plan(args: Namespace) -> int:
         observed = here.observed(args.observation)
         still = here.unchanged(args.revision) if observed is None and not args.only else None
         if still is not None:
-            made = still.plan
+            made, found = still.plan, None
         else:
-            remember = observed is None and not args.only
-            request, revision = Request(now=0), args.revision
-            found = await here.prospect(
-                request, revision=revision, only=args.only, observed=observed, remember=remember
-            )
-            made = found.plan
+            made, found = await _made(args, here, observed)
         if args.out:
             _keep(made, Path(args.out))
         await here.keep(made)
@@ -65,7 +62,24 @@ async def _plan(args: Namespace) -> int:
             show(plan_text(made, view), args)
         if made.commit is not None and not args.dirty and here.dirty():
             say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
+        if found is not None:
+            lay_down(here, found)
     return verdict(made, detailed=args.detailed_exitcode)
+
+
+async def _made(
+    args: Namespace, here: session.Looking, observed: Observation | None
+) -> tuple[Plan, session.Prospect | None]:
+    """The plan; and what it was made from, where all of it was looked at."""
+    remember = observed is None and not args.only
+    if remember:
+        made = await resumed(here, Request(now=0), args.revision)
+        if made is not None:
+            return made, None
+    found = await here.prospect(
+        Request(now=0), revision=args.revision, only=args.only, observed=observed, remember=remember
+    )
+    return found.plan, found
 
 
 def _keep(made: Plan, path: Path) -> None:

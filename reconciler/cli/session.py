@@ -44,7 +44,7 @@ from reconciler.edge.remembered import TreeMemory
 from reconciler.edge.secrets import ProvidedSecrets
 from reconciler.edge.source import GitSource
 from reconciler.edge.state import State, state_folder
-from reconciler.edge.still import StillMemory, Unchanged, key_of
+from reconciler.edge.still import Overview, StillMemory, Unchanged, key_of
 from reconciler.errors import Mend, SpecErrors, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
 from reconciler.ports import Journal as JournalPort
@@ -61,11 +61,15 @@ class Glance:
     def __init__(self, ledger: Callable[[], Ledger], clock: SystemClock) -> None:
         self._read = ledger
         self._clock = clock
+        self.known: Ledger | None = None
+        """The ledger, as far as it was read, or is known otherwise."""
 
-    @cached_property
+    @property
     def ledger(self) -> Ledger:
         """Read when it is first asked for. Raises what reading the journal raises."""
-        return self._read()
+        if self.known is None:
+            self.known = self._read()
+        return self.known
 
     async def append(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -96,6 +100,8 @@ class Prospect(NamedTuple):
     problem: str
     """Why the newest revision is not the one in force; empty if it is."""
     head: str
+    overviews: tuple[Overview, ...] | None = None
+    """What the nodes were just before they were asked."""
 
     @property
     def world(self) -> World:
@@ -180,7 +186,7 @@ class Looking:
             last = self.ledger.applied.revision if self.ledger.applied is not None else ""
             until, secrets = planner.world.next_timer, self.source.secrets
             self.still.keep(key, plan, overviews, secrets=secrets, until=until, last=last)
-        return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired))
+        return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired), overviews)
 
     def heard(self, reports: Iterable[Report]) -> None:
         """Nothing: who only looks is in nobody's way."""
@@ -202,14 +208,16 @@ class Looking:
 
     @cached_property
     def still(self) -> StillMemory:
-        def overview(driver: str, address: str) -> str | None:
-            ask = getattr(self.registry.driver(driver), "overview", None) if driver in self.registry else None
-            return ask(address, {"root": str(self._root)}) if ask is not None else None
+        keyed = self.source.keyed or _nothing
+        return StillMemory(self.state.folder / "still", self.overview, keyed)
 
-        return StillMemory(self.state.folder / "still", overview, lambda name: (self.source.keyed or _nothing)(name))
+    def overview(self, driver: str, address: str) -> str | None:
+        """One token for all nodes at an address, where the driver has one."""
+        ask = getattr(self.registry.driver(driver), "overview", None) if driver in self.registry else None
+        return ask(address, {"root": str(self.folder)}) if ask is not None else None
 
     @property
-    def _root(self) -> Path:
+    def folder(self) -> Path:
         return (self.repository.top or self.repository.folder) / self.source.root
 
     def _still_key(self, revision: str | None) -> str | None:
@@ -217,7 +225,7 @@ class Looking:
         if self.source.dirty or self.source.mirrored:
             return None
         where = self.repository.revision(revision, root=self.source.root)
-        return key_of(where, self.state.journal, self._root, self.registry)
+        return key_of(where, self.state.journal, self.folder, self.registry)
 
     def unchanged(self, revision: str | None = None) -> Unchanged | None:
         """The plan, if nothing at all has changed since it was found that there is nothing to do."""

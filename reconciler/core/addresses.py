@@ -79,7 +79,8 @@ class Pool:
         if facts.first is not None:
             last = ip_address(facts.last) if facts.last else self._network.broadcast_address - 1
             self._range = (int(ip_address(facts.first)), int(last))
-        self._cursor = self._range[0] if self._range else 0
+        self.cursor = self._range[0] if self._range else 0
+        """No number of the range before this one is free, but for those that were given up since."""
 
     def take(self, ip: str, holder: Ref) -> None:
         self._holders.take(ip, holder)
@@ -99,11 +100,11 @@ class Pool:
         if self._range is None:
             return None
         first, last = self._range
-        number = max(first, min(self._cursor, self._holders.freed))
+        number = max(first, min(self.cursor, self._holders.freed))
         self._holders.freed = _NONE
         while number <= last and (end := self._blocked(number)) is not None:
             number = end + 1
-        self._cursor = number
+        self.cursor = number
         base = self._network.network_address
         return str(base + (number - int(base))) if number <= last else None
 

@@ -69,8 +69,10 @@ class Known:
         """Claimed targets that are not declared any more."""
         self._highest: int | None = 0
         """Generation in a claim; None: to be looked up again."""
-        self._users: dict[Ref, dict[tuple[Ref, ...], dict[Ref, None]]] = {}
-        """Machines by what they refer to: those that refer to just the same stand together."""
+        self._alike: dict[tuple[Ref, ...], dict[Ref, None]] = {}
+        """Machines by all that they refer to: those that refer to just the same stand together."""
+        self._combinations: dict[Ref, dict[tuple[Ref, ...], None]] = {}
+        """By what is referred to, the keys of those."""
         self.renames: dict[Ref, set[Ref]] = {}
         """Former name to the resources that say `renamedFrom`; those that only may have been a group's first are found
         by their names (see `heirs`)."""
@@ -111,8 +113,8 @@ class Known:
 
     def users(self, ref: Ref) -> Iterator[Ref]:
         """Machines that refer to a network or an image, in no order that means anything."""
-        for together in self._users.get(ref, {}).values():
-            yield from together
+        for combination in self._combinations.get(ref, ()):
+            yield from self._alike[combination]
 
     def shape_of(self, target: Target) -> Shape:
         """Raises KeyError for a target that is not declared."""

@@ -55,7 +55,7 @@ class Sights:
         self._spread: dict[Ref, dict[Target, None]] = {}
         """Where a thing is seen that may be on every target."""
         self._bearers: dict[int, Ref | tuple[Ref, ...]] = {}
-        """By the hash of a uid the refs of the objects that bear it, nearly always one."""
+        """By the sum of a uid the refs of the objects that may bear it, nearly always one."""
         self._alone: dict[Target, tuple[Target, ...]] = {}
         self._owners: dict[Target, dict[str, int]] = {}
         self._owned: dict[str, int] = {}
@@ -115,7 +115,7 @@ class Sights:
 
     def bearers(self, uid: Uid) -> tuple[Ref, ...]:
         """The refs of the objects that may bear this uid (who wants to be sure looks at them)."""
-        found = self._bearers.get(hash(uid), ())
+        found = self._bearers.get(_sum(uid), ())
         return found if isinstance(found, tuple) else (found,)
 
     def on(self, ref: Ref, target: Target) -> list[Object]:
@@ -147,21 +147,27 @@ class Sights:
         """How many objects on all targets do not bear marks of this data centre."""
         return sum(self._owned.values()) - self._owned.get(datacenter, 0)
 
+    def packed(self) -> Iterator[tuple[Target, bytes]]:
+        """What each target lists, as it is kept while nobody looks at it."""
+        for target in self.reports:
+            known = self._packed.get(target)
+            yield target, _pack(self._open[target].objects) if known is None else known
+
     def _bear(self, ref: Ref, was: Iterable[Object], now: Iterable[Object]) -> Iterator[Ref]:
         """Objects that bear a ref come and go; yields the other refs that bear a uid of theirs."""
         for objects, comes in ((was, False), (now, True)):
             for found in objects:
                 assert found.marks is not None, "what bears a ref has marks"
-                uid = found.marks.uid
-                if comes and hash(uid) not in self._bearers:
-                    self._bearers[hash(uid)] = ref
+                uid, number = found.marks.uid, _sum(found.marks.uid)
+                if comes and number not in self._bearers:
+                    self._bearers[number] = ref
                     continue
                 bearers = list(self.bearers(uid))
                 (bearers.append if comes else bearers.remove)(ref)
                 if bearers:
-                    self._bearers[hash(uid)] = bearers[0] if len(bearers) == 1 else tuple(bearers)
+                    self._bearers[number] = bearers[0] if len(bearers) == 1 else tuple(bearers)
                 else:
-                    del self._bearers[hash(uid)]
+                    del self._bearers[number]
                 yield from (other for other in bearers if other != ref)
 
     # -- keeping ---------------------------------------------------------------------------------------------------
@@ -215,8 +221,17 @@ class Sights:
             oldest = next(iter(self._open))
             closing = self._open.pop(oldest)
             if oldest not in self._packed:
-                self._packed[oldest] = zlib.compress(_encode(closing.objects), 1)
+                self._packed[oldest] = _pack(closing.objects)
         return fresh
+
+
+def _pack(objects: tuple[Object, ...]) -> bytes:
+    return zlib.compress(_encode(objects), 1)
+
+
+def _sum(uid: Uid) -> int:
+    """A number for a uid that is the same in every process."""
+    return zlib.crc32(uid.encode())
 
 
 def _unmanaged(objects: Iterable[Object]) -> Demand:

@@ -265,13 +265,7 @@ class World(Known):
             self._stain(user)
         was, now = old.references if old else (), new.references if new else ()
         if was != now:
-            for reference in was:
-                together = self._users[reference].get(was, {})
-                together.pop(ref, None)
-                if not together:
-                    self._users[reference].pop(was, None)
-            for reference in now:
-                self._users.setdefault(reference, {}).setdefault(now, {})[ref] = None
+            self._refer(ref, was, now)
         before, after = old.former if old else None, new.former if new else None
         if before is not None:
             self.renames.get(before, set()).discard(ref)
@@ -282,6 +276,21 @@ class World(Known):
             self._renamed(after, ref)
         if kind_of(ref) == "Network":
             self._take_pool(ref, new)
+
+    def _refer(self, ref: Ref, was: tuple[Ref, ...], now: tuple[Ref, ...]) -> None:
+        """It refers to these now, and no more to those."""
+        alike = self._alike.get(was, {})
+        alike.pop(ref, None)
+        if was and not alike:
+            del self._alike[was]
+            for reference in was:
+                self._combinations[reference].pop(was, None)
+        if now and now not in self._alike:
+            self._alike[now] = {}
+            for reference in now:
+                self._combinations.setdefault(reference, {})[now] = None
+        if now:
+            self._alike[now][ref] = None
 
     def _renamed(self, former: Ref, ref: Ref) -> None:
         """A name was given up for another, or is so no more. Addresses on a network that was renamed are on the new."""
@@ -366,19 +375,23 @@ class World(Known):
 
     def _dirty_target(self, target: Target) -> None:
         """Everything bound or seen there must be decided anew: the word of the target counts otherwise now."""
+        needed: set[Ref] = set()
         for ref in self.homes.get(target, ()):
             self._stain(ref)
+            if self.facts[ref].target == target:
+                needed.update(self.facts[ref].needs)
         for ref in self.waiting.pop(target, ()):
             self._stain(ref, target)
         for ref in self.sights.refs_on(target):
             self._seen_anew(ref, target)
-        for ref, counts in self.needs.items():
-            if target in counts:
-                self._stain(ref, target)
+        for ref in needed:
+            self._stain(ref, target)
 
     def _take_rooms(self) -> None:
         stale, self._stale_rooms = self._stale_rooms, set()
-        for target in stale & self.targets.keys():
+        for target in stale:
+            if target not in self.targets:
+                continue
             fresh = target not in self.rooms.by_target
             self.rooms.put(self._room(target))
             if fresh:

@@ -33,6 +33,14 @@ class Remembered(msgspec.Struct, frozen=True):
     requires: str | None = None
 
 
+class Told(msgspec.Struct, frozen=True):
+    """Which file told the id of a datacenter, and what was in it."""
+
+    path: str
+    blob: str
+    datacenter_id: str
+
+
 class TreeMemory:
     """The cache of one user. `drivers`: the names of those installed; documents were judged by what these can take."""
 
@@ -70,6 +78,22 @@ class TreeMemory:
             self._prune()
         except OSError:
             return
+
+    def keep_place(self, place: str, told: Told) -> None:
+        """What told the id of the datacenter of a repository and folder. Best effort."""
+        try:
+            write_whole(self._place(place), msgspec.msgpack.encode(told))
+        except OSError:
+            return
+
+    def recall_place(self, place: str) -> Told | None:
+        try:
+            return msgspec.msgpack.decode(own(self._place(place)), type=Told)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def _place(self, place: str) -> Path:
+        return self._folder / f"{digest([place, program()])[:32]}.place"
 
     def _path(self, tree: str) -> Path:
         return self._folder / f"{tree}-{digest([program(), self._drivers])[:16]}.msgpack"

@@ -24,7 +24,8 @@ from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, sn
 from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.images import held
-from reconciler.edge.remembered import Remembered, TreeMemory
+from reconciler.edge.index.memory import Documents
+from reconciler.edge.remembered import Remembered, Told, TreeMemory
 from reconciler.errors import SpecErrors, UsageError
 
 if TYPE_CHECKING:
@@ -84,9 +85,29 @@ class GitSource:
             self._loader = Loader(self._capabilities)
             unread, self._unread = self._unread, None
             if unread is not None:
-                self._loader.load(self._tree(unread.tree), unread)
+                self._loader.load(self.tree(unread.tree), unread)
                 self._known = unread.tree
         return self._loader
+
+    def documents(self) -> Documents | None:
+        """What was read of the tree in force; None where it was not read, or is none of the repository's."""
+        if self._loader is None or self._known is None or self._unread is not None:
+            return None
+        return Documents(self._loader.records, self._loader.desired.revision, frozenset(self._secretive))
+
+    def resume(self, documents: Documents, nodes: Mapping[str, NodeWant]) -> None:
+        """Go on from a tree that another process has read, whose nodes these are."""
+        from reconciler.edge.load.loader import Loader
+
+        self._loader = Loader(self._capabilities)
+        self._loader.resume(documents.records, self.tree(documents.revision.tree), documents.revision)
+        self._known, self._nodes, self._news = documents.revision.tree, nodes, set()
+        self._secretive = set(documents.secretive)
+
+    def forget(self) -> None:
+        """Read everything anew the next time."""
+        self._loader = self._known = self._news = self._unread = None
+        self._nodes, self._secretive, self._in_force = {}, set(), {}
 
     def close(self) -> None:
         """Drop what only a dirty tree has."""
@@ -144,7 +165,20 @@ class GitSource:
     def _known_id(self, revision: str | None) -> str | None:
         if self.memory is None or (self.dirty and revision is None) or self._loader is not None:
             return None
-        return self.memory.recall_id(self.repository.revision(revision, root=self.root).tree)
+        tree = self.repository.revision(revision, root=self.root).tree
+        return self.memory.recall_id(tree) or self._unchanged_id(tree, self.memory)
+
+    def _unchanged_id(self, tree: str, memory: TreeMemory) -> str | None:
+        """The id, where the file that told it the last time is what it was."""
+        known = memory.recall_place(self._place)
+        if known is None:
+            return None
+        found = self.repository.objects.find(f"{tree}:{known.path}")
+        return known.datacenter_id if found is not None and found.id == known.blob else None
+
+    @property
+    def _place(self) -> str:
+        return f"{self.repository.git_folder}:{self.root}"
 
     def _scanned_id(self, revision: str | None) -> str | None:
         with self._opened(revision) as (tree, _):
@@ -155,7 +189,7 @@ class GitSource:
             self._mirror.fetch().close()
         if self._loader is None and self.memory is not None and not (self.dirty and revision is None):
             where = self.repository.revision(revision, root=self.root)
-            if not self._held(self._tree(where.tree), since).images:
+            if not self._held(self.tree(where.tree), since).images:
                 recalled = self._recalled(where, self.memory)
                 if recalled is not None:
                     return recalled
@@ -208,6 +242,9 @@ class GitSource:
         require(requires)
         if self.memory is not None and before is None and self._known is not None:
             self.memory.keep(tree.id, Remembered(delta.desired, requires))
+            if datacenter is not None:
+                blob = self.loader.records.files[datacenter.file].blob
+                self.memory.keep_place(self._place, Told(datacenter.file, blob, delta.desired.datacenter_id))
         self._secretive.difference_update(delta.changed, delta.removed)
         self._secretive.update(ref for ref in delta.changed if _names_secret(delta.desired.resources[ref]))
         return self._with_digests(delta.desired)
@@ -227,9 +264,9 @@ class GitSource:
             yield working.tree, working.revision
             return
         where = self.repository.revision(revision, root=self.root)
-        yield self._tree(where.tree), where
+        yield self.tree(where.tree), where
 
-    def _tree(self, tree: str) -> CommitTree:
+    def tree(self, tree: str) -> CommitTree:
         return CommitTree(self.repository.folder, tree, objects=self.repository.objects)
 
     def _with_digests(self, desired: Desired) -> Desired:
@@ -267,7 +304,7 @@ class GitSource:
         here = in_force.resources
         if tree == in_force.revision.tree:
             return Beside(here, frozenset(), frozenset())
-        other = self._tree(tree)
+        other = self.tree(tree)
         if self._known is None:
             # what is in force is a dirty tree, which nothing in the repository can be compared with
             from reconciler.edge.load.loader import Loader

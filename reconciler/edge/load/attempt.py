@@ -48,6 +48,7 @@ class Attempt:
         self.entries = Layer(records.entries)
         self.datacenters = Layer(records.datacenters)
         self.drivers = Layer(records.drivers)
+        self.capacities = Layer(records.capacities)
         self.taken_from = Layer(records.taken_from)
         self.nodes = Layer(records.nodes)
         self.groups = Layer(records.groups)
@@ -134,6 +135,8 @@ class Attempt:
         elif declared.kind == "Node":
             driver = declared.spec.driver
             self.drivers[driver] = (self.drivers.get(driver) or 0) + sign
+            has = (declared.spec.capacity.memory, declared.spec.capacity.disk)
+            self.capacities[has] = (self.capacities.get(has) or 0) + sign
             if sign > 0:
                 self.nodes[declared.name] = lower_node(declared)
             else:

@@ -202,16 +202,21 @@ def _circle(start: Ref, needs: Mapping[Ref, list[Ref]], done: set[Ref]) -> list[
     return None
 
 
-def check_packages(packages: Iterable[Declared], nodes: Iterable[Declared]) -> list[Finding]:
-    """A package that no node could hold, as far as nodes say what they have."""
-    capacities = [node.spec.capacity for node in nodes]
-    findings = []
-    for what in ("memory", "disk"):
-        known = [getattr(capacity, what) for capacity in capacities]
-        if not known or None in known:
+def capacity(node: Declared) -> tuple[int | None, int | None]:
+    """Memory and disk that a node says it has."""
+    return node.spec.capacity.memory, node.spec.capacity.disk
+
+
+def check_packages(packages: Iterable[Declared], capacities: Iterable[tuple[int | None, int | None]]) -> list[Finding]:
+    """A package that no node could hold. `capacities`: memory and disk of each node, as far as it says."""
+    findings: list[Finding] = []
+    memory, disk = {each[0] for each in capacities}, {each[1] for each in capacities}
+    for what, given in (("memory", memory), ("disk", disk)):
+        known = {each for each in given if each is not None}
+        if not known or None in given:
             continue
         largest = max(known)
-        for package in packages:
+        for package in sorted(packages, key=place):
             wanted = getattr(package.spec, what)
             if wanted is not None and wanted > largest:
                 summary = f"no node has {size(wanted)} of {what}, the largest has {size(largest)}"

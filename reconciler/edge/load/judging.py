@@ -218,12 +218,14 @@ class Judge:
             attempt.findings += checks.check_cycles(
                 self._all("Image", "origin", "source"), self.catalog, self._images_of
             )
-        nodes_changed = self._changed("Node") or any(
-            ref.startswith("Node/") for one in attempt.retired for ref in one.refs
-        )
-        if nodes_changed or self._changed("Package"):
+        nodes = [one for one in attempt.dubious if one.kind == "Node"]
+        if nodes or attempt.capacities.changed():
             packages = self._all("Package", "memory", "disk")
-            attempt.findings += checks.check_packages(packages, self._all("Node"))
+        else:
+            packages = [one for one in self._changed("Package") if one.sure("memory", "disk")]
+        capacities = [has for has, count in attempt.capacities.items() if count]
+        capacities += [checks.capacity(one) for one in nodes if one.sure()]
+        attempt.findings += checks.check_packages(packages, capacities)
         self._limits()
         self._abandoned_tenants()
 

@@ -64,6 +64,15 @@ class Loader:
         self.progress: bulk.Progress | None = None
         """Told (files done, files in all) while a large tree is loaded for the first time."""
 
+    @property
+    def records(self) -> Records:
+        """Of the last good tree: read only."""
+        return self._records
+
+    def resume(self, records: Records, tree: Tree, revision: Revision) -> None:
+        """Go on from a tree that was read by another process."""
+        self._records, self._tree, self._revision = records, tree, revision
+
     def load(self, tree: Tree, revision: Revision = _NOWHERE) -> Delta:
         """Takes a tree into force. Lists it whole and reads what differs from the last good one."""
         known = self._listing()

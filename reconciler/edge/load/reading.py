@@ -114,7 +114,7 @@ class Reader:
                 del self.attempt.defaults[path.rpartition("/")[0]]
         for (path, _), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
             folder = path.rpartition("/")[0]
-            values, findings, lacking = _defaults_in(path, data)
+            values, findings, lacking = defaults_in(path, data)
             self.attempt.findings += findings
             self.attempt.defaults[folder] = values
             if lacking:
@@ -221,7 +221,7 @@ class Reader:
         return made
 
 
-def _defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding], set[tuple[str, str]]]:
+def defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding], set[tuple[str, str]]]:
     """What a `_defaults.yaml` says, what is wrong with it, and which (kind, part) it may lack therefore."""
     chunks, findings = stream.cut(path, data)
     value: Any = {}

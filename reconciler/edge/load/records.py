@@ -99,11 +99,41 @@ Uses = tuple[str, ...]
 """The keys that a document uses, sorted. Machines of a kind use the same: they share one tuple and stand in one set."""
 
 
-class Using(msgspec.Struct):
+class Using:
     """The reverse index: key → the combinations it occurs in → the documents of each."""
 
-    combinations: dict[str, set[Uses]] = {}
-    documents: dict[Uses, set[Document]] = {}
+    def __init__(self) -> None:
+        self.combinations: dict[str, set[Uses]] = {}
+        self.documents: dict[Uses, set[Document]] = {}
+
+    def of(self, key: str) -> set[Document]:
+        found: set[Document] = set()
+        for uses in self.combinations.get(key, ()):
+            found |= self.documents[uses]
+        return found
+
+    def take(self, dropped: Mapping[Uses, set[Document]], added: Mapping[Uses, set[Document]]) -> None:
+        for uses, documents in dropped.items():
+            left = self.documents[uses]
+            left -= documents
+            if not left:
+                self._forget(uses)
+        for uses, documents in added.items():
+            known = self.documents.get(uses)
+            if known is not None:
+                known |= documents
+                continue
+            self.documents[uses] = documents
+            for key in uses:
+                self.combinations.setdefault(key, set()).add(uses)
+
+    def _forget(self, uses: Uses) -> None:
+        del self.documents[uses]
+        for key in uses:
+            combinations = self.combinations[key]
+            combinations.discard(uses)
+            if not combinations:
+                del self.combinations[key]
 
 
 class Users:
@@ -116,10 +146,7 @@ class Users:
 
     def of(self, key: str) -> set[Document]:
         """Those of the last good tree."""
-        found: set[Document] = set()
-        for uses in self.base.combinations.get(key, ()):
-            found |= self.base.documents[uses]
-        return found
+        return self.base.of(key)
 
     def still(self, key: str, retired: Container[Document]) -> bool:
         """Whether a document of the last good tree that stays as it is uses it."""
@@ -136,27 +163,7 @@ class Users:
         self.added.setdefault(document.uses, set()).add(document)
 
     def commit(self) -> None:
-        for uses, documents in self.dropped.items():
-            left = self.base.documents[uses]
-            left -= documents
-            if not left:
-                self._forget(uses)
-        for uses, documents in self.added.items():
-            known = self.base.documents.get(uses)
-            if known is not None:
-                known |= documents
-                continue
-            self.base.documents[uses] = documents
-            for key in uses:
-                self.base.combinations.setdefault(key, set()).add(uses)
-
-    def _forget(self, uses: Uses) -> None:
-        del self.base.documents[uses]
-        for key in uses:
-            combinations = self.base.combinations[key]
-            combinations.discard(uses)
-            if not combinations:
-                del self.base.combinations[key]
+        self.base.take(self.dropped, self.added)
 
 
 class Records:
@@ -174,6 +181,8 @@ class Records:
         self.datacenters: dict[Ref, Declared] = {}
         self.drivers: dict[str, int] = {}
         """How many nodes each driver has."""
+        self.capacities: dict[tuple[int | None, int | None], int] = {}
+        """How many nodes say that they have so much memory and disk."""
         self.taken_from: dict[Ref, str] = {}
         """Images that are taken from a machine, with the machine's name as written."""
         self.nodes: dict[str, NodeWant] = {}

@@ -1,0 +1,58 @@
+"""A plan at the cost of what differs: going on from what an earlier command laid down.
+
+Owns: when a command may do that, and that it is given up on any doubt. Must not go here: how it is laid down (edge).
+"""
+
+from __future__ import annotations
+
+from reconciler.cli.session import Glance, Looking, Prospect
+from reconciler.core.plan import Plan
+from reconciler.core.rules import Request
+from reconciler.edge.index.memory import Ground, Index
+from reconciler.edge.index.shelves import Doubt
+from reconciler.errors import Mend, TryLater
+from reconciler.runtime.cycle import dated
+
+_DIFFERING = 500
+"""Files beyond which all are read anew: from an index each costs more."""
+
+
+async def resumed(here: Looking, request: Request, revision: str | None) -> Plan | None:
+    """The plan, where what was laid down may be believed, and is enough to tell."""
+    journal = here.ports.journal
+    if here.source.dirty or here.source.mirrored or not isinstance(journal, Glance):
+        return None
+    kept = _index(here).open(_ground(here), here.overview, here.now())
+    if kept is None:
+        return None
+    try:
+        where = here.repository.revision(revision, root=here.source.root)
+        if len(here.repository.difference.between(kept.revision.tree, where.tree)) > _DIFFERING:
+            return None
+        planner = kept.planner(here.ports.shapes)
+        documents = kept.documents(here.source.tree(where.tree), here.registry, planner)
+        here.source.resume(documents, planner.world.nodes)
+        journal.known = planner.world.ledger
+        desired = await here.source.load(revision, since=journal.known.applied)
+        planner.world.take_desired(desired, here.source.news())
+        return planner.plan(await dated(request, here.ports, desired))
+    except (Doubt, Mend, TryLater):
+        # a mistake too is told from scratch
+        here.source.forget()
+        journal.known = None
+        return None
+
+
+def lay_down(here: Looking, found: Prospect) -> None:
+    """Keep all that a plan was made from, for `resumed`."""
+    known = here.source.documents()
+    if found.overviews is not None and known is not None:
+        _index(here).keep(_ground(here), found.overviews, found.planner, known, here.now())
+
+
+def _index(here: Looking) -> Index:
+    return Index(here.state.folder / "index")
+
+
+def _ground(here: Looking) -> Ground:
+    return Ground(str(here.folder), tuple(here.registry), here.state.journal)

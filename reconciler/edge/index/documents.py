@@ -1,0 +1,147 @@
+"""What a loader knows of a tree, laid down in tables, and taken up again so that it looks up only what it reads beside.
+
+Owns: which of the loader's records go to disk, and as what. Must not go here: what they mean (edge/load).
+
+A document's models are never kept: a thing that is named is read again from its text. Documents are known by their
+identity, so each comes from the one shelf of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.core.desired import NodeWant, Resource
+from reconciler.core.refs import Ref, kind_of
+from reconciler.driver import Capability
+from reconciler.edge.index.planning import RESOURCES
+from reconciler.edge.index.shelves import Reader, Shelf, Writer, walked
+from reconciler.edge.load.attempt import Attempt
+from reconciler.edge.load.defaults import NAME
+from reconciler.edge.load.document import Declared
+from reconciler.edge.load.reading import Reader as Documents
+from reconciler.edge.load.reading import defaults_in
+from reconciler.edge.load.records import Document, FileRecord, Records, Total, Uses, Using
+from reconciler.edge.load.tree import Tree
+
+Place = tuple[str, int]
+"""File, and which document of it."""
+
+
+class Whole(msgspec.Struct):
+    """What is read back at once."""
+
+    drivers: dict[str, int]
+    capacities: dict[tuple[int | None, int | None], int]
+    taken_from: dict[Ref, str]
+    totals: dict[str, Total]
+    datacenters: list[Ref]
+
+
+class _File(msgspec.Struct, array_like=True):
+    blob: str
+    documents: list[tuple[bytes, tuple[Ref, ...], tuple[str, ...], tuple[str, ...]]]
+
+
+# -- laying down -----------------------------------------------------------------------------------------------------
+
+
+def write(records: Records, writer: Writer) -> Whole:
+    """Lay down the records; what is to be kept whole is returned. Raises OSError."""
+
+    def place(one: Document) -> Place:
+        return one.file, records.position(one)
+
+    def files() -> Iterator[tuple[str, _File]]:
+        for path, record in records.files.items():
+            yield path, _File(record.blob, [(one.digest, one.refs, one.uses, one.claims) for one in record.documents])
+
+    writer.table("files", files, len(records.files))
+    writer.table("others", *walked(records.others))
+    writer.table("owners", lambda: ((ref, place(one)) for ref, one in records.owners.items()), len(records.owners))
+    writer.table("claims", lambda: ((key, place(one)) for key, one in records.claims.items()), len(records.claims))
+    writer.table("groups", *walked(records.groups))
+    writer.table(RESOURCES, *walked(records.resources))
+    users = records.users
+    writer.table("combinations", *walked(users.combinations))
+    writer.table(
+        "users", lambda: ((uses, [place(one) for one in found]) for uses, found in users.documents.items()),
+        len(users.documents),
+    )  # fmt: skip
+    return Whole(records.drivers, records.capacities, records.taken_from, records.totals, list(records.datacenters))
+
+
+# -- taking up -------------------------------------------------------------------------------------------------------
+
+
+def read(
+    reader: Reader, whole: Whole, tree: Tree, capabilities: Mapping[str, Capability], nodes: dict[str, NodeWant]
+) -> Records:
+    """The records as they stood. `tree`: any that reads the repository's blobs; `nodes`: as the planner has them, so
+    that nodes which did not change are the very same. Raises Doubt."""
+    records = Records()
+    files: Shelf[str, _File] = Shelf.of(reader, "files", _File)
+
+    def file(path: str) -> FileRecord:
+        found = files[path]
+        return FileRecord(found.blob, tuple(Document(path, *one) for one in found.documents))
+
+    known = Shelf(file, len(files))
+    """As they were, whatever becomes of the records: places are told in these."""
+
+    def document(place: Place) -> Document:
+        return known[place[0]].documents[place[1]]
+
+    def places(table: str) -> Shelf[Any, Document]:
+        kept: Shelf[Any, Place] = Shelf.of(reader, table, Place)
+        return Shelf(lambda key: document(kept[key]), len(kept))
+
+    def thing(ref: Ref) -> Declared:
+        """Read again from its text: everything but machines."""
+        if kind_of(ref) == "Machine":
+            raise KeyError(ref)
+        reading = Documents(Attempt(records, tree, capabilities)).declare_again(records.owners[ref])
+        for declared in reading.declared:
+            if declared.ref == ref:
+                return declared
+        raise KeyError(ref)
+
+    def defaults(folder: str) -> Mapping[str, Any]:
+        path = f"{folder}/{NAME}" if folder else NAME
+        return defaults_in(path, next(iter(tree.read([records.others[path]]))))[0]
+
+    records.files = Shelf(known.__getitem__, len(known))
+    records.others = Shelf.of(reader, "others", str)
+    records.defaults = Shelf(defaults, len(records.others))
+    records.owners, records.claims = places("owners"), places("claims")
+    records.entries = Shelf(thing, len(records.owners))
+    records.groups = Shelf.of(reader, "groups", tuple[Ref, ...])
+    records.nodes = nodes
+    records.resources = Shelf.of(reader, RESOURCES, Resource)
+    records.drivers, records.capacities = whole.drivers, whole.capacities
+    records.taken_from, records.totals = whole.taken_from, whole.totals
+    records.datacenters = {ref: records.entries[ref] for ref in whole.datacenters}
+    records.users = _Kept(reader, document)
+    return records
+
+
+class _Kept(Using):
+    """Who used what when it was laid down, and what has become of it since."""
+
+    def __init__(self, reader: Reader, document: Callable[[Place], Document]) -> None:
+        super().__init__()
+        self._combinations: Shelf[str, list[Uses]] = Shelf.of(reader, "combinations", list[Uses])
+        self._places: Shelf[Uses, list[Place]] = Shelf.of(reader, "users", list[Place])
+        self._document = document
+        self._gone: set[Document] = set()
+
+    def of(self, key: str) -> set[Document]:
+        kept = {self._document(place) for uses in self._combinations.get(key, ()) for place in self._places[uses]}
+        return (kept | super().of(key)) - self._gone
+
+    def take(self, dropped: Mapping[Uses, set[Document]], added: Mapping[Uses, set[Document]]) -> None:
+        for documents in dropped.values():
+            self._gone |= documents
+        super().take({}, added)

@@ -1,0 +1,147 @@
+"""When what was laid down may be believed, and where it lies.
+
+Owns: the index of one state folder: what it hangs on, and that it is void on any doubt. Must not go here: how anything
+is laid down (planning, documents), what is done with a planner that was taken up.
+
+A planner stands on a revision, the journal, the nodes' reports and this program. The revision may have moved on: what
+lies between is read as a running loop reads it. For the rest there is a token each, which has to be what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from reconciler.core.desired import Revision
+from reconciler.core.planner import Planner
+from reconciler.core.refs import Ref
+from reconciler.core.shape import Shape
+from reconciler.core.values import digest
+from reconciler.driver import Capability
+from reconciler.edge.chain import Chain
+from reconciler.edge.index import planning
+from reconciler.edge.index.shelves import Doubt, Reader, Writer
+from reconciler.edge.remembered import program
+from reconciler.edge.still import Overview
+from reconciler.errors import TrueupError
+
+if TYPE_CHECKING:
+    from reconciler.edge.load.records import Records
+    from reconciler.edge.load.tree import Tree
+
+WORTHWHILE = 100
+"""Resources below which everything is read as quickly."""
+_SECRETIVE = 1_000
+"""Resources that name a secret, beyond which nothing is kept: each is looked at every time."""
+
+
+class Ground(NamedTuple):
+    """What an index stands on beside the revision and the nodes. `place`: where the repository lies."""
+
+    place: str
+    drivers: tuple[str, ...]
+    journal: Path
+
+
+class Documents(NamedTuple):
+    """What the loader knows, and which of it names a secret."""
+
+    records: Records
+    revision: Revision
+    secretive: frozenset[Ref]
+
+
+class _Whole(msgspec.Struct):
+    key: str
+    sequence: int
+    head: bytes
+    overviews: tuple[Overview, ...]
+    since: float
+    planning: planning.Whole
+    documents: msgspec.Raw
+    """Of `documents.Whole`: the models are imported only once they are needed."""
+    secretive: list[Ref]
+
+
+def head_of(journal: Path) -> tuple[int, bytes]:
+    """Sequence and hash of the last row; (0, b"") where there is no journal. Raises TrueupError."""
+    if not journal.exists():
+        return 0, b""
+    chain = Chain.open(journal, read_only=True)
+    try:
+        return chain.head
+    finally:
+        chain.close()
+
+
+def _key(ground: Ground) -> str:
+    return digest([ground.place, program(), *sorted(ground.drivers)])
+
+
+class Index:
+    """The index of one state folder. Losing it costs time alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def keep(
+        self, ground: Ground, overviews: tuple[Overview, ...], planner: Planner, known: Documents, now: float
+    ) -> bool:
+        """Lay down a planner that has planned, and what its revision was read from. `overviews`: as in `still`, asked
+        for before the nodes were. Best effort; whether it was kept."""
+        from reconciler.edge.index import documents
+
+        if len(known.records.resources) < WORTHWHILE or len(known.secretive) > _SECRETIVE:
+            return False
+        try:
+            sequence, head = head_of(ground.journal)
+            if planner.world.ledger.sequence != sequence:
+                return False  # what this process alone has noted is in no journal
+            with Writer(self._path) as writer:
+                made = planning.write(planner, writer)
+                read = msgspec.Raw(msgspec.msgpack.encode(documents.write(known.records, writer)))
+                secretive = sorted(known.secretive)
+                writer.whole = _Whole(_key(ground), sequence, head, overviews, now, made, read, secretive)
+        except (OSError, TrueupError):
+            return False
+        return True
+
+    def open(self, ground: Ground, overview: Callable[[str, str], str | None], now: float) -> Kept | None:
+        """What was laid down, if it may be believed."""
+        try:
+            reader = Reader(self._path)
+            whole = msgspec.msgpack.decode(reader.whole, type=_Whole)
+            if (
+                whole.key != _key(ground)
+                or now < whole.since
+                or head_of(ground.journal) != (whole.sequence, whole.head)
+            ):
+                return None
+        except (OSError, Doubt, TrueupError, msgspec.DecodeError):
+            return None
+        if any(overview(driver, address) != token for driver, address, token in whole.overviews):
+            return None
+        return Kept(reader, whole)
+
+
+class Kept:
+    """What was laid down, to be taken up once. Whoever asks it, or what it gives, may meet Doubt."""
+
+    def __init__(self, reader: Reader, whole: _Whole) -> None:
+        self._reader = reader
+        self._whole = whole
+        self.revision = whole.planning.revision
+
+    def planner(self, shapes: Mapping[str, Shape]) -> Planner:
+        return planning.read(self._reader, self._whole.planning, shapes)
+
+    def documents(self, tree: Tree, capabilities: Mapping[str, Capability], planner: Planner) -> Documents:
+        """`tree`: any that reads the repository's blobs; `planner`: the one that was taken up."""
+        from reconciler.edge.index import documents
+
+        whole = msgspec.msgpack.decode(self._whole.documents, type=documents.Whole)
+        records = documents.read(self._reader, whole, tree, capabilities, planner.world.nodes)
+        return Documents(records, self.revision, frozenset(self._whole.secretive))

@@ -1,0 +1,227 @@
+"""A planner laid down in tables, and taken up again so that it looks up only what it is asked about.
+
+Owns: which tables of the core go to disk, and as what. Must not go here: what they mean (core), the file (shelves).
+
+Nothing of the core knows of this: it gets its own tables, some of which are shelves. What is as large as the fleet is a
+shelf; what is short is kept whole; what follows from the rest is made anew. A walk through a shelf is a Doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.core.addresses import Holders, Pool
+from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
+from reconciler.core.known import Facts
+from reconciler.core.ledger import Applied, Binding, Held, Intent, Paused, Run, Spent, Status
+from reconciler.core.observed import Report
+from reconciler.core.placement import Room, Rooms
+from reconciler.core.planner import Planner
+from reconciler.core.refs import Ref, Target
+from reconciler.core.shape import Shape
+from reconciler.core.standing import Standing
+from reconciler.core.world import World
+from reconciler.edge.index.shelves import Reader, Shelf, Writer, walked
+
+WORLD = {
+    "nodes": NodeWant, "targets": NodeWant, "standings": Standing, "facts": Facts, "homes": dict[Ref, None],
+    "needs": dict[Target, int], "_alike": dict[Ref, None], "_combinations": dict[tuple[Ref, ...], None],
+}  # fmt: skip
+SIGHTS = {
+    "reports": Report, "_packed": bytes, "_places": tuple[Target, ...], "_spread": dict[Target, None],
+    "_bearers": Ref | tuple[Ref, ...], "_owners": dict[str, int],
+}  # fmt: skip
+LEDGER = {
+    "bindings": Binding, "_places": tuple[Target, ...], "_spread": dict[Target, None], "incarnations": int,
+}  # fmt: skip
+"""Tables that go to shelves, by the name of their attribute, with the kind of their values."""
+
+RESOURCES = "resources"
+"""The table of resources, which the loader's records have in common with the world."""
+
+_MANY = 1_000
+"""Addresses of one network that are kept together; of a larger one each is an entry of its own."""
+
+
+class _World(msgspec.Struct):
+    troubled: dict[Target, str]
+    unclaimed: set[Target]
+    unlisted: set[Target]
+    abandoned: set[Target]
+    _highest: int | None
+    drains: dict[Target, Drain]
+    renames: dict[Ref, set[Ref]]
+    waiting: dict[Target, set[Ref]]
+    dirty: set[Ref]
+    dirty_at: dict[Target, set[Ref]]
+    _timers: list[tuple[float, Ref]]
+    _now: float
+
+
+class _Sights(msgspec.Struct):
+    strangers: dict[Target, dict[str, str]]
+    _owned: dict[str, int]
+
+
+class _Ledger(msgspec.Struct):
+    sequence: int
+    last_at: float
+    claims: dict[Target, str]
+    covered: set[Target]
+    written: dict[Target, int]
+    in_flight: dict[tuple[str, str], Intent]
+    flying: dict[Target, int]
+    applied: Applied | None
+    witnessed: set[Ref]
+    accepted: set[str]
+    spent: list[tuple[float, Spent]]
+    pauses: dict[str, Paused]
+    lifted: dict[str, frozenset[float]]
+    held: dict[Ref, Held]
+
+
+class Whole(msgspec.Struct):
+    """What is read back at once."""
+
+    datacenter: str
+    datacenter_id: str
+    revision: Revision
+    policy: Policy
+    now: float
+    undecided: list[tuple[Ref, Target | str]]
+    """What was not at rest, or not remembered: it is decided again."""
+    world: _World
+    sights: _Sights
+    ledger: _Ledger
+    unmanaged: dict[Target, tuple[int, int, int]]
+    runs: dict[str, tuple[int, dict[str, Status]]]
+    order: list[tuple[float, Target]]
+    """Targets by their load."""
+
+
+class _Holders(msgspec.Struct, array_like=True):
+    """Addresses are numbers beyond what the packing knows, so they are written as text, to the base 16."""
+
+    freed: str
+    cursor: str | None
+    count: int
+    numbers: dict[str, Ref | tuple[Ref, ...]] | None
+
+
+# -- laying down -----------------------------------------------------------------------------------------------------
+
+
+def write(planner: Planner, writer: Writer) -> Whole:
+    """Lay down its tables but the resources; what is to be kept whole is returned. Raises OSError."""
+    world = planner.world
+    desired, sights, ledger, rooms = world.desired, world.sights, world.ledger, world.rooms
+    assert desired is not None, "a planner that has planned has a revision"
+    next(rooms.by_load(), None)  # in order
+    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("ledger", ledger, LEDGER)):
+        for table in kinds:
+            if (name, table) != ("sights", "_packed"):
+                writer.table(f"{name}.{table}", *walked(getattr(owner, table)))
+    writer.table("sights._packed", lambda: sights.packed(), len(sights.reports))
+    writer.table("rooms", *walked(rooms.by_target))
+    _write_holders(world, writer)
+    return Whole(
+        desired.datacenter, desired.datacenter_id, desired.revision, desired.policy, planner._now,
+        sorted({*planner.pending, *planner.untold}),
+        _taken(_World, world), _taken(_Sights, sights), _taken(_Ledger, ledger),
+        {target: (took.memory, took.cpu, took.disk) for target, took in sights.unmanaged.items()
+         if took.memory or took.cpu or took.disk},
+        {plan: (run.generation, run.outcomes) for plan, run in ledger.runs.items()},
+        rooms._order,
+    )  # fmt: skip
+
+
+def _taken(kind: type[Any], owner: object) -> Any:
+    return kind(*(getattr(owner, name) for name in kind.__struct_fields__))
+
+
+def _write_holders(world: World, writer: Writer) -> None:
+    """Of a large network the next free address is looked for now, so that nobody has to walk there again."""
+
+    def short() -> Iterator[tuple[Ref, _Holders]]:
+        for network, found in world.holders.items():
+            few = len(found.by_number) <= _MANY
+            pool = world.pools.get(network)
+            if pool is not None and not few:
+                pool.lowest()
+            numbers = {f"{number:x}": holder for number, holder in found.by_number.items()} if few else None
+            cursor = f"{pool.cursor:x}" if pool is not None else None
+            yield network, _Holders(f"{found.freed:x}", cursor, len(found.by_number), numbers)
+
+    large = [(network, found) for network, found in world.holders.items() if len(found.by_number) > _MANY]
+
+    def long() -> Iterator[tuple[tuple[Ref, str], Ref | tuple[Ref, ...]]]:
+        for network, found in large:
+            for number, holder in found.by_number.items():
+                yield (network, f"{number:x}"), holder
+
+    writer.table("holders", short, len(world.holders))
+    writer.table("numbers", long, sum(len(found.by_number) for _, found in large))
+
+
+# -- taking up -------------------------------------------------------------------------------------------------------
+
+
+def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
+    """The planner as it stood. Raises Doubt."""
+    planner = Planner(shapes)
+    planner._now = whole.now
+    world, sights, ledger = planner.world, planner.world.sights, planner.world.ledger
+    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("ledger", ledger, LEDGER)):
+        for table, kind in kinds.items():
+            setattr(owner, table, Shelf.of(reader, f"{name}.{table}", kind))
+    world.resources = Shelf.of(reader, RESOURCES, Resource)
+    world.reports = sights.reports
+    for owner, found in ((world, whole.world), (sights, whole.sights), (ledger, whole.ledger)):
+        for name in found.__struct_fields__:
+            setattr(owner, name, getattr(found, name))
+    sights.unmanaged = {target: Demand(*took) for target, took in whole.unmanaged.items()}
+    for plan, (generation, outcomes) in whole.runs.items():
+        ledger.runs[plan] = Run(generation)
+        ledger.runs[plan].outcomes = outcomes
+    world._timed = set(whole.world._timers)
+    world.rooms = rooms = Rooms(())
+    rooms.by_target, rooms._order = Shelf.of(reader, "rooms", Room), whole.order
+    rooms._loads = {target: load for load, target in whole.order}
+    _read_holders(world, reader)
+    world.desired = Desired(
+        whole.datacenter, whole.datacenter_id, whole.revision, whole.policy, world.nodes, world.resources
+    )
+    for ref, target in whole.undecided:
+        if target:
+            world.dirty_at.setdefault(Target(target), set()).add(ref)
+        else:
+            world.dirty.add(ref)
+    return planner
+
+
+def _read_holders(world: World, reader: Reader) -> None:
+    known: Shelf[Ref, _Holders] = Shelf.of(reader, "holders", _Holders)
+
+    def holders(network: Ref) -> Holders:
+        found, made = known[network], Holders()
+        made.freed = int(found.freed, 16)
+        if found.numbers is not None:
+            made.by_number = {int(number, 16): holder for number, holder in found.numbers.items()}
+        else:
+            numbers: Shelf[tuple[Ref, str], Any] = Shelf.of(reader, "numbers", Ref | tuple[Ref, ...])
+            made.by_number = Shelf(lambda number: numbers[network, f"{number:x}"], found.count)
+        return made
+
+    def pool(network: Ref) -> Pool:
+        resource, cursor = world.resources[network], known[network].cursor
+        if resource.network is None or cursor is None:
+            raise KeyError(network)
+        made = Pool(resource.network, world.holders[network])
+        made.cursor = int(cursor, 16)
+        return made
+
+    world.holders = Shelf(holders, len(known))
+    world.pools = Shelf(pool, len(known))

@@ -1,0 +1,116 @@
+"""A shelf is a dict of which only what is asked for is fetched; a walk through it, and any damage, is a Doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.edge.index import shelves
+from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer, walked
+
+KEYS = st.one_of(st.text(max_size=3), st.integers(0, 9), st.tuples(st.text(max_size=1), st.text(max_size=1)))
+TABLES = st.dictionaries(KEYS, st.integers(-9, 9), max_size=80)
+
+
+def laid_down(folder: Path, table: dict[Any, Any], whole: Any = None) -> Path:
+    with Writer(folder / "index") as writer:
+        writer.table("table", *walked(table))
+        writer.table("none", *walked({}))
+        writer.whole = whole
+    return folder / "index"
+
+
+def shelf(folder: Path, table: dict[Any, Any]) -> Shelf[Any, Any]:
+    return Shelf.of(Reader(laid_down(folder, table)), "table", int)
+
+
+@given(TABLES, st.lists(st.tuples(st.sampled_from(["get", "[]", "in", "set", "pop", "del", "default", "len"]), KEYS)))
+def test_it_answers_as_a_dict_does(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[Any, Any], deeds: list[tuple[str, Any]]
+) -> None:
+    kept, plain = shelf(tmp_path_factory.mktemp("shelf"), table), dict(table)
+    for deed, key in deeds:
+        assert answer(kept, deed, key) == answer(plain, deed, key)
+        assert len(kept) == len(plain)
+        assert bool(kept) == bool(plain)
+    for key in {*table, *plain}:
+        assert kept.get(key) == plain.get(key)
+
+
+def answer(table: dict[Any, Any], deed: str, key: Any) -> Any:
+    deeds: dict[str, Callable[[], Any]] = {
+        "get": lambda: table.get(key, "none"),
+        "[]": lambda: table[key],
+        "in": lambda: key in table,
+        "set": lambda: table.__setitem__(key, 7),
+        "pop": lambda: table.pop(key, "none"),
+        "del": lambda: table.__delitem__(key),
+        "default": lambda: table.setdefault(key, 5),
+        "len": lambda: len(table),
+    }
+    try:
+        return deeds[deed]()
+    except KeyError:
+        return KeyError
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        list, set, sorted, dict, iter, lambda each: {**each}, lambda each: each | {}, lambda each: {} | each,
+        lambda each: each == {}, lambda each: each != {}, lambda each: each.items(),
+        lambda each: each.values(), lambda each: each.keys(), lambda each: each.copy(), lambda each: [*each],
+        lambda each: set() & set(each), lambda each: max(each), lambda each: reversed(each), lambda each: each.clear(),
+        lambda each: each.popitem(), lambda each: {1: 2}.update(each),
+    ],
+)  # fmt: skip
+def test_a_walk_through_it_is_a_doubt(tmp_path: Path, walk: Callable[[Any], Any]) -> None:
+    kept = shelf(tmp_path, {"a": 1})
+    assert kept["a"] == 1
+    with pytest.raises(Doubt):
+        walk(kept)
+
+
+def test_a_table_larger_than_a_pass_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelves, "_PASS", 100)
+    table = {number: -number for number in range(1_000)}
+    kept = shelf(tmp_path, table)
+    assert [kept[number] for number in range(1_000)] == [table[number] for number in range(1_000)]
+    assert kept.get(1_000) is None
+
+
+def test_damage_anywhere_is_a_doubt_or_changes_nothing(tmp_path: Path) -> None:
+    table = {f"key-{number}": number for number in range(90)}
+    path = laid_down(tmp_path, table, whole=[1, 2])
+    data = path.read_bytes()
+    doubts = 0
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:
+            reader = Reader(path)
+            kept: Shelf[str, int] = Shelf.of(reader, "table", int)
+            assert {key: kept[key] for key in table} == table
+        except Doubt:
+            doubts += 1
+    assert doubts > len(data) // 7 * 0.9
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 20, 100])
+def test_a_file_cut_short_is_a_doubt(tmp_path: Path, size: int) -> None:
+    path = laid_down(tmp_path, {"a": 1})
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(Doubt):
+        Reader(path)
+
+
+def test_what_went_wrong_while_it_was_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = laid_down(tmp_path, {"a": 1})
+    with pytest.raises(ZeroDivisionError), Writer(path) as writer:
+        writer.table("table", lambda: [(1, 1 // 0)], 1)
+    assert Shelf.of(Reader(path), "table", int)["a"] == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["index"]
