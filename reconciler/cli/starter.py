@@ -93,7 +93,10 @@ def write(folder: Path, name: str) -> list[Path]:
     """Writes the files; returns their paths. Raises UsageError: no such name, a file in the way."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be a datacenter's name", hint="a-z, 0-9, dot, dash; name it with --name")
-    there = [path for path in _FILES if (folder / path).exists()]
+    try:
+        there = [path for path in _FILES if (folder / path).exists()]
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be looked into: {error.strerror}") from error
     if there:
         raise UsageError(
             f"{folder / there[0]} is there already", hint="init writes over nothing: choose another folder"

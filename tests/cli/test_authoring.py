@@ -74,6 +74,12 @@ def test_init_writes_over_nothing(trueup: Trueup, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "ams1").iterdir()] == ["nodes.yaml"]
 
 
+def test_init_in_a_place_that_cannot_be_looked_into_is_an_error_in_words(trueup: Trueup, tmp_path: Path) -> None:
+    code, _, err = trueup("-C", str(tmp_path), "init", "x" * 300, "--name", "dc")
+    assert code == 1
+    assert "cannot be looked into" in err
+
+
 def test_init_refuses_what_cannot_be_a_name(trueup: Trueup, tmp_path: Path) -> None:
     code, _, err = trueup("init", "Big_Site!")
     assert code == 1

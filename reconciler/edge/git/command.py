@@ -112,6 +112,11 @@ def failed(folder: Path | str, stderr: str, *, doing: str) -> TrueupError:
             hint=f"if you do: git config --global --add safe.directory {_owned_folder(text, folder)}",
         )
     if "not a git repository" in text.lower():
+        if (Path(folder) / ".git").exists():
+            return SourceRefused(
+                f"{folder}: its .git cannot be used: may we read it, and is it whole?",
+                hint="git fsck; or clone it anew",
+            )
         return SourceRefused(f"{folder}: this is no git repository", hint="begin one: git init, then trueup init")
     if "Permission denied" in text and "publickey" not in text:
         return SourceRefused(f"{folder}: may not be read: {text}")

@@ -347,3 +347,10 @@ def test_no_process_is_left_behind(clone: Clone) -> None:
     repository.close()
     children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True)
     assert "cat-file" not in children.stdout
+
+
+def test_a_repository_that_is_damaged_is_not_told_to_be_begun_anew(clone: Clone) -> None:
+    (clone.path / ".git" / "HEAD").write_text("garbage")
+    with pytest.raises(SourceRefused, match=r"its \.git cannot be used") as refused:
+        Repository.open(clone.path)
+    assert "git init" not in refused.value.hint
