@@ -99,6 +99,7 @@ def render(place: Place, zone: str, fields: Mapping[str, Any], boot: Boot) -> st
         f"lxc.console.logfile = {folder}/console.log",
         "lxc.console.size = 1MB",
         "lxc.console.rotate = 1",
+        "lxc.environment = CONSOLE=/dev/console",  # busybox and sysvinit: what services say goes there, and not nowhere
         "lxc.log.level = WARN",
         f"lxc.log.file = {folder}/lxc.log",
         "lxc.apparmor.profile = unconfined",

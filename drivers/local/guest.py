@@ -15,11 +15,13 @@ from typing import Any
 
 import msgspec
 
+from drivers.local import files
 from reconciler.core.values import digest
 from reconciler.driver.forms import secret_leaf
 
 FIELDS = ("resolvers", "search", "sshKeys", "userData", "metadata")
 _FOLDER = "guest"
+_LEAVES = "leaves.json"
 FILES = ("resolv.conf", "authorized_keys", "metadata.json", "user-data")
 
 
@@ -49,6 +51,7 @@ def write(zone: Path, told: Told, secrets: Mapping[str, str], *, owner: int = 0)
     folder = zone / _FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     leaves: dict[str, _Leaf] = {}
+    known = _leaves(zone)
     metadata = {key: _value(f"metadata/{key}", value, secrets, leaves) for key, value in told.metadata.items()}
     lines = [f"nameserver {resolver}" for resolver in told.resolvers]
     if told.search:
@@ -61,11 +64,22 @@ def write(zone: Path, told: Told, secrets: Mapping[str, str], *, owner: int = 0)
         else "",
         "user-data": "" if told.user_data is None else _value("userData", told.user_data, secrets, leaves),
     }
+    # first, and those of before with them: a value is never in a file without being known for a secret
+    _keep(zone, {**known, **leaves})
     for name, text in texts.items():
         _put(folder / name, text, 0o644 if name == "resolv.conf" else 0o600, owner)
     if owner:
         os.chown(folder, owner, owner)
-    _put(zone / "leaves.json", msgspec.json.encode(leaves, order="sorted").decode() if leaves else "", 0o600, 0)
+    _keep(zone, leaves)
+
+
+def _keep(zone: Path, leaves: Mapping[str, _Leaf]) -> None:
+    files.put(zone / _LEAVES, msgspec.json.encode(leaves, order="sorted").decode(), mode=0o600)
+
+
+def _leaves(zone: Path) -> dict[str, _Leaf]:
+    text = _text(zone / _LEAVES)
+    return msgspec.json.decode(text, type=dict[str, _Leaf]) if text else {}
 
 
 def _value(path: str, value: Any, secrets: Mapping[str, str], leaves: dict[str, _Leaf]) -> str:
@@ -83,7 +97,8 @@ def _sum(text: str) -> str:
 
 
 def _put(path: Path, text: str, mode: int, owner: int) -> None:
-    """In place, never by renaming: the zone has the very file bound. An empty text leaves no file."""
+    """In place, never by renaming: the zone has the very file bound. An empty text leaves no file. Killed in between,
+    a shorter text ends with empty lines, which mean nothing."""
     if not text:
         path.unlink(missing_ok=True)
         return
@@ -93,7 +108,7 @@ def _put(path: Path, text: str, mode: int, owner: int) -> None:
         os.fchmod(descriptor, mode)
         if owner:
             os.fchown(descriptor, owner, owner)
-        os.write(descriptor, data)
+        os.write(descriptor, data + b"\n" * (os.fstat(descriptor).st_size - len(data)))
         os.ftruncate(descriptor, len(data))
     finally:
         os.close(descriptor)
@@ -124,8 +139,7 @@ def read(zone: Path) -> dict[str, Any]:
         fields["search"] = search[0]
     if keys := _text(folder / "authorized_keys").splitlines():
         fields["sshKeys"] = keys
-    raw = _text(zone / "leaves.json")
-    leaves = msgspec.json.decode(raw, type=dict[str, _Leaf]) if raw else {}
+    leaves = _leaves(zone)
     if data := _text(folder / "user-data"):
         fields["userData"] = _leaf(leaves.get("userData"), data, f"text:{digest(data)}")
     if metadata := _text(folder / "metadata.json"):

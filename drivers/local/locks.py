@@ -1,6 +1,7 @@
 """The node's own locks: files under flock, shared by every process that acts on this node.
 
 Owns: which locks there are and in which order they are taken: node (shared or whole), then object, then mounting.
+`entering` is taken before any of them.
 Must not go here: what is done under them.
 
 `whole` is for what concerns every object: the claim, a higher fence, recovery. Steps take the node shared, so that a
@@ -80,6 +81,12 @@ class Locks:
     def object(self, uid: str) -> Iterator[None]:
         """One thing at a time per object. Two uids may share a lock: that costs time, never safety."""
         with self._held(f"object-{uid[:3]}", fcntl.LOCK_EX, _ONE_OBJECT):
+            yield
+
+    @contextmanager
+    def entering(self) -> Iterator[None]:
+        """While the namespace is made: not one of the node's, which a storage that hangs can hold."""
+        with self._held("entering", fcntl.LOCK_EX, PATIENCE):
             yield
 
     @contextmanager

@@ -9,8 +9,10 @@ process lives, after a clean unmount too. In a namespace of our own nobody can c
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from drivers.local import files
 from drivers.local.chamber import run
 from drivers.local.place import Place
 from drivers.local.storage import StorageFailed
@@ -34,27 +36,37 @@ def present(place: Place) -> bool:
         return False
 
 
-def ensure(place: Place) -> bool:
-    """Make the namespace unless it is there; True if it was made. The caller holds the node's lock whole."""
+def ensure(place: Place, keep: Sequence[int]) -> bool:
+    """Make the namespace unless it is there; True if it was made. It is made aside and moved to its pin when complete:
+    half of one is never entered. `keep`: descriptors of the caller's lock, which the commands inherit, so that
+    nobody begins anew while those of a killed process go on. Raises StorageFailed."""
     if present(place):
         return False
     var = place.folder / "var"
     for folder in (place.mounts / "pool", place.folder / "etc", var / place.seen.name):
         folder.mkdir(parents=True, exist_ok=True)
     _configuration(place)
-    mounts = str(place.mounts)
+    mounts, aside = str(place.mounts), _aside(place)
     if not _mounted(place.mounts):
-        _must("mount", "--bind", mounts, mounts)
-    _must("mount", "--make-private", mounts)
-    place.pin.touch()
+        _must("mount", "--bind", mounts, mounts, keep=keep)
+    _must("mount", "--make-private", mounts, keep=keep)
+    if _mounted(aside):
+        _must("umount", "-l", str(aside), keep=keep)
+    for file in (aside, place.pin):
+        file.touch()
     setup = ["sh", "-ec", _SETUP, "sh", str(place.folder), str(place.seen)]
-    _must("unshare", f"--mount={place.pin}", "--propagation", "private", *setup)
+    _must("unshare", f"--mount={aside}", "--propagation", "private", *setup, keep=keep)
+    _must("mount", "--move", str(aside), str(place.pin), keep=keep)
     return True
+
+
+def _aside(place: Place) -> Path:
+    return place.pin.with_name("ns.new")
 
 
 def remove(place: Place) -> None:
     """What is mounted only in there goes with it, once no process is left inside."""
-    for mount in (place.pin, place.mounts):
+    for mount in (_aside(place), place.pin, place.mounts):
         if _mounted(mount):
             run(["umount", "-l", str(mount)])
 
@@ -70,10 +82,10 @@ def _configuration(place: Place) -> None:
     target = place.folder / "etc" / "zfsrc"
     if not target.exists():
         source = Path("/etc/zfs/zfsrc")
-        target.write_text(source.read_text() if source.exists() else "max-arc-size = 100\n")
+        files.put(target, source.read_text() if source.exists() else "max-arc-size = 100\n")
 
 
-def _must(*argv: str) -> None:
-    done = run(argv)
+def _must(*argv: str, keep: Sequence[int]) -> None:
+    done = run(argv, keep=keep)
     if done.code != 0:
         raise StorageFailed(f"a private mount namespace could not be made: {done.text}")

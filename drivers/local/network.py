@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from drivers.local import routing
 from drivers.local.chamber import run
 from drivers.local.config import Attachment
 from drivers.local.firewall import Bridge, Firewall, Passing, Port
@@ -27,9 +28,6 @@ from drivers.local.place import Place
 
 INTERNAL = ("none", "bridge", "internal", "")
 _MTU = 1500
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-_FORWARD_BEFORE = Path("/run/trueup.ip_forward")
-"""One for all nodes of the host."""
 
 
 class NetworkFailed(Exception):
@@ -104,12 +102,12 @@ class Networks:
             if segment.vlan is not None and not segment.filtering:
                 raise NetworkFailed(f"{segment.bridge} does not filter by VLAN, and {name} is on VLAN {segment.vlan}")
             return
-        commands = [f"link add {segment.bridge} type bridge"] if not _exists(segment.bridge) else []
-        if commands:
-            commands.append(f"link set {segment.bridge} addrgenmode none alias {name}")
+        commands = [] if _exists(segment.bridge) else [f"link add {segment.bridge} type bridge"]
+        commands.append(f"link set {segment.bridge} addrgenmode none alias {name}")
         if segment.uplink is not None:
             commands += self._plug(segment)
         _ip([*commands, f"link set {segment.bridge} mtu {form.get('mtu', _MTU)} up"])
+        routing.listen_to_nobody(segment.bridge)  # a new one has no zone on it yet
         if segment.filtering:
             done = run(["bridge", "vlan", "add", "vid", str(segment.vlan), "dev", str(segment.uplink)])
             if done.code != 0:
@@ -147,7 +145,8 @@ class Networks:
         found = _addresses(bridge)
         commands = [f"addr del {address} dev {bridge}" for address in found if address != want]
         if want and want not in found:
-            commands.append(f"addr add {want} dev {bridge}")
+            # IPv6: nobody else has it, and trying it first would take a second after the first zone is plugged in
+            commands.append(f"addr add {want} dev {bridge}{' nodad' if ':' in want else ''}")
         _ip(commands)
 
     def _pass(self, bridge: str, form: Mapping[str, Any]) -> None:
@@ -157,19 +156,12 @@ class Networks:
         self._firewall.remove_nat(form["subnet"])
         self._firewall.add_bridge(Bridge(bridge, form["subnet"] if form.get("nat") else None))
         if form.get("nat"):
-            self._forward()
-
-    def _forward(self) -> None:
-        """The host routes from now on; what it did before is kept for the last node that lets go."""
-        if _FORWARD.read_text().strip() != "1":
-            _FORWARD_BEFORE.write_text(_FORWARD.read_text())
-            _FORWARD.write_text("1")
+            routing.switch_on(ipaddress.ip_network(form["subnet"]).version)
 
     def let_go(self) -> None:
         """After our rules are gone: the host routes as before, unless another node on it still has networks."""
-        if _FORWARD_BEFORE.exists() and not self._firewall.others():
-            _FORWARD.write_text(_FORWARD_BEFORE.read_text())
-            _FORWARD_BEFORE.unlink()
+        if not self._firewall.others():
+            routing.put_back()
 
     def bridge_of(self, form: Mapping[str, Any]) -> Bridge | None:
         """For laying the firewall: None where the segment has an uplink."""

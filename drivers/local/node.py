@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from drivers.local import config, namespace
+from drivers.local import config, files, namespace
 from drivers.local.cgroups import Cgroups
 from drivers.local.chamber import Chamber, run
 from drivers.local.firewall import Bridge, Firewall, Port
@@ -21,9 +21,9 @@ from drivers.local.netlink import Netlink
 from drivers.local.network import Networks
 from drivers.local.nft import Nft
 from drivers.local.place import Place
-from drivers.local.storage import Settings, Storage
+from drivers.local.storage import HALF, Settings, Storage
 from drivers.local.storage.choose import choose
-from drivers.local.zones import Zones
+from drivers.local.zones import ZoneFailed, Zones
 
 _UP = Path("/run/zfs/trueup.up")
 """In the namespace's own /run: gone with it."""
@@ -65,13 +65,13 @@ class Node:
 
     def enter(self) -> bool:
         """Folders, the namespace, and the threads in it; True if the namespace had to be made. Blocks; runs in the
-        host's own namespace. Raises StorageFailed."""
+        host's own namespace. Raises StorageFailed, Stuck."""
         for folder in (self.place.folder, self.place.zones, self.place.locks):
             folder.mkdir(parents=True, exist_ok=True)
             os.chmod(folder, 0o711)  # a shifted root walks through to its own files
-        (self.place.folder / "seccomp").write_text(config.SECCOMP)
-        with self.locks.whole():
-            made = namespace.ensure(self.place)
+        with self.locks.entering():
+            files.put(self.place.folder / "seccomp", config.SECCOMP)
+            made = namespace.ensure(self.place, self.locks.held())
         self.chamber = Chamber(self.place.pin)
         return made
 
@@ -94,17 +94,22 @@ class Node:
     def _bring_up(self, made: bool) -> None:
         known = hasattr(self, "storage")
         storage = self._chosen()
-        if not known and not made and _UP.exists():
+        if _UP.exists() and not made and not known:
             return  # brought up since the host's boot; if it died meanwhile, the first reading tells
-        if known and storage.alive():
+        if _UP.exists() and known and storage.alive():
             return  # another process was faster
-        if storage.bring_up() or made:
-            self._revive()
+        _UP.unlink(missing_ok=True)  # killed from here on, the next one begins anew
+        storage.bring_up()
+        self._revive()
         _UP.touch()
 
     def _revive(self) -> None:
-        """What ran before runs again: networks first. A zone whose root died under it is started anew."""
+        """What ran before runs again: networks first. A zone whose root died under it is started anew; half an image,
+        which nobody is filling now, goes."""
         volumes = self.storage.read().volumes
+        for name in volumes:
+            if name.endswith(HALF):
+                self.storage.destroy(name)
         forms = list(self.network_forms().values())
         if self.firewall.read() is None:
             self.firewall.lay(self._bridges(forms), self._ports())
@@ -118,6 +123,8 @@ class Node:
 
     def _revive_zone(self, name: str, zone: str) -> None:
         was = self.cgroups.populated(self.zones.group(zone))
+        if was and self._lives(name, zone):
+            return
         if was:
             self.zones.stop(zone, patience=0)
         if was or self.zones.starts_on_boot(zone):
@@ -125,6 +132,14 @@ class Node:
             for each in (name, *self.disk_volumes(written)):
                 self.storage.mount(each)
             self.zones.start(zone)
+
+    def _lives(self, name: str, zone: str) -> bool:
+        """Whether a running zone's root is the one that is mounted here: it answers, and is no former daemon's."""
+        try:
+            root = os.stat(f"/proc/{self.zones.init(zone)}/root")
+            return root.st_dev == os.stat(self.storage.path(name)).st_dev
+        except (OSError, ZoneFailed):
+            return False
 
     def network_forms(self) -> dict[str, Mapping[str, Any]]:
         """What is said of each network, by the name of its volume."""

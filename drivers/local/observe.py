@@ -20,7 +20,7 @@ from drivers.local.firewall import Passing
 from drivers.local.netlink import Link, Netlink
 from drivers.local.node import Node
 from drivers.local.shape import HELD, LocalShape
-from drivers.local.storage import Listing, Volume
+from drivers.local.storage import HALF, Listing, Volume
 from reconciler.core.observed import Capacity, Claim, Lifecycle, Marks, Object, Report
 from reconciler.core.refs import Target
 from reconciler.core.values import digest
@@ -94,15 +94,18 @@ class Observer:
         self._strays[uid] = name
 
     def _learn(self, listing: Listing) -> None:
-        self._learned = True
-        self._strays.clear()
+        images: dict[str, str] = {}
+        strays: dict[str, str] = {}
         for name, volume in listing.volumes.items():
             folder, _, own = name.partition("/")
+            if name.endswith(HALF):
+                continue
             if folder == "images" and volume.form:
-                self._images[name] = volume.record.get("digest", "")
+                images[name] = volume.record.get("digest", "")
             found = self._proved(volume, listing)
             if found is not None and folder != "disks" and own != found.uid:
-                self._strays[found.uid] = name
+                strays[found.uid] = name
+        self._images, self._strays, self._learned = images, strays, True
 
     def _proved(self, volume: Volume, listing: Listing) -> Marks | None:
         return marks.proved(volume.mark, guid=volume.guid, pool=listing.identity, name=volume.name)
@@ -131,7 +134,7 @@ class Observer:
 
     def image_named(self, image: str) -> str | None:
         """The volume that holds the image of this digest."""
-        for name, held in self._images.items():
+        for name, held in list(self._images.items()):
             if held == image:
                 return name
         self._learn(self._node.storage.read())
@@ -141,7 +144,7 @@ class Observer:
 
     def _object(self, volume: Volume, seeing: _Seeing) -> Object | None:
         folder = volume.name.partition("/")[0]
-        if folder == "disks" or volume.name.endswith(".new"):
+        if folder == "disks" or volume.name.endswith(HALF):
             return None if self._is_owned(volume, seeing.listing) else _stray("Volume", volume)
         kind = _KINDS[folder]
         unknown: dict[str, str] = {}
@@ -162,7 +165,7 @@ class Observer:
         return Object(kind, name, volume.guid, held, digest(body), found, lifecycle, unknown)
 
     def _is_owned(self, volume: Volume, listing: Listing) -> bool:
-        return volume.name.endswith(".new") or self._proved(volume, listing) is not None
+        return volume.name.endswith(HALF) or self._proved(volume, listing) is not None
 
     def machine(self, volume: Volume, found: Marks | None, seeing: _Seeing, unknown: dict[str, str]) -> dict[str, Any]:
         """A zone's fields: from its configuration, and while it runs from what is in force. `unknown` is filled."""

@@ -52,6 +52,16 @@ class Place(msgspec.Struct, frozen=True):
         return self.folder / "pool.img"
 
     @property
+    def pool_made(self) -> Path:
+        """There once the file was seen to hold a pool: from then on none is ever made in its place."""
+        return self.folder / "pool.made"
+
+    @property
+    def pool_making(self) -> Path:
+        """There from before the file is made until then: what is half a pool may be begun anew."""
+        return self.folder / "pool.making"
+
+    @property
     def zones(self) -> Path:
         """A folder per zone with its config, logs and what the guest is told."""
         return self.folder / "zones"
@@ -89,8 +99,11 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.bridges}{short(key, 6)}"
 
     def veth(self, zone: str, index: int) -> str:
-        """Host side of a zone's interface: 8 characters of ours, 5 of the zone's, 1 or 2 of the index (36 values)."""
-        return f"{self.veths}{short(zone, 6)}{'0123456789abcdefghijklmnopqrstuvwxyz'[index]}"
+        """Host side of a zone's interface: 8 characters of ours, 6 of the zone's, 1 of the index (36 values)."""
+        return f"{self.veth_stem(zone)}{'0123456789abcdefghijklmnopqrstuvwxyz'[index]}"
+
+    def veth_stem(self, zone: str) -> str:
+        return f"{self.veths}{short(zone, 6)}"
 
 
 def short(text: str, digits: int) -> str:

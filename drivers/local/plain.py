@@ -13,7 +13,7 @@ from drivers.local import images, marks
 from drivers.local.network import NetworkFailed
 from drivers.local.node import Node
 from drivers.local.observe import Observer
-from drivers.local.storage import StorageFailed
+from drivers.local.storage import HALF, StorageFailed
 from drivers.local.verbs import Deed, Refused
 from reconciler.core.refs import short
 from reconciler.core.values import canonical
@@ -45,12 +45,13 @@ class NetworkVerbs:
         before = deed.volume.record
         form = dict(deed.args["fields"])
         self._ensure(deed, form)
-        self._node.storage.set(deed.volume, form=_record(deed, form), mark=marks.bound(deed.marks, deed.volume.guid))
         if before and self._node.networks.moved(before, form):
             with self._node.locks.network(), suppress(NetworkFailed):  # zones still on it: they move by their own steps
                 self._node.networks.destroy(before, self._others(deed))
         with self._node.locks.network():
             self._node.networks.sweep([form, *self._others(deed)])
+        # last: killed before, the next look finds that it is not as it is said to be, and all of this is done again
+        self._node.storage.set(deed.volume, form=_record(deed, form), mark=marks.bound(deed.marks, deed.volume.guid))
 
     def destroy(self, deed: Deed) -> None:
         form = deed.volume.record
@@ -86,7 +87,7 @@ class ImageVerbs:
         """Filled aside and renamed when complete: half an image is never seen."""
         form, storage = dict(deed.args["fields"]), self._node.storage
         name = f"images/{deed.step.uid}"
-        aside = f"{name}.new"
+        aside = f"{name}{HALF}"
         storage.destroy(aside)
         storage.create(aside, mark="", form="{}")
         root = storage.mount(aside)

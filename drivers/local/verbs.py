@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.local import config, guest, marks
+from drivers.local import config, files, guest, marks
 from drivers.local.cgroups import CAPS
 from drivers.local.network import subnet_of
 from drivers.local.node import Node, ports
@@ -114,9 +114,23 @@ class MachineVerbs:
         image = self._observer.image_named(deed.args["fields"]["image"])
         assert image is not None, "checked"
         name = f"zones/{deed.step.uid}"
-        mark = marks.born(deed.marks, deed.seen.identity, name)
+        mark, disk = marks.born(deed.marks, deed.seen.identity, name), deed.args["fields"].get("disk")
+        try:
+            self._node.storage.clone(image, name, mark=mark, disk=disk)
+        except StorageFailed:
+            half = self._half_made(deed.step.uid, image)
+            if half is None:
+                raise
+            self._node.storage.set(half, mark=mark, disk=disk)
         self._node.zones.forget(deed.step.uid)  # what a purged namesake may have left
-        self._node.storage.clone(image, name, mark=mark, disk=deed.args["fields"].get("disk"))
+
+    def _half_made(self, uid: str, image: str) -> Volume | None:
+        """A clone that bears no mark yet, since its storage died in the middle. One that has a configuration is no such
+        thing but somebody's: we let go of it once."""
+        found = self._node.storage.read([f"zones/{uid}"]).volumes.get(f"zones/{uid}")
+        if found is None or found.mark is not None or found.origin != image or self._node.place.zone(uid).exists():
+            return None
+        return found
 
     def disk(self, deed: Deed) -> None:
         """A data disk of its own; `from` names the machine that had it before (a replace)."""
@@ -144,9 +158,7 @@ class MachineVerbs:
         """Change a configuration that is there, whole or not at all."""
         file = self._node.place.zone(zone) / "config"
         if file.exists():
-            aside = file.with_name("config.new")
-            aside.write_text(change(file.read_text()))
-            aside.rename(file)
+            files.put(file, change(file.read_text()))
 
     def destroy_disk(self, deed: Deed) -> None:
         """For good, and only while nothing of the machine can use it."""
@@ -202,14 +214,12 @@ class MachineVerbs:
             swap=node.cgroups.counts_swap,
         )
         text = config.render(node.place, zone, fields, boot)
-        (folder / "config").touch()
-        self._rewrite(zone, lambda _: text)
-        after = config.parse(text)
-        if before is None or ports(before) != ports(after):
-            with node.locks.network():
-                if before is not None:
-                    node.firewall.remove_ports(ports(before))
-                node.firewall.add_ports(ports(after))
+        allowed = ports(config.parse(text))
+        with node.locks.network():
+            if before is not None and ports(before) != allowed:
+                node.firewall.remove_ports(ports(before))
+            files.put(folder / "config", text)
+            node.firewall.add_ports(allowed)  # always: we may have been killed right here the last time
         node.zones.on_boot(zone, starts=fields.get("state", "stopped") == "running")
 
     def _attachment(self, nic: Mapping[str, Any]) -> config.Attachment:
@@ -311,16 +321,17 @@ class MachineVerbs:
     def restore(self, deed: Deed) -> None:
         storage, zone = self._node.storage, deed.zone
         found = deed.seen.object.marks if deed.seen.object else None
-        storage.rename(deed.volume.name, f"zones/{zone}")
-        volume = storage.read([f"zones/{zone}"]).volumes[f"zones/{zone}"]
-        storage.mount(volume.name)
-        self._node.storage.set(volume, mark=marks.bound(_live_marks(deed.marks), volume.guid))
         written, _ = self._observer.written(zone)
         if written is not None:
             with self._node.locks.network():
                 self._node.firewall.add_ports(ports(written))
         if found is not None:
-            storage.drop_snapshot(volume.name, _label(found.generation))
+            for name in (deed.volume.name, *self._disk_volumes(zone)):
+                storage.drop_snapshot(name, _label(found.generation))
+        storage.rename(deed.volume.name, f"zones/{zone}")
+        volume = storage.read([f"zones/{zone}"]).volumes[f"zones/{zone}"]
+        storage.mount(volume.name)
+        self._node.storage.set(volume, mark=marks.bound(_live_marks(deed.marks), volume.guid))
 
     def purge(self, deed: Deed) -> None:
         """For good; that its time is over was checked."""

@@ -105,10 +105,9 @@ class Zones:
         """What is left of a zone that is not running: a group that is still there gives the next one another name."""
         for group in (self.group(zone), f"{self._place.cgroup}.monitor/{zone}"):
             self._cgroups.remove(group)
-        for index in range(4):
-            veth = self._place.veth(zone, index)
-            if os.path.exists(f"/sys/class/net/{veth}"):
-                run(["ip", "link", "del", veth])
+        for link in os.listdir("/sys/class/net"):
+            if link.startswith(self._place.veth_stem(zone)):
+                run(["ip", "link", "del", link])
 
     def init(self, zone: str) -> int:
         """Process id of its init on the host. Raises ZoneFailed."""

@@ -4,91 +4,44 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import anyio
-import msgspec
 import pytest
 
-from drivers.local import DRIVER
-from reconciler.core.desired import Budget, Desired, NodeWant, Policy, Resource
-from reconciler.core.observed import Object, Report
-from reconciler.core.values import digest
-from reconciler.driver import Driver
-from tests import builders
-from tests.drivers.local.hand import Hand, LocalHarness
 from tests.drivers.local.probe import needs
-from tests.runtime.campaign import Engine, live
+from tests.drivers.local.site import Site
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
-POLICY = Policy(follow="auto", drift="heal", destroys=Budget(per_plan=100, per_day=1000))
 
 
-class Turnover:
-    """A node on this host. Each round there is a new machine, a resized one, and one that is gone."""
-
-    def __init__(self, hand: Hand, folder: Path) -> None:
-        self.hand = hand
-        self.folder = folder
-        self.harness = LocalHarness(hand)
-        self.history: list[Desired] = []
-        self.node = msgspec.structs.replace(hand.node, digest=digest(hand.node.body))
-        self.engine = Engine(self.opening, {"local": DRIVER.shape})
-
-    def opening(self, node: NodeWant) -> Driver:
-        return self.hand.open()
-
-    def machine(self, name: str, **body: Any) -> Resource:
-        return msgspec.structs.replace(self.harness.machine(name, **body), network=None)
-
-    def next_round(self, deadly: int | None) -> bool:
-        """Another revision; kill the process that carries it out, then let one live. True if one was killed."""
-        number = len(self.history)
-        resized = self.machine("kept", memory=(64 + number % 2 * 32) << 20)
-        wanted = (self.harness.image(), self.network(), resized, self.machine(f"turn-{number}"))
-        self.history.append(builders.desired(*wanted, nodes=[self.node], policy=POLICY))
-        killed = live(self.folder, self.history, deadly, engine=self.engine) is None
-        live(self.folder, self.history, None, engine=self.engine)
-        return killed
-
-    def network(self) -> Resource:
-        made = self.harness.network()
-        facts = builders.network(subnet="10.213.0.0/24", nic_tag="front").network
-        fresh = msgspec.structs.replace(made, network=facts, digest="")
-        return msgspec.structs.replace(fresh, digest=digest(msgspec.to_builtins(fresh)))
-
-    def objects(self) -> list[Object]:
-        async def look() -> Report:
-            (report,) = await self.hand.open().observe(began=0)
-            assert isinstance(report, Report)
-            return report
-
-        report = anyio.run(look)
-        assert report.complete, report.problem
-        return list(report.objects)
+def next_round(site: Site, deadly: int | None) -> bool:
+    """Each round there is a new machine, a resized one, and one that is gone. Kill the process that carries it out,
+    then let one live. True if one was killed."""
+    number = len(site.history)
+    resized = site.machine("kept", memory=(64 + number % 2 * 32) << 20)
+    site.want(resized, site.machine(f"turn-{number}"))
+    killed = not site.carry_out(deadly=deadly)
+    assert site.carry_out()
+    return killed
 
 
 @pytest.fixture(scope="module")
-def turnover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Turnover]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     needs()
-    folder = tmp_path_factory.mktemp("campaign")
-    hand = Hand(folder / "node", size=16 << 30)  # sparse: what was destroyed keeps its room in quarantine
-    found = Turnover(hand, folder)
-    yield found
-    anyio.run(hand.open().tear_down)
+    site = Site(tmp_path_factory.mktemp("campaign"))
+    yield site
+    site.tear_down()
 
 
-def kills(turnover: Turnover, points: range) -> None:
-    turnover.next_round(None)
+def kills(site: Site, points: range) -> None:
+    next_round(site, None)
     for point in points:
-        if turnover.next_round(point):
-            as_if_nothing_had_been(turnover)
+        if next_round(site, point):
+            as_if_nothing_had_been(site)
 
 
-def as_if_nothing_had_been(turnover: Turnover) -> None:
-    number = len(turnover.history) - 1
-    found = turnover.objects()
+def as_if_nothing_had_been(site: Site) -> None:
+    number = len(site.history) - 1
+    found = site.objects()
     assert all(each.marks is not None for each in found), "something was made that is nobody's"
     machines = Counter((each.marks.ref, each.lifecycle) for each in found if each.marks and each.kind == "Machine")
     gone = {(f"Machine/conformance/turn-{old}", "quarantined"): 1 for old in range(number)}
@@ -102,11 +55,11 @@ def as_if_nothing_had_been(turnover: Turnover) -> None:
     assert set(states.values()) == {"running"}
 
 
-def test_killed_while_zones_are_made_and_destroyed_it_ends_as_if_nothing_had_been(turnover: Turnover) -> None:
-    kills(turnover, range(2, 26, 5))
+def test_killed_while_zones_are_made_and_destroyed_it_ends_as_if_nothing_had_been(site: Site) -> None:
+    kills(site, range(2, 26, 5))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_killed_at_every_point_with_zones_it_ends_as_if_nothing_had_been(turnover: Turnover) -> None:
-    kills(turnover, range(1, 36))
+def test_killed_at_every_point_with_zones_it_ends_as_if_nothing_had_been(site: Site) -> None:
+    kills(site, range(1, 36))

@@ -16,6 +16,8 @@ import msgspec
 
 FOLDERS = ("zones", "images", "networks", "disks", "quarantine")
 FINAL = "final"
+HALF = ".new"
+"""What the name of an image ends with while it is being filled."""
 
 
 class StorageFailed(Exception):
@@ -71,8 +73,8 @@ class Storage(Protocol):
     limits: bool
     """Whether `disk` is enforced."""
 
-    def bring_up(self) -> bool:
-        """Make it usable; True if things that were mounted before are mounted anew. Raises StorageFailed."""
+    def bring_up(self) -> None:
+        """Make it usable, from whatever state a kill or a crash has left. Raises StorageFailed."""
         ...
 
     def alive(self) -> bool: ...

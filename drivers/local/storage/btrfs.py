@@ -34,24 +34,32 @@ class Btrfs(Folders):
     def _top(self) -> Path:
         return Path(self._settings.pool) if self._settings.pool else self._place.pool
 
-    def bring_up(self) -> bool:
-        fresh = not self._settings.pool and not os.path.ismount(self._top)
-        if fresh:
+    def bring_up(self) -> None:
+        if not self._settings.pool and not os.path.ismount(self._top):
             self._mount_file()
+        if not self._settings.pool:
+            self._place.pool_made.touch()
             _btrfs("quota", "enable", str(self._top))
         super().bring_up()
-        return fresh
 
     def _mount_file(self) -> None:
         if not self._file.exists():
-            with self._file.open("xb") as file:
-                file.truncate(self._settings.size or DEFAULT_SIZE)
-            done = run(["mkfs.btrfs", "-q", str(self._file)])
-            if done.code != 0:
-                raise StorageFailed(f"btrfs on {self._file}: {done.text}")
+            self._make_file()
         done = run(["mount", "-o", "loop,noatime", str(self._file), str(self._top)])
         if done.code != 0:
             raise StorageFailed(f"btrfs on {self._file}: {done.text}")
+
+    def _make_file(self) -> None:
+        """Aside, and renamed when there is a file system in it."""
+        if self._place.pool_made.exists():
+            raise StorageFailed(f"the pool's file {self._file} is missing; bring it back, or tear the node down")
+        aside = self._file.with_name(f"{self._file.name}.new")
+        with aside.open("wb") as file:
+            file.truncate(self._settings.size or DEFAULT_SIZE)
+        done = run(["mkfs.btrfs", "-q", "-f", str(aside)])
+        if done.code != 0:
+            raise StorageFailed(f"btrfs on {self._file}: {done.text}")
+        aside.rename(self._file)
 
     def alive(self) -> bool:
         return (self._top / "zones").is_dir()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from drivers.local import files
 from drivers.local.chamber import run
 from drivers.local.locks import Locks
 from drivers.local.place import Place
@@ -30,7 +31,7 @@ def choose(place: Place, locks: Locks, settings: Settings) -> Storage:
     if reason:
         raise StorageFailed(f"storage {backend}: {reason}")
     if not kept.exists():
-        kept.write_text(backend + "\n")
+        files.put(kept, backend + "\n")
     settings = msgspec.structs.replace(settings, backend=backend)
     if backend == "zfs":
         return Zfs(place, locks, settings)

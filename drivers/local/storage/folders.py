@@ -61,10 +61,9 @@ class Folders:
 
     # The interface
 
-    def bring_up(self) -> bool:
+    def bring_up(self) -> None:
         for folder in FOLDERS:
             (self._top / folder).mkdir(parents=True, exist_ok=True)
-        return False
 
     def alive(self) -> bool:
         return self._top.is_dir()

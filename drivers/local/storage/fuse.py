@@ -37,20 +37,19 @@ class FuseZfs(Zfs):
         self._silent = not found  # not to wait for the same silence twice
         return found
 
-    def bring_up(self) -> bool:
+    def bring_up(self) -> None:
         """Raises StorageFailed. A daemon that hangs is killed: its file systems are dead anyway."""
-        fresh = self._silent or not self._answers() or self._lost()
+        useless = self._silent or not self._answers() or self._lost()
         self._silent = False
-        if fresh:
+        if useless:
+            self._exclude_others()
             for pid in self._daemons():
                 _kill(pid, signal.SIGKILL)
             for mount in _fuse_mounts():
                 run(["umount", "-l", mount])
             self._start()
-        fresh = super().bring_up() or fresh
-        if fresh:
-            self.must("mount", "-a", mounting=True)
-        return fresh
+        super().bring_up()
+        self.must("mount", "-a", mounting=True)
 
     def loosen(self) -> None:
         if not self._answers():
@@ -82,18 +81,22 @@ class FuseZfs(Zfs):
         raise StorageFailed(f"zfs-fuse did not start within {_START:g} s, see {log}")
 
     def _daemons(self) -> Iterator[int]:
-        """Ours alone: those that live in this namespace."""
-        here = os.stat("/proc/thread-self/ns/mnt").st_ino
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                if (entry / "comm").read_text() != "zfs-fuse\n" or _state(int(entry.name)) == "Z":
-                    continue
-                if os.stat(entry / "ns/mnt").st_ino == here:
-                    yield int(entry.name)
-            except OSError:
-                continue  # ended meanwhile
+        """Ours alone: those that live in this node's namespace, a former one too. Two of them at once would ruin the
+        pool: nothing stops a second one from opening it."""
+        seen = f" {self._place.seen} "
+        return (pid for pid in _living() if seen in _text(f"/proc/{pid}/mountinfo"))
+
+    def _exclude_others(self) -> None:
+        """A pool that is not ours alone may be open already. Raises StorageFailed."""
+        if self._settings.pool is None:
+            return
+        ours = set(self._daemons())
+        for pid in _living():
+            if pid not in ours and _holds(pid, self._settings.file):
+                raise StorageFailed(
+                    f"another zfs-fuse, process {pid}, may have the pool {self.pool} open, and two would ruin it: stop "
+                    "that one (on a host with systemd: systemctl disable --now zfs-fuse)"
+                )
 
     def tear_down(self) -> None:
         with suppress(StorageDead, StorageFailed, Hung):  # what does not answer is killed below, and its file goes
@@ -104,6 +107,30 @@ class FuseZfs(Zfs):
             run(["umount", "-l", mount])
         if not self._settings.file:
             self._place.pool_file.unlink(missing_ok=True)
+
+
+def _living() -> Iterator[int]:
+    """Every zfs-fuse on this host."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _text(f"{entry}/comm") == "zfs-fuse\n" and _state(int(entry.name)) != "Z":
+            yield int(entry.name)
+
+
+def _holds(pid: int, file: str | None) -> bool:
+    """Whether it has this file open, or any disk if no file is named."""
+    try:
+        paths = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()}
+        return file in paths if file else any(Path(path).is_block_device() for path in paths)
+    except OSError:
+        return False  # ended meanwhile
+
+
+def _text(path: str) -> str:
+    """Empty for a process that ended meanwhile."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
 
 
 def _kill(pid: int, sign: signal.Signals, within: float = 5.0) -> None:
@@ -120,10 +147,7 @@ def _kill(pid: int, sign: signal.Signals, within: float = 5.0) -> None:
 
 
 def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
-    except OSError:
-        return ""
+    return _text(f"/proc/{pid}/stat").rpartition(") ")[2][:1]
 
 
 def _fuse_mounts() -> list[str]:

@@ -173,9 +173,19 @@ class Zfs:
         unmounted = name.startswith("networks/")
         if unmounted or self._noauto:
             options["canmount"] = "off" if unmounted else "noauto"
-        self.must("create", *_options(options), self._name(name), mounting=True)
+        done = self.zfs("create", *_options(options), self._name(name), mounting=True)
+        if done.code != 0 and not self._is_half_made(name):
+            raise StorageFailed(done.text)
+        if done.code != 0:
+            for key, value in reversed(options.items()):  # the mark last
+                self.must("set", f"{key}={value}", self._name(name), mounting=True)
         if not unmounted:
             self.mount(name)
+
+    def _is_half_made(self, name: str) -> bool:
+        """There, but nothing is said of it: the daemon died in the middle of making it."""
+        found = self.read([name]).volumes.get(name)
+        return found is not None and found.mark is None and found.form is None
 
     def clone(self, image: str, name: str, *, mark: str, disk: int | None = None) -> None:
         snapshot = self._name(f"{image}@{FINAL}")
@@ -254,22 +264,37 @@ class Zfs:
     def loosen(self) -> None:
         """A kernel that hangs cannot be helped from here."""
 
-    def bring_up(self) -> bool:
+    def bring_up(self) -> None:
         """Import the pool, or make it on a file of ours; then our folders in it."""
-        fresh = run(["zpool", "list", "-H", "-o", "name", self.pool]).code != 0
-        if fresh and not self._import():
+        if run(["zpool", "list", "-H", "-o", "name", self.pool]).code != 0 and not self._import():
             self._make()
         if self.zfs("list", "-H", "-o", "name", self.pool).code != 0:
             raise StorageFailed(self._unusable())
-        if self.zfs("list", "-H", "-o", "name", self.base).code != 0:
-            self.must("create", "-o", f"mountpoint={self._place.pool}", "-o", "canmount=noauto", self.base)
+        self._point()
+        if self._owned:
+            self._place.pool_made.touch()
+            self._place.pool_making.unlink(missing_ok=True)
         if not self._owned or self._noauto:
             self.mount("")
         for folder in FOLDERS:
             name = self._name(folder)
             if self.zfs("list", "-H", "-o", "name", name).code != 0:
                 self.must("create", "-o", "canmount=off", name)
-        return fresh
+
+    def _point(self) -> None:
+        """What is ours is mounted in our folder: made so, or made so now if we were killed when the pool was half made.
+        What is mounted elsewhere is another node's. Raises StorageFailed."""
+        mountpoint = f"mountpoint={self._place.pool}"
+        done = self.zfs("get", "-H", "-o", "value", "mountpoint", self.base)
+        if done.code != 0:
+            self.must("create", "-o", mountpoint, "-o", "canmount=noauto", self.base)
+        elif done.out.strip() != str(self._place.pool):
+            if not self._place.pool_making.exists():
+                raise StorageFailed(
+                    f"{self.base} belongs to another node: it is mounted at {done.out.strip()}; give each node a pool "
+                    f"of its own, or, if that node is gone for good, `zfs set {mountpoint} {self.base}`"
+                )
+            self.must("set", mountpoint, self.base, mounting=True)
 
     def _unusable(self) -> str:
         if self._owned and not self._file.exists():
@@ -288,23 +313,24 @@ class Zfs:
             done = run(["zpool", "import", *where, "-N", self.pool], timeout=60, keep=self._locks.held())
             if "invalid option" in done.err:
                 done = run(["zpool", "import", *where, self.pool], timeout=60, keep=self._locks.held())
-        if done.code != 0 and self._owned:
+        half = self._place.pool_making.exists() and not self._place.pool_made.exists()
+        if done.code != 0 and self._owned and not half:
             raise StorageFailed(f"the pool in {self._file} cannot be imported: {done.text}")
         return done.code == 0
 
     def _make(self) -> None:
         if not self._owned:
             raise StorageFailed(f"there is no pool {self.pool} on this host; make it, or leave out storage.pool")
-        made = self._place.folder / "pool.made"
-        if made.exists():
+        if self._place.pool_made.exists():
             # an empty pool in its place would look like a node on which nothing was ever made
             raise StorageFailed(
                 f"the pool's file {self._file} is missing or empty; bring it back, or tear the node down"
             )
-        if not self._file.exists():
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("xb") as file:
-                file.truncate(self._settings.size or DEFAULT_SIZE)
+        self._place.pool_making.touch()
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        size = self._settings.size or (self._file.exists() and self._file.stat().st_size) or DEFAULT_SIZE
+        with self._file.open("wb") as file:  # there is nothing in it, or half a pool
+            file.truncate(size)
         options = ["-O", "atime=off", "-m", str(self._place.pool)]
         if self._noauto:
             options += ["-O", "canmount=noauto"]
@@ -312,7 +338,6 @@ class Zfs:
             done = run(["zpool", "create", *options, self.pool, str(self._file)], timeout=60, keep=self._locks.held())
         if done.code != 0:
             raise StorageFailed(f"pool {self.pool}: {done.text}")
-        made.touch()
 
     def facts(self) -> Mapping[str, Any]:
         return {"storage": self.backend, "pool": self.pool, "base": self.base}

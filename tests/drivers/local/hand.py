@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -34,11 +34,17 @@ class Hand:
     """One instance on this host, with the storage asked for."""
 
     def __init__(
-        self, state: Path, backend: str | None = None, size: int = 4096 * MI, nics: Mapping[str, str] | None = None
+        self,
+        state: Path,
+        backend: str | None = None,
+        size: int = 4096 * MI,
+        nics: Mapping[str, str] | None = None,
+        pool: Mapping[str, str] | None = None,
     ) -> None:
+        """`pool`: of `spec.storage`, {pool} or {pool, file}; else the node has one of its own."""
         self.state = state
         self.place = Place((state / "local" / "host").absolute())
-        storage = {"backend": backend, "size": size}
+        storage = {"backend": backend, "size": size, **(pool or {})}
         self.node = NodeWant(
             "host",
             "local",
@@ -46,7 +52,7 @@ class Hand:
             nics=nics or {"front": "none", "back": "bridge"},
             body=msgspec.json.encode({"storage": storage}),
         )
-        self.pool = f"trueup_{self.place.tag}"
+        self.pool = (pool or {}).get("pool") or f"trueup_{self.place.tag}"
 
     def open(self) -> LocalDriver:
         return DRIVER.open(self.node, {"state": str(self.state)})
@@ -64,18 +70,25 @@ class Hand:
     def dataset(self, thing: Object, folder: str = "zones") -> str:
         return f"{self.pool}/{folder}/{thing.native_name}"
 
-    def daemon(self) -> int:
-        """Process id of this instance's zfs-fuse."""
-        here = os.stat(self.place.pin).st_ino
+    def daemons(self) -> list[int]:
+        """Process ids of every zfs-fuse that has this instance's pool open or lives in its namespace."""
+        found = []
+        here = os.stat(self.place.pin).st_ino if self.place.pin.exists() else 0
         for entry in Path("/proc").iterdir():
             try:
                 if not entry.name.isdigit() or (entry / "comm").read_text() != "zfs-fuse\n":
                     continue
-                if os.stat(entry / "ns/mnt").st_ino == here:
-                    return int(entry.name)
+                files = {os.readlink(file) for file in (entry / "fd").iterdir()}
+                if os.stat(entry / "ns/mnt").st_ino == here or str(self.place.pool_file) in files:
+                    found.append(int(entry.name))
             except OSError:
                 continue
-        raise AssertionError("no zfs-fuse lives in the node's namespace")
+        return found
+
+    def daemon(self) -> int:
+        """Process id of this instance's zfs-fuse."""
+        (found,) = self.daemons()
+        return found
 
     def kill_daemon(self) -> None:
         pid = self.daemon()
@@ -85,10 +98,52 @@ class Hand:
                 return
             time.sleep(0.02)
 
+    def power_off(self) -> None:
+        """Of this instance alone: its processes, its namespace, its links, its rules, as far as they are there."""
+        tree = Path("/sys/fs/cgroup/memory" if LEGACY else "/sys/fs/cgroup")
+        for group in tree.glob(f"{self.place.cgroup}*/**/cgroup.procs"):
+            pids = ""
+            with suppress(OSError):  # ended meanwhile
+                pids = group.read_text()
+            for pid in pids.split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        for _ in self.daemons():
+            self.kill_daemon()
+        links = [link for link in os.listdir("/sys/class/net") if self.place.tag in link]
+        tables = [f"delete table {family} {self.place.table}" for family in ("inet", "bridge")]
+        mounts = [str(self.place.mounts / name) for name in ("ns.new", "ns")] + [str(self.place.mounts)]
+        quiet = {"check": False, "stderr": subprocess.DEVNULL}
+        for argv in (
+            *(["ip", "link", "del", link] for link in links),
+            *(["nft", table] for table in tables),
+            *(["umount", "-l", mount] for mount in mounts),
+        ):
+            subprocess.run(argv, **quiet)  # type: ignore[call-overload]
+
+    def leftovers(self) -> list[str]:
+        """Whatever of this instance is on the host."""
+        tag = self.place.tag
+        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+        return [
+            *map(str, self.place.folder.rglob("*") if self.place.folder.exists() else ()),
+            *(f"zfs-fuse {pid}" for pid in self.daemons()),
+            *(path for path in mounted("/proc/self/mountinfo") if str(self.state) in path),
+            *(link for link in os.listdir("/sys/class/net") if tag in link),
+            *(line for line in tables.splitlines() if tag in line),
+            *map(str, Path("/sys/fs/cgroup").glob(f"**/trueup-{tag}*")),
+            *(path for path in (f"/{self.pool}", str(self.place.seen)) if Path(path).exists()),
+        ]
+
     def cgroup(self, zone: str, controller: str, key: str) -> Path:
         """The file of a cap, on either version."""
         legacy = Path(f"/sys/fs/cgroup/{controller}/{self.place.cgroup}/{zone}/{key}")
         return legacy if legacy.exists() else Path(f"/sys/fs/cgroup/{self.place.cgroup}/{zone}/{key}")
+
+
+def mounted(table: str) -> list[str]:
+    """Mount points in one of the kernel's mountinfo tables."""
+    return [line.split()[4].replace("\\040", " ") for line in Path(table).read_text().splitlines()]
 
 
 LEGACY = Path("/sys/fs/cgroup/memory").is_dir()
@@ -97,6 +152,8 @@ LEGACY = Path("/sys/fs/cgroup/memory").is_dir()
 class LocalHarness(Harness):
     interrupt_after = (0.002, 0.02)
     """Nothing is cut short at once: what has begun on a node is brought to its end."""
+    subnets = "10.213"
+    """What the networks' addresses begin with."""
 
     def __init__(self, hand: Hand) -> None:
         self.hand = hand
@@ -118,7 +175,7 @@ class LocalHarness(Harness):
         return resource(Ref(f"Image/image{number}"), body)
 
     def network(self, number: int = 0) -> Resource:
-        net = f"10.213.{number}"
+        net = f"{self.subnets}.{number}"
         body = {
             "nicTag": "front",
             "subnet": f"{net}.0/24",

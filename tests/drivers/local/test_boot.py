@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from pathlib import Path
-
 import anyio
 import pytest
 
 from reconciler.testing.conformance.expect import made
 from reconciler.testing.scene import Scene
-from tests.drivers.local.hand import LEGACY, MI, Hand
+from tests.drivers.local.hand import MI, Hand
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
-
-
-def _power_off(hand: Hand) -> None:
-    """Of this instance alone: its processes, its namespace, its links, its rules."""
-    tree = Path("/sys/fs/cgroup/memory" if LEGACY else "/sys/fs/cgroup")
-    for group in tree.glob(f"{hand.place.cgroup}*/**/cgroup.procs"):
-        for pid in group.read_text().split():
-            try:
-                os.kill(int(pid), 9)
-            except ProcessLookupError:
-                continue
-    hand.kill_daemon()
-    for link in os.listdir("/sys/class/net"):
-        if link.startswith((hand.place.bridges, hand.place.veths)):
-            subprocess.run(["ip", "link", "del", link], check=False, stderr=subprocess.DEVNULL)
-    for family in ("inet", "bridge"):
-        subprocess.run(["nft", "delete", "table", family, hand.place.table], check=True)
-    for mount in (hand.place.pin, hand.place.mounts):
-        subprocess.run(["umount", "-l", mount], check=True)
 
 
 async def test_what_ran_before_a_boot_runs_after_it(scene: Scene, hand: Hand) -> None:
@@ -42,7 +19,7 @@ async def test_what_ran_before_a_boot_runs_after_it(scene: Scene, hand: Hand) ->
     network = scene.uid(scene.harness.network(0).ref)
     before = [dict((await scene.there(uid)).fields) for uid in (running.native_name, stopped.native_name, network)]
     await scene.driver.close()
-    _power_off(hand)
+    hand.power_off()
     await anyio.sleep(0.3)
     await scene.reopen()
     after = [dict((await scene.there(uid)).fields) for uid in (running.native_name, stopped.native_name, network)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from drivers.local.place import Place
 from drivers.local.verbs import merged
 from reconciler.core.observed import Claim, Marks
 from reconciler.core.refs import Ref, Uid
+from tests.drivers.local.deadly import Death, Points
 
 PLACE = Place(Path("/var/lib/trueup/x/local/edge1"))
 NIC = {
@@ -158,3 +161,28 @@ def test_zone_may_send_from_its_own_addresses_alone() -> None:
     Firewall(PLACE, nft).add_ports([Port("tv0", "02:00:00:00:00:01", "10.0.0.10/24")])  # type: ignore[arg-type]
     assert '"tv0" . 10.0.0.10 ' in nft.text
     assert '"tv0" . fe80::ff:fe00:1 ' in nft.text
+
+
+def test_secret_is_never_read_as_a_value_wherever_its_writer_was_killed(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    zone = place.zone("z")
+    old = Told(metadata={"token": {"secret": "token"}, "plain": "x" * 90}, user_data={"secret": "script"})
+    new = Told(metadata={"token": "told", "plain": {"secret": "token"}}, user_data="open")
+    secrets = {"token": "hush", "script": "whisper"}
+    killed = 0
+    for before, after in ((old, new), (new, old)):
+        for point in itertools.count(1):
+            write(zone, before, secrets)
+            child = os.fork()
+            if not child:
+                Points(place, point, Death.BEFORE).arm()
+                write(zone, after, secrets)
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            told = repr(read(zone))
+            assert "hush" not in told
+            assert "whisper" not in told
+            if not os.WIFSIGNALED(status):
+                break
+            killed += 1
+    assert killed >= 8
