@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ _FILES = {
 _FOLDERS = ("bin", "sbin", "usr/bin", "usr/sbin", "etc", "proc", "sys", "dev", "tmp", "run", "root", "srv/www", "data")
 
 _UNPACK = ("tar", "--numeric-owner", "--xattrs", "--xattrs-include=security.capability")
+_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""Minutes of copying for nobody would keep the next process waiting."""
 _DEBIAN_PACKAGES = "systemd-sysv,dbus,iproute2,iputils-ping,netbase,ca-certificates"
 
 
@@ -48,21 +50,22 @@ class ImageFailed(Exception):
     """The source does not give a root file system; the text is one sentence."""
 
 
-def fill(root: Path, source: Mapping[str, Any], fetched: str | None) -> None:
-    """Put the contents into an empty root. `fetched`: local path of what the edge fetched and checked.
+def fill(root: Path, source: Mapping[str, Any], fetched: str | None, keep: Sequence[int]) -> None:
+    """Put the contents into an empty root. `fetched`: local path of what the edge fetched and checked. `keep`:
+    descriptors of locks, so that nobody fills the same root while a command of ours does, should we be killed.
     Raises ImageFailed."""
     if source.get("busybox"):
         _busybox(root)
     elif source.get("debian"):
-        _debian(root, source["debian"])
+        _debian(root, source["debian"], keep)
     elif fetched is None and not source.get("folder"):
         raise ImageFailed("its contents were not handed over")
     else:
         path = Path(fetched or source["folder"])
         if path.is_dir():
-            _must("cp", "-a", "--reflink=auto", f"{path}/.", str(root))
+            _must(*_WITH_US, "cp", "-a", "--reflink=auto", f"{path}/.", str(root), keep=keep)
         elif path.is_file():
-            _must(*_UNPACK, "-C", str(root), "-xpf", str(path))
+            _must(*_WITH_US, *_UNPACK, "-C", str(root), "-xpf", str(path), keep=keep)
         else:
             raise ImageFailed(f"{path} is neither a folder nor a file on this node")
     if not os.path.lexists(root / "sbin/init"):
@@ -95,7 +98,7 @@ def _busybox(root: Path) -> None:
     os.chmod(root / "sbin/init", 0o755)
 
 
-def _debian(root: Path, suite: str) -> None:
+def _debian(root: Path, suite: str, keep: Sequence[int]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise ImageFailed("mmdebstrap is not installed on this node (apt-get install mmdebstrap)")
     with tempfile.NamedTemporaryFile(dir="/var/tmp", suffix=".tar") as tar:
@@ -103,7 +106,7 @@ def _debian(root: Path, suite: str) -> None:
         sources = _sources(suite)
         options = ["--variant=minbase", f"--include={_DEBIAN_PACKAGES}"]
         _must("mmdebstrap", *options, suite, tar.name, *sources, timeout=1800)
-        _must(*_UNPACK, "-C", str(root), "-xpf", tar.name)
+        _must(*_WITH_US, *_UNPACK, "-C", str(root), "-xpf", tar.name, keep=keep)
 
 
 def _sources(suite: str) -> list[str]:
@@ -113,7 +116,7 @@ def _sources(suite: str) -> list[str]:
     return [str(file) for file in files if file.exists() and suite in file.read_text()]
 
 
-def _must(*argv: str, timeout: float = 900) -> None:
-    done = run(argv, timeout=timeout)
+def _must(*argv: str, timeout: float = 900, keep: Sequence[int] = ()) -> None:
+    done = run(argv, timeout=timeout, keep=keep)
     if done.code != 0:
-        raise ImageFailed(f"{argv[0]}: {done.text}")
+        raise ImageFailed(done.text)

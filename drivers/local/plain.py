@@ -93,7 +93,7 @@ class ImageVerbs:
         root = storage.mount(aside)
         source = deed.args.get("body", {}).get("source", {})
         deed.context.progress(f"filling {short(deed.step.ref)}")
-        images.fill(root, source, deed.context.files.get(form["digest"]))
+        images.fill(root, source, deed.context.files.get(form["digest"]), self._node.locks.held())
         form["systemd"] = images.has_systemd(root)
         volume = storage.read([aside]).volumes[aside]
         storage.set(volume, form=canonical(form).decode(), mark=marks.bound(deed.marks, volume.guid))

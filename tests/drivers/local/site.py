@@ -46,7 +46,11 @@ class Site:
     def want(self, *machines: Resource) -> None:
         """Another revision: these machines, on one network, of one image."""
         wanted = (self.harness.image(), self.network(), *machines)
-        self.history.append(builders.desired(*wanted, nodes=[self._node], policy=POLICY))
+        made = builders.desired(*wanted, nodes=[self._node], policy=POLICY)
+        commit = f"{len(self.history)}-{made.revision.commit}"  # a tree that comes again is a commit of its own
+        self.history.append(
+            msgspec.structs.replace(made, revision=msgspec.structs.replace(made.revision, commit=commit))
+        )
 
     def carry_out(self, opening: Opening | None = None, *, deadly: int | None = None) -> bool:
         """By a process that cycles until nothing is left to do. False if it was killed. `opening`: how it opens its

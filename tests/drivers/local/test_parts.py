@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from drivers.local import config, marks
+from drivers.local import config, images, marks
 from drivers.local.cgroups import Cgroups, legacy_lines, shares_to_weight, unified_lines
 from drivers.local.firewall import Firewall, Port
 from drivers.local.guest import Missing, Told, read, write
+from drivers.local.locks import Locks
 from drivers.local.place import Place
 from drivers.local.verbs import merged
 from reconciler.core.observed import Claim, Marks
@@ -186,3 +187,29 @@ def test_secret_is_never_read_as_a_value_wherever_its_writer_was_killed(tmp_path
                 break
             killed += 1
     assert killed >= 8
+
+
+def test_nobody_fills_an_image_while_the_copying_of_a_killed_process_goes_on(tmp_path: Path) -> None:
+    source, root = tmp_path / "source", tmp_path / "root"
+    for folder in (source, root, tmp_path / "locks"):
+        folder.mkdir()
+    for number in range(3000):
+        (source / f"{number}").touch()
+    locks = Locks(tmp_path / "locks")
+    child = os.fork()
+    if not child:
+        Points(Place(tmp_path), 1, Death.WHILE).arm()
+        with locks.object("u"):
+            images.fill(root, {"folder": str(source)}, None, locks.held())
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    with locks.object("u"):
+        commands = [_command(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        assert not [line for line in commands if str(root) in line]
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
