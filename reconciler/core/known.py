@@ -55,7 +55,7 @@ class Known:
         self.resources: dict[Ref, Resource] = {}
         self.nodes: dict[str, NodeWant] = {}
         self.targets: dict[Target, NodeWant] = {}
-        self.sights = Sights(open_at_most)
+        self.sights = Sights(open_at_most, self._own)
         self.reports = self.sights.reports
         """The latest of each target, without objects."""
         self.drains: dict[Target, Drain] = {}
@@ -108,6 +108,11 @@ class Known:
             self._highest = max((claim.generation for claim in claims if claim is not None), default=0)
         return max(self.ledger.generation, self._highest)
 
+    def _own(self, ref: Ref) -> Ref:
+        """The object of this value that its document goes by."""
+        resource = self.resources.get(ref)
+        return resource.ref if resource is not None else ref
+
     def resource(self, ref: Ref) -> Resource | None:
         return self.resources.get(ref)
 
@@ -147,7 +152,7 @@ class Known:
         return [found for found in self.sights.on(ref, target) if found.marks and found.marks.datacenter == mine]
 
     def only(self, ref: Ref, target: Target) -> Object | None:
-        """The trusted object on this target, if it is the only one anywhere that bears this ref."""
+        """The trusted object on this target, if it is the only one anywhere that bears this ref, or its uid."""
         found = self.sights.sole(ref, target)
         if found is None or found.marks is None or self.desired is None or self.standings[target].problem is not None:
             return None
@@ -198,9 +203,10 @@ class Known:
     def _held(self, ref: Ref) -> set[tuple[Ref, str]]:
         binding = self.binding(ref)
         held = {(self.current(address.network), address.ip) for address in (binding.addresses if binding else ())}
-        return held.union(*(self._bears(ref, found) for _, found in self.seen(ref)))
+        return held.union(*(self.bears(ref, found) for _, found in self.seen(ref)))
 
-    def _bears(self, ref: Ref, found: Object) -> list[tuple[Ref, str]]:
+    def bears(self, ref: Ref, found: Object) -> list[tuple[Ref, str]]:
+        """The addresses that an object of this ref shows."""
         nics = found.fields.get("nics") or {}
         ips = [(name, ip) for name, nic in nics.items() if (ip := nic.get("ip"))]
         return [(self._network_named(ref, name), str(ip).partition("/")[0]) for name, ip in ips]

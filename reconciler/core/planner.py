@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.core.classify import Bucket
-from reconciler.core.decide import Decision, decide_machine, decide_realisation, rests
+from reconciler.core.decide import Decision, decide_machine, decide_realisation, resting, rests
 from reconciler.core.desired import Desired
 from reconciler.core.ledger import Ledger
 from reconciler.core.making import Key, Making
@@ -43,7 +43,9 @@ class Planner:
         told = self.world.take_report(report)
         if self.world.desired is None:
             return bool(told)
-        return any((self._decide(self.world.refresh(told)), self._decide_at(report.target)))
+        at_rest = resting(self.world, report.target) if told else []
+        self._clear(at_rest)
+        return any((at_rest, self._decide(self.world.refresh(told)), self._decide_at(report.target)))
 
     def plan(self, request: Request) -> Plan:
         """The plan for the world as it stands."""
@@ -76,9 +78,14 @@ class Planner:
             if kind_of(ref) == "Machine" and not rests(self.world, ref):
                 self._keep((ref, ""), decide_machine(self.world, ref, self._now))
             else:
-                self.pending.pop((ref, ""), None)
-                self.untold.discard((ref, ""))
+                self._clear((ref,))
         return bool(refs)
+
+    def _clear(self, refs: Iterable[Ref]) -> None:
+        """There is nothing to do for these."""
+        for ref in refs:
+            self.pending.pop((ref, ""), None)
+            self.untold.discard((ref, ""))
 
     def _decide_at(self, target: Target) -> bool:
         refs = self.world.refresh_at(target)

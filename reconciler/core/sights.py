@@ -10,7 +10,7 @@ block each: some 100 bytes an object instead of 3,000, and 10 us an object to lo
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -38,10 +38,16 @@ class _Open:
                 self.by_ref.setdefault(found.marks.ref, []).append(found)
 
 
+def _same(ref: Ref) -> Ref:
+    return ref
+
+
 class Sights:
     """`reports` are without their objects: those are asked for with `objects`, `of` and `on`."""
 
-    def __init__(self, open_at_most: int = OPEN) -> None:
+    def __init__(self, open_at_most: int = OPEN, own: Callable[[Ref], Ref] = _same) -> None:
+        """`own`: the very object by which others know a ref, so that a fleet's names are kept once."""
+        self._own = own
         self.reports: dict[Target, Report] = {}
         self.unmanaged: dict[Target, Demand] = {}
         """What machines that bear no marks take of each target."""
@@ -83,6 +89,7 @@ class Sights:
         for ref in (*before.by_ref, *(ref for ref in fresh.by_ref if ref not in before.by_ref)):
             was, now = before.by_ref.get(ref), fresh.by_ref.get(ref)
             if was != now:
+                ref = self._own(ref)
                 changed[ref] = None
                 changed.update(dict.fromkeys(self._bear(ref, was or (), now or ())))
             if (was is None) != (now is None):
@@ -126,11 +133,21 @@ class Sights:
         return found if len(found) < 2 else sorted(found, key=lambda each: each.native_id)
 
     def sole(self, ref: Ref, target: Target) -> Object | None:
-        """The object that bears this ref, if there is just one on all targets, and that on this one."""
-        if self._places.get(ref) != (target,) or target not in self.reports:
+        """The target's object that is the only one anywhere to bear this ref, and to bear its uid."""
+        if target not in self.reports or self._places.get(ref) != (target,):
             return None
-        found = self._opened(target).by_ref[ref]
-        return found[0] if len(found) == 1 else None
+        return self._sole(ref, self._opened(target).by_ref[ref])
+
+    def alone(self, target: Target) -> Iterator[tuple[Ref, Object]]:
+        """All such objects of the target, each with its ref."""
+        for ref, objects in self._opened(target).by_ref.items() if target in self.reports else ():
+            found = self._sole(ref, objects) if self._places.get(ref) == (target,) else None
+            if found is not None:
+                yield ref, found
+
+    def _sole(self, ref: Ref, objects: list[Object]) -> Object | None:
+        marks = objects[0].marks if len(objects) == 1 else None
+        return objects[0] if marks is not None and self._bearers.get(hash(marks.uid)) == ref else None
 
     def objects(self, target: Target) -> tuple[Object, ...]:
         """All that the target lists."""

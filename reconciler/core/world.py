@@ -158,7 +158,11 @@ class World(Known):
         return self.dirty_at.pop(target, set())
 
     def _refresh(self, ref: Ref) -> None:
-        old, new = self.facts.get(ref, NO_FACTS), self._facts(ref)
+        self.put_facts(ref, self.facts_of(ref))
+
+    def put_facts(self, ref: Ref, new: Facts) -> None:
+        """What a machine takes from the world from now on."""
+        old = self.facts.get(ref, NO_FACTS)
         if old == new:
             return
         if new == NO_FACTS:
@@ -185,12 +189,9 @@ class World(Known):
             self._need(old, -1)
             self._need(new, 1)
 
-    def _facts(self, ref: Ref) -> Facts:
-        resource = self.resources.get(ref)
-        usual = self._usual_facts(ref, resource) if resource is not None else None
-        if usual is not None:
-            return usual
-        binding = self.binding(ref)
+    def facts_of(self, ref: Ref) -> Facts:
+        """What a machine takes from the world by all that is known now."""
+        resource, binding = self.resources.get(ref), self.binding(ref)
         nics = resource.nics if resource is not None else ()
         authored = [(self.network_for(nic), nic.ip) for nic in nics if nic.ip is not None]
         if binding is None:
@@ -209,21 +210,6 @@ class World(Known):
         needs = self.closure(resource) if resource is not None else ()
         moving = binding.moving if binding.moving != target else None
         return Facts(target, wants if demand == wants else demand, addresses, had, needs, moving)
-
-    def _usual_facts(self, ref: Ref, resource: Resource) -> Facts | None:
-        """The same, told quickly, of a machine that is where it is bound and takes what is wanted; None of others."""
-        binding, wants = self.ledger.sole(ref), resource.demand
-        found = self.only(ref, binding.target) if binding is not None else None
-        if binding is None or found is None or found.lifecycle != "live":
-            return None
-        if binding.demand != (wants.memory, wants.cpu, wants.disk) or takes_of(found.fields, wants) != wants:
-            return None
-        if any([nic.ip is not None for nic in resource.nics]):
-            return None
-        bears = self._bears(ref, found)
-        held = [(self.current(address.network), address.ip) for address in binding.addresses]
-        had = tuple(held) if bears == held and len(held) < 2 else tuple(sorted({*held, *bears}))
-        return Facts(binding.target, wants, had, had, self.closure(resource))
 
     def _promise(self, facts: Facts, sign: int) -> None:
         for place in facts.places:

@@ -219,7 +219,7 @@ class Bulk:
             path, blob = self.files[index]
             shared, uses = unpacker.kind(kind)
             made = Document(path, b"", (ref,), uses)
-            files[path] = FileRecord(blob, (made,))
+            files[path] = FileRecord(blob, made)
             if owners.setdefault(ref, made) is not made:
                 raise Leave(f"{ref} is declared twice")
             resources[ref] = shared.resource(ref, digest)

@@ -31,8 +31,14 @@ class Document(msgspec.Struct, eq=False, gc=False):
 
 
 class FileRecord(msgspec.Struct, frozen=True, gc=False):
+    """`held`: the file's documents, or the one that it is, as nearly every file of a large tree."""
+
     blob: str
-    documents: tuple[Document, ...]
+    held: Document | tuple[Document, ...]
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        return self.held if isinstance(self.held, tuple) else (self.held,)
 
 
 class Total(msgspec.Struct):
