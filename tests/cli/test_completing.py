@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -90,13 +89,16 @@ def test_bash_completes_refs(words: str, folder: Path, run: Run) -> None:
     assert done.stdout.split() == ["Node/edge1", "Node/edge2"], done.stderr
 
 
-def test_an_offer_takes_well_under_a_third_of_a_second_of_this_processor(folder: Path, run: Run) -> None:
+def test_an_offer_costs_no_reading_of_documents_and_loads_no_driver(folder: Path, run: Run) -> None:
+    """What makes it quick, whatever else this host does: a tenth of a second of an idle processor."""
     run("plan")
-    command = [sys.executable, "-m", "reconciler.cli", "completion", "refs"]
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.3, spent
+    heavy = "('pydantic', 'ruamel', 'git', 'httpx', 'specs', 'drivers', 'reconciler.edge.load')"
+    script = f"""
+import sys
+from reconciler.cli.main import main
+assert main(["completion", "refs", "Node/"]) == 0
+print(*[name for name in sys.modules if name.startswith({heavy})])
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          check=True, capture_output=True, text=True)  # fmt: skip
+    assert done.stdout.split() == ["Node/edge1", "Node/edge2"]
