@@ -46,6 +46,7 @@ FORMS = {
     r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$": "a uuid in lower case, as trueup init writes",
     r"^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)?$": "write a node, or node/member",
     r"^/": "begin with a slash",
+    r"^/.": "begin with a slash, and name a folder beneath the root",
 }
 """What the patterns of fields mean, in words."""
 

@@ -9,12 +9,14 @@ from typing import Literal, NamedTuple
 
 from specs.datacenter import Datacenter
 from specs.envelope import Model
+from specs.firewall import FirewallRule
 from specs.image import Image
 from specs.machine import Machine
 from specs.network import Network, NetworkPool
 from specs.node import Node
 from specs.package import Package
 from specs.tenant import Tenant
+from specs.volume import Volume
 
 Tenancy = Literal["never", "may", "must"]
 
@@ -39,7 +41,9 @@ KINDS: dict[str, Kind] = {
         Kind("Package", Package, "may", "Packages"),
         Kind("Image", Image, "may", "Images"),
         Kind("Tenant", Tenant, "never", "Tenants", host=True),
+        Kind("Volume", Volume, "must", "Volumes", host=True),
         Kind("Machine", Machine, "must", "Machines", host=True),
+        Kind("FirewallRule", FirewallRule, "may", "FirewallRules"),
     )
 }
 """In the order in which they depend on each other."""

@@ -43,6 +43,19 @@ class Disk(Model):
     """Where the guest finds it; `/data/NAME` without a word."""
 
 
+class Mount(Model):
+    path: Annotated[str, StringConstraints(pattern=r"^/.")]
+    """Where the guest finds it."""
+    read_only: bool = False
+
+
+def _mount(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+MountEntry = Annotated[Mount, BeforeValidator(_mount, json_schema_input_type=str | Mount)]
+
+
 class Spread(Model):
     over: Literal["node", "rack"] = "node"
     hard: bool = False
@@ -99,6 +112,8 @@ class Update(Model):
 
 
 class Snapshots(Model):
+    """Taken by the node itself: by incus, not by local."""
+
     schedule: str
     """As in cron: `0 3 * * *`."""
     keep: Annotated[int, Field(ge=1)] = 7
@@ -228,6 +243,8 @@ class Machine(Model):
     search: list[str] | None = None
     disks: dict[Label, Disk] = Field(default_factory=dict)
     """By name: a data disk outlives a replace. `root` is the one that it starts from."""
+    volumes: dict[Label, MountEntry] = Field(default_factory=dict)
+    """Volumes of the tenant, by name, and where they are mounted: `{shop: /srv/shop}`."""
     node: Place | None = None
     """Where; else it is placed."""
     traits: dict[str, Trait] = Field(default_factory=dict)
@@ -256,6 +273,12 @@ class Machine(Model):
         if self.each and self.replicas is None:
             summary, fix = "`each` is for a group, and there is no `replicas`", "add replicas: N, or drop each"
             raise SpecError(summary, fix, fields=("each", "replicas"))
+        paths = [mount.path for mount in self.volumes.values()]
+        paths += [disk.path or f"/data/{name}" for name, disk in self.disks.items() if name != "root"]
+        twice = next((path for path in paths if paths.count(path) > 1), None)
+        if twice is not None:
+            summary = f"two things would be mounted at {twice}"
+            raise SpecError(summary, "give each a path of its own", fields=("disks", "volumes"))
         if self.update is not None and self.replicas is None and (self.update.canary or self.update.batch > 1):
             summary = "`update` with canary or batch is for a group, and there is no `replicas`"
             raise SpecError(summary, "drop them", fields=("update", "replicas"))

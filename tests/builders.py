@@ -66,6 +66,10 @@ def image(name: str = "debian", *, content: str = "1", **body: Any) -> Resource:
     return resource(make_ref("Image", name), full)
 
 
+def volume(name: str = "shop", tenant: str = "acme", *, size: int = GiB, **more: Any) -> Resource:
+    return resource(make_ref("Volume", name, tenant), {"size": size}, demand=Demand(disk=size), **more)
+
+
 def machine(
     name: str = "web",
     tenant: str | None = "acme",
@@ -77,9 +81,10 @@ def machine(
     ips: Mapping[str, str] | None = None,
     uses: Resource | None = None,
     body: Mapping[str, Any] | None = None,
+    mounts: Iterable[str] = (),
     **more: Any,
 ) -> Resource:
-    """A machine with the fields that matter; `uses`: its image, `body`: what is laid over the body."""
+    """A machine with the fields that matter; `uses`: its image, `body`: what is laid over it; `mounts`: volumes."""
     uses = uses or image()
     about = msgspec.json.decode(uses.body)
     wants = tuple(
@@ -92,8 +97,10 @@ def machine(
         "nics": [{"networks": list(want.networks), "ip": want.ip, "primary": want.primary} for want in wants],
         **(body or {}),
     }  # fmt: skip
+    if mounts:
+        full["volumes"] = {each.rpartition("/")[2]: {"path": "/srv", "readOnly": False} for each in mounts}
     defaults: dict[str, Any] = {
-        "references": (uses.ref, *(Ref(each) for each in nics)),
+        "references": (uses.ref, *(Ref(each) for each in (*nics, *mounts))),
         "demand": Demand(memory, cpu or 0, disk),
         "nics": wants,
         "constraints": Constraints(),

@@ -14,7 +14,7 @@ import msgspec
 from drivers.incus import marks as marking
 from drivers.incus.api import Api
 from drivers.incus.node import Found, Node
-from drivers.incus.records import Config, Devices, Image, Network, Server, View
+from drivers.incus.records import Config, Devices, Image, Network, Server, View, Volume
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Step
 from reconciler.core.refs import kind_of
@@ -26,7 +26,7 @@ class Denied(Exception):
 
 
 class Act(msgspec.Struct):
-    """`object` is what the proof was made on; one of `found`, `network` and `image` is behind it."""
+    """`object` is what the proof was made on; one of `found`, `network`, `image` and `volume` is behind it."""
 
     node: Node
     api: Api
@@ -40,6 +40,7 @@ class Act(msgspec.Struct):
     network: Network | None = None
     network_etag: str = ""
     image: Image | None = None
+    volume: Volume | None = None
 
     @property
     def kind(self) -> str:
@@ -84,6 +85,16 @@ class Act(msgspec.Struct):
         marks = self.object.marks if self.object else None
         if marks is not None and marks.protected:
             raise Denied("it is protected: lifting that takes a change of its own first")
+
+    def expired(self) -> None:
+        """Nothing is purged before the time that it bears itself."""
+        self.unprotected()
+        marks = self.object.marks if self.object else None
+        until = marks.quarantined_until if marks else None
+        if until is None:
+            raise Denied("only what lies in quarantine, with a time, can be purged")
+        if self.context.now < until:
+            raise Denied(f"its quarantine ends {until - self.context.now:.0f} s from now")
 
 
 async def write(act: Act, config: Config, devices: Devices) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from drivers.incus import console, events, images, machines, networks, volumes
+from drivers.incus import console, events, images, machines, networks, shared, volumes
 from drivers.incus.act import Act, Denied
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.listing import (
@@ -25,6 +25,8 @@ from drivers.incus.listing import (
     machine_object,
     network_object,
     reports,
+    volume_object,
+    volumes_at,
 )
 from drivers.incus.marks import NodeClaim
 from drivers.incus.node import Node, Twins
@@ -51,6 +53,10 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "snapshot": machines.snapshot, "quarantine": machines.quarantine, "restore": machines.restore,
         "purge": machines.purge, "mark": machines.mark, "ready": ready, "adopt": machines.adopt,
         "forget": machines.forget,
+    },
+    "Volume": {
+        "create": shared.create, "update": shared.update, "mark": shared.mark, "forget": shared.forget,
+        "quarantine": shared.quarantine, "restore": shared.restore, "purge": shared.purge,
     },
     "Network": {
         "create": networks.create, "update": networks.update, "mark": networks.mark, "adopt": networks.adopt,
@@ -219,7 +225,9 @@ class IncusDriver:
         member = self.node.member(act.step.target)
         seal = str((act.server.config or {}).get("user.trueup.seal") or "")
         suffix = f".{member}" if member else ""
-        act.view = View(await self.node.networks(), {}, seal, suffix=suffix)
+        networks = await self.node.networks()
+        acls = await self.node.acls(networks) if act.kind == "Network" else {}
+        act.view = View(networks, {}, seal, acls=acls, suffix=suffix)
         act.object = None
         if act.kind == "Machine":
             await self._look_machine(act, act.context.fence if fence is None else fence)
@@ -228,11 +236,19 @@ class IncusDriver:
                 thing = network_object(network, act.view)
                 if thing.marks is not None and thing.marks.uid == act.step.uid:
                     act.network, act.object = network, thing
+        elif act.kind == "Volume":
+            await self._look_volume(act, member)
         else:
             for image in await self.node.images():
                 thing = image_object(image, act.view)
                 if thing.marks is not None and thing.marks.uid == act.step.uid:
                     act.image, act.object = image, thing
+
+    async def _look_volume(self, act: Act, member: str | None) -> None:
+        for volume in volumes_at(await self.node.volumes(await self.node.pool()), member):
+            thing = volume_object(volume, act.view)
+            if thing.marks is not None and thing.marks.uid == act.step.uid:
+                act.volume, act.object = volume, thing
 
     async def _look_machine(self, act: Act, fence: int) -> None:
         found = await self.node.bearer(act.step.uid, act.view, fence=fence)
@@ -242,16 +258,28 @@ class IncusDriver:
             self.node.names = None if found is None else self.node.names
             found = await self.node.bearer(act.step.uid, act.view, fence=fence)
         act.found = found
+        await self._look_at_volumes(act)
         if found is None:
             return
-        pools = {device["pool"] for device in found.instance.expanded_devices.values() if is_volume(device)}
-        seen = {(pool, volume.name): volume for pool in sorted(pools) for volume in await self.node.volumes(pool)}
         local = self.node.is_local and not self.node.want.members
         kernel = self.node.kernel.limits(act.server, [found.instance]) if local else {}
-        act.view = msgspec.structs.replace(act.view, volumes=seen, kernel=kernel)
+        act.view = msgspec.structs.replace(act.view, kernel=kernel)
         if abandoned(found.instance, act.view):
             return
         act.object = machine_object(found.instance, act.view)
+
+    async def _look_at_volumes(self, act: Act) -> None:
+        """Those of the pools that the machine has devices of, and of ours where the step is of mounts."""
+        devices = act.found.instance.expanded_devices.values() if act.found is not None else ()
+        pools = {device["pool"] for device in devices if is_volume(device)}
+        if (act.step.args.get("fields") or {}).get("volumes") or any(
+            path.startswith("/volumes") for path in act.step.args.get("set") or ()
+        ):
+            pools.add(await self.node.pool())
+        member = self.node.member(act.step.target)
+        found = [volume for pool in sorted(pools) for volume in volumes_at(await self.node.volumes(pool), member)]
+        seen = {(volume.pool, volume.name): volume for volume in found}
+        act.view = msgspec.structs.replace(act.view, volumes=seen)
 
     async def _raise_all(self, claims: Mapping[str | None, NodeClaim], context: StepContext) -> None:
         for member, claim in claims.items():
@@ -299,7 +327,7 @@ class IncusDriver:
 def _subject(step: Step) -> str:
     """What only one step at a time may touch: what members share is one thing for all of them."""
     kind = kind_of(step.ref)
-    return {"Machine": step.uid, "Node": step.target}.get(kind, step.ref)
+    return {"Machine": step.uid, "Volume": step.uid, "Node": step.target}.get(kind, step.ref)
 
 
 def _newer(claim: NodeClaim, context: StepContext) -> str:

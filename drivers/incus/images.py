@@ -12,6 +12,7 @@ import io
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +22,8 @@ import anyio
 from drivers.incus import busybox
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied
-from drivers.incus.records import Image
+from drivers.incus.api import NotFound
+from drivers.incus.records import Image, Instance
 
 CHUNK = 2**20
 _UNIFIED = ("metadata.yaml", "rootfs", "templates")
@@ -48,8 +50,12 @@ async def bring(act: Act) -> None:
     if there is not None:
         await _put(act, there, {**(there.properties or {}), **_properties(act, there.fingerprint, fields)})
         return
-    if "busybox" in (act.step.args.get("body", {}).get("source") or {}):
+    source = act.step.args.get("body", {}).get("source") or {}
+    if "busybox" in source:
         await _build(act, fields)
+        return
+    if "machine" in source:
+        await _publish(act, str(source["machine"]), fields)
         return
     path = act.context.files.get(digest)
     if path is None:
@@ -70,6 +76,35 @@ async def _build(act: Act, fields: Any) -> None:
         except busybox.NoBusybox as error:
             raise Denied(str(error)) from error
         await _send_whole(act, str(path), made.removeprefix("sha256:"), fields)
+
+
+SNAPSHOT = "trueup-image"
+
+
+async def _publish(act: Act, ref: str, fields: Any) -> None:
+    """From a snapshot of a machine of ours, so that it need not stop. The image bears its digest from the start: cut
+    short after that, it is found by it."""
+    name = next((each.name for each in await act.node.instances() if _bears(act, each, ref)), None)
+    if name is None:
+        raise Denied(f"{ref} is not on this node, and an image of it is made where it is")
+    snapshots = f"/1.0/instances/{name}/snapshots"
+    with suppress(NotFound):
+        await act.api.change("DELETE", f"{snapshots}/{SNAPSHOT}", project=act.project)
+    await act.api.change("POST", snapshots, {"name": SNAPSHOT, "stateful": False}, project=act.project)
+    said = _properties(act, "", fields)
+    del said[marking.IMAGE_MARKS + act.suffix]
+    body = {"source": {"type": "snapshot", "name": f"{name}/{SNAPSHOT}"}, "properties": said, "public": False}
+    await act.api.change("POST", "/1.0/images", body, project=act.project)
+    await act.api.change("DELETE", f"{snapshots}/{SNAPSHOT}", project=act.project)
+    made = await _there(act, str(fields["digest"]))
+    if made is None:
+        raise Denied(f"{ref} was published, and the image is not there")
+    await _put(act, made, {**(made.properties or {}), **_properties(act, made.fingerprint, fields)})
+
+
+def _bears(act: Act, instance: Instance, ref: str) -> bool:
+    marks = marking.bound(instance.config, instance.native_id, act.view.seal)
+    return marks is not None and marks.ref == ref and marks.quarantined_until is None
 
 
 async def _there(act: Act, digest: str) -> Image | None:

@@ -8,6 +8,7 @@ A member that is not online, and an instance that the server itself calls `Error
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -34,11 +35,12 @@ class Inventory(msgspec.Struct):
     networks: dict[str, Network] = {}
     images: list[Image] = []
     pools: list[Pool] = []
-    volumes: dict[tuple[str, str], Volume] = {}
+    volumes: list[Volume] = []
     members: list[Member] = []
     attached: dict[str, dict[str, frozenset[str]]] = {}
     """By member ("" for a host of its own) and bridge."""
     kernel: dict[str, dict[str, Any]] = {}
+    acls: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
 
 
@@ -69,17 +71,19 @@ async def inventory(node: Node) -> Inventory:
 
 
 async def _details(node: Node, found: Inventory, into: Callable[[str, Ask], Coroutine[Any, Any, None]]) -> None:
-    """What only some instances call for: their volumes, and whether their interfaces are really there."""
+    """Volumes of our pool and of those that instances have devices of, and whether interfaces are really there."""
     pools = {
         device["pool"] for each in found.instances for device in each.devices.values() if reading.is_volume(device)
     }
+    own = await node.known_pool()
+    pools |= {own} if own is not None else set()
 
-    async def volumes() -> dict[tuple[str, str], Volume]:
-        return {(pool, volume.name): volume for pool in sorted(pools) for volume in await node.volumes(pool)}
+    async def volumes() -> list[Volume]:
+        return [volume for pool in sorted(pools) for volume in await node.volumes(pool)]
 
     async with anyio.create_task_group() as group:
-        if pools:
-            group.start_soon(into, "volumes", volumes)
+        group.start_soon(into, "volumes", volumes)
+        group.start_soon(into, "acls", partial(node.acls, found.networks))
         for member, bridges in _bridges(node, found).items():
             found.attached[member] = {}
             for bridge in bridges:
@@ -175,6 +179,15 @@ def network_object(network: Network, view: View) -> Object:
     return sealed(Object("Network", network.name, native, reading.network(network, view), "", marks))
 
 
+def volume_object(volume: Volume, view: View) -> Object:
+    native = reading.volume_identity(volume)
+    marks = marking.bound(volume.config, native, view.seal)
+    resting = marks is not None and marks.quarantined_until is not None
+    name = f"{volume.pool}/{volume.name}"
+    thing = Object("Volume", name, native, reading.volume(volume), "", marks, "quarantined" if resting else "live")
+    return sealed(thing)
+
+
 def image_object(image: Image, view: View) -> Object:
     said = image.properties or {}
     marks = marking.read(said.get(marking.IMAGE_MARKS + view.suffix), image.fingerprint, view.seal)
@@ -184,12 +197,17 @@ def image_object(image: Image, view: View) -> Object:
 def view_of(found: Inventory, member: str | None) -> View:
     return View(
         found.networks,
-        found.volumes,
+        {(volume.pool, volume.name): volume for volume in volumes_at(found.volumes, member)},
         found.server.said(marking.SEAL),
         found.attached.get(member or "") if member or not found.members else None,
         found.kernel,
+        found.acls,
         f".{member}" if member else "",
     )
+
+
+def volumes_at(volumes: Iterable[Volume], member: str | None) -> list[Volume]:
+    return [volume for volume in volumes if member is None or volume.location in (member, "none", "")]
 
 
 def objects_of(found: Inventory, member: str | None, memory: Memory) -> tuple[Object, ...]:
@@ -205,6 +223,7 @@ def objects_of(found: Inventory, member: str | None, memory: Memory) -> tuple[Ob
         thing = image_object(image, view)
         if thing.marks is not None or member is None or not _shared(image.properties or {}, marking.IMAGE_MARKS):
             things.append(thing)
+    things += [volume_object(each, view) for each in view.volumes.values() if not reading.is_disk(each, view)]
     return tuple(sorted(things, key=lambda thing: (thing.kind, thing.native_name)))
 
 

@@ -17,7 +17,7 @@ from drivers.incus import units, volumes
 from drivers.incus.act import Act, Denied, keep, write
 from drivers.incus.api import ApiError, NotFound
 from drivers.incus.node import Found
-from drivers.incus.reading import disk_name, is_nic, is_root, is_volume, network_ref, stashed
+from drivers.incus.reading import disk_name, is_mount, is_nic, is_root, is_volume, network_ref, stashed, volume_ref
 from drivers.incus.records import Devices, Instance
 from drivers.incus.writing import ALL, Unwritable, Wanted, changed
 from reconciler.core.refs import name_of, tenant_of
@@ -33,12 +33,15 @@ SLACK = 4 * 2**20
 
 def wanted(act: Act, fields: Mapping[str, Any], attached: Mapping[str, tuple[str, str]] | None = None) -> Wanted:
     args = act.step.args
+    ours = {key: ref for key, volume in act.view.volumes.items() if (ref := volume_ref(volume, act.view))}
     return Wanted(
         fields,
         metadata=args.get("metadata") or {},
         user_data=args.get("userData"),
         networks=_networks(act, fields),
         volumes=attached or {},
+        mounts={name_of(ref): key for key, ref in ours.items() if tenant_of(ref) == tenant_of(act.step.ref)},
+        ours=ours,
         secrets=act.context.secrets,
     )
 
@@ -190,7 +193,9 @@ def _attached(act: Act) -> dict[str, tuple[str, str]]:
     for name, device in act.here.instance.expanded_devices.items():
         if is_volume(device):
             key = (device["pool"], device["source"])
-            found[disk_name(name, act.view.volumes.get(key))] = key
+            volume = act.view.volumes.get(key)
+            if volume is None or volume_ref(volume, act.view) is None:
+                found[disk_name(name, volume)] = key
     return found
 
 
@@ -269,7 +274,8 @@ async def snapshot(act: Act) -> None:
 
 
 async def quarantine(act: Act) -> None:
-    """Put it aside whole, under another name, without addresses and not started at boot: nothing is lost yet."""
+    """Put it aside whole, under another name, without addresses and not started at boot: nothing is lost yet. Volumes
+    that it mounts are things of their own, and are let go."""
     _must_be(act, "stopped")
     act.unprotected()
     name = f"q-{act.step.uid.replace('-', '')[:12]}"
@@ -280,7 +286,9 @@ async def quarantine(act: Act) -> None:
     instance = act.here.instance
     nics = {key: device for key, device in instance.expanded_devices.items() if is_nic(device)}
     stash = {"devices": nics, "name": stashed(instance).get("name", old.name), **_autostart(instance)}
-    devices = {key: device for key, device in instance.devices.items() if not is_nic(device)}
+    devices = {
+        key: device for key, device in instance.devices.items() if not is_nic(device) and not is_mount(device, act.view)
+    }
     devices.update({key: {"type": "none"} for key in nics if key not in instance.devices})
     until = act.context.now + float(act.arg("quarantine"))
     config = {**instance.config, **act.marked(instance.native_id, quarantined_until=until)}
@@ -321,13 +329,7 @@ async def restore(act: Act) -> None:
 
 async def purge(act: Act) -> None:
     """For good, and never before the time that the object itself bears."""
-    act.unprotected()
-    marks = act.object.marks if act.object else None
-    until = marks.quarantined_until if marks else None
-    if until is None:
-        raise Denied("only what lies in quarantine, with a time, can be purged")
-    if act.context.now < until:
-        raise Denied(f"its quarantine ends {until - act.context.now:.0f} s from now")
+    act.expired()
     instance = act.here.instance
     own = await volumes.owned(act, act.step.uid)
     if any(is_volume(device) for device in instance.devices.values()):

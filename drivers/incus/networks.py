@@ -8,11 +8,14 @@ first creates it, the last one's destroy removes it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from drivers.incus import acl
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied
-from drivers.incus.reading import network_identity
+from drivers.incus.api import NotFound
+from drivers.incus.reading import network_identity, users
 from drivers.incus.records import Network
 from drivers.incus.writing import NETWORK_KEYS, network_config, network_name
 from reconciler.core.refs import name_of
@@ -39,6 +42,7 @@ async def create(act: Act) -> None:
         return
     blank = Network(name=name, project=_project(act))
     config = {**network_config(fields), **_marked(act, blank)}
+    await _filter(act, name, fields, config)
     if act.node.want.members:
         for member in await act.node.members():
             body: dict[str, Any] = {"name": name, "type": "bridge", "config": {}}
@@ -80,8 +84,50 @@ async def update(act: Act) -> None:
         if path.startswith("/subnet") and find(fields, path) != value:
             raise Denied("a network keeps its subnet: make another one")
         fields = replaced(fields, path, value)
-    config = {key: value for key, value in network.config.items() if key not in NETWORK_KEYS}
-    await _put(act, network, {**config, **network_config(fields), **_marked(act, network)})
+    kept = {key: value for key, value in network.config.items() if key not in NETWORK_KEYS}
+    config = {**kept, **network_config(fields), **_marked(act, network)}
+    await _filter(act, network.name, fields, config)
+    await _put(act, network, config)
+    if not fields.get("firewall"):
+        await _unfilter(act, network.name)
+
+
+async def _filter(act: Act, network: str, fields: Any, config: dict[str, str]) -> None:
+    """Bring the network's ACL to what is wanted, and attach it or take it off in the configuration; ACLs that people
+    attached stay."""
+    name, firewall = acl.name_of_acl(network), fields.get("firewall")
+    others = [each for each in config.get(acl.ATTACHED, "").split(",") if each and each != name]
+    config[acl.ATTACHED] = ",".join([*others, name] if firewall else others)
+    if not config[acl.ATTACHED]:
+        del config[acl.ATTACHED]
+    if not others:
+        config.update(dict.fromkeys(acl.DEFAULTS, ""))
+    config.update(acl.DEFAULTS if firewall else {})
+    for key in [key for key in acl.DEFAULTS if config.get(key) == ""]:
+        del config[key]
+    if firewall:
+        await _keep_acl(act, acl.content(network, fields["subnet"], firewall))
+
+
+async def _keep_acl(act: Act, content: dict[str, Any]) -> None:
+    path = f"/1.0/network-acls/{content['name']}"
+    try:
+        there, etag = await act.api.read(path, project=act.project)
+    except NotFound:
+        await act.api.change("POST", "/1.0/network-acls", content, project=act.project)
+        return
+    if acl.SAID not in (there.get("config") or {}):
+        raise Denied(f"there is already a network ACL named {content['name']}")
+    body = {key: value for key, value in content.items() if key != "name"}
+    await act.api.change("PUT", path, body, etag=etag, project=act.project)
+
+
+async def _unfilter(act: Act, network: str) -> None:
+    """Once nothing refers to it any more."""
+    name = acl.name_of_acl(network)
+    if acl.SAID in (act.view.acls.get(name, {}).get("config") or {}):
+        with suppress(NotFound):
+            await act.api.change("DELETE", f"/1.0/network-acls/{name}", project=act.project)
 
 
 async def mark(act: Act) -> None:
@@ -93,9 +139,9 @@ async def destroy(act: Act) -> None:
     """When nothing uses it."""
     act.unprotected()
     network = _here(act)
-    users = [path for path in network.used_by or () if "/instances/" in path]
-    if users:
-        raise Denied(f"{network.name} is in use by {users[0].rpartition('/')[2].partition('?')[0]}")
+    used = users(network.used_by)
+    if used:
+        raise Denied(f"{network.name} is in use by {used[0]}")
     others = [
         key for key in network.config if key.startswith(marking.MARKS + ".") and key != marking.MARKS + act.suffix
     ]
@@ -103,6 +149,7 @@ async def destroy(act: Act) -> None:
         await forget(act)
         return
     await act.api.change("DELETE", f"/1.0/networks/{network.name}", project=act.project)
+    await _unfilter(act, network.name)
 
 
 async def forget(act: Act) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import anyio
 import msgspec
 
+from drivers.incus import acl, transport
 from drivers.incus import marks as marking
-from drivers.incus import transport
 from drivers.incus.api import Api, ApiError, Lost, NotFound, Refused
 from drivers.incus.cgroups import Kernel
 from drivers.incus.marks import NodeClaim
@@ -187,6 +187,13 @@ class Node:
             raise ApiError(f"the server does not tell what the network {dumb} is now")
         return managed
 
+    async def acls(self, networks: Mapping[str, Network]) -> dict[str, dict[str, Any]]:
+        """Network ACLs by name; none is asked for where no network of these has any."""
+        if not any(network.config.get(acl.ATTACHED) for network in networks.values()):
+            return {}
+        found = await (await self.api()).get("/1.0/network-acls", recursion="1", project=self.project)
+        return {each["name"]: each for each in found or ()}
+
     async def images(self) -> list[Image]:
         api = await self.api()
         return _images.decode(await api.raw("/1.0/images", recursion="1", project=self.project))
@@ -213,6 +220,13 @@ class Node:
                 raise ApiError(f"storage.pool: say which of {', '.join(sorted(names)) or 'no pools'} to use")
             self._pool = names[0]
         return self._pool
+
+    async def known_pool(self) -> str | None:
+        """The same; None where nobody has said which, and so nothing of ours can be in any."""
+        try:
+            return await self.pool()
+        except ApiError:
+            return None
 
     # -- one machine
 

@@ -1,7 +1,7 @@
 """From what a server says of an object to normalised fields. Pure.
 
-Owns: reading, for Machine, Network and Image. What people did not write and the server added is left out; what they
-wrote and no field stands for is `extra`, so that it is seen.
+Owns: reading, for every kind. What people did not write and the server added is left out; what they wrote and no field
+stands for is `extra`, so that it is seen.
 Must not go here: writing (writing), asking the server (listing).
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
+from drivers.incus import acl, schedules, units
 from drivers.incus import marks as marking
-from drivers.incus import units
 from drivers.incus.keys import is_extra
 from drivers.incus.records import Image, Instance, Network, View, Volume
-from reconciler.core.refs import name_of
+from reconciler.core.refs import kind_of, name_of
 from reconciler.core.values import digest
 
 RUNNING = frozenset({"Running", "Ready"})
@@ -53,6 +53,8 @@ def machine(instance: Instance, view: View) -> Read:
         fields["image"] = image if ":" in image else f"sha256:{image}"
     fields.update(_limits(config))
     _enforced(fields, view.kernel.get(instance.name, {}))
+    if marking.KEEP in instance.config:
+        fields["snapshots"] = _snapshots(instance.config)
     _devices(fields, devices, instance, view)
     _content(fields, config)
     extra = {key: value for key, value in instance.config.items() if is_extra(key)}
@@ -112,6 +114,16 @@ def _limits(config: Mapping[str, str]) -> dict[str, Any]:
     return fields
 
 
+def _snapshots(config: Mapping[str, str]) -> dict[str, Any]:
+    """As they were asked for, if the server is still told so; a schedule that people wrote themselves is theirs."""
+    schedule, expiry, keep = (config.get(key, "") for key in ("snapshots.schedule", "snapshots.expiry", marking.KEEP))
+    try:
+        right = schedules.write_minutes(int(keep) * schedules.every(schedule)) == expiry
+    except ValueError:
+        right = False
+    return {"schedule": schedule, "keep": int(keep) if right else f"for {expiry or 'ever'}"}
+
+
 def _shares(percent: int, written: str | None) -> int:
     """Several shares make one percentage: the one that we wrote, if it still stands for it."""
     if written and written.isdigit() and units.share_percent(int(written)) == percent:
@@ -149,6 +161,7 @@ def _strange(devices: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 def _devices(fields: dict[str, Any], devices: Mapping[str, dict[str, str]], instance: Instance, view: View) -> None:
     nics: dict[str, Any] = {}
     disks: dict[str, Any] = {}
+    mounts: dict[str, Any] = {}
     count = sum(is_nic(device) for device in devices.values())
     for name, device in sorted(devices.items()):
         if is_root(device):
@@ -156,13 +169,19 @@ def _devices(fields: dict[str, Any], devices: Mapping[str, dict[str, str]], inst
                 fields["disk"] = units.size(device["size"])
         elif is_volume(device):
             volume = view.volumes.get((device["pool"], device["source"]))
-            disks[disk_name(name, volume)] = _disk(device, volume)
+            ours = volume_ref(volume, view) if volume is not None else None
+            if ours is not None:
+                mounts[name_of(ours)] = _mount(device)
+            else:
+                disks[disk_name(name, volume)] = _disk(device, volume)
         elif is_nic(device) and "network" in device and not lost(name, device, instance, view):
             nics[network_name(device["network"], view)] = _nic(name, device, instance, view, alone=count == 1)
     if nics:
         fields["nics"] = nics
     if disks:
         fields["disks"] = disks
+    if mounts:
+        fields["volumes"] = mounts
 
 
 def disk_name(device: str, volume: Volume | None) -> str:
@@ -176,6 +195,41 @@ def _disk(device: Mapping[str, str], volume: Volume | None) -> dict[str, Any]:
     if device.get("path"):
         disk["path"] = device["path"]
     return disk
+
+
+def _mount(device: Mapping[str, str]) -> dict[str, Any]:
+    return {"path": device.get("path", ""), "readOnly": device.get("readonly") in ("true", "1")}
+
+
+def volume(found: Volume) -> dict[str, Any]:
+    return {"size": units.size(found.config["size"])} if found.config.get("size") else {}
+
+
+def volume_identity(found: Volume) -> str:
+    """Volumes have no identity but their place and name, which a copy does not have."""
+    return f"volume:{found.pool}/{found.name}"
+
+
+def volume_ref(found: Volume, view: View) -> str | None:
+    """The Ref of a Volume of ours; None for a data disk, and for what is not ours."""
+    marks = marking.bound(found.config, volume_identity(found), view.seal)
+    return marks.ref if marks is not None and kind_of(marks.ref) == "Volume" else None
+
+
+def is_disk(found: Volume, view: View) -> bool:
+    """Whether it belongs to one machine: made as its data disk, or attached to one by people."""
+    return marking.DISK in found.config or (volume_ref(found, view) is None and bool(users(found.used_by)))
+
+
+def is_mount(device: Mapping[str, str], view: View) -> bool:
+    """Whether the device mounts a Volume of ours."""
+    found = view.volumes.get((device.get("pool", ""), device.get("source", "")))
+    return is_volume(device) and found is not None and volume_ref(found, view) is not None
+
+
+def users(used_by: list[str] | None) -> list[str]:
+    """Names of the instances that a thing is used by, as the server tells."""
+    return [path.rpartition("/")[2].partition("?")[0] for path in used_by or () if "/instances/" in path]
 
 
 def network_name(native: str, view: View) -> str:
@@ -283,6 +337,9 @@ def network(found: Network, view: View) -> dict[str, Any]:
         fields["mtu"] = units.count(config["bridge.mtu"])
     if config.get("bridge.external_interfaces"):
         fields["interface"] = config["bridge.external_interfaces"]
+    if acl.name_of_acl(found.name) in config.get(acl.ATTACHED, "").split(","):
+        there = view.acls.get(acl.name_of_acl(found.name), {})
+        fields["firewall"] = acl.read(there, config, fields.get("subnet", ""))
     if config.get(marking.TAG):
         fields["tag"] = config[marking.TAG]
     if config.get(marking.VLAN):

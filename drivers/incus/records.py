@@ -138,5 +138,7 @@ class View(msgspec.Struct, frozen=True):
     """Host-side interfaces that are really in each bridge, by its native name; None: not asked."""
     kernel: Mapping[str, Mapping[str, Any]] = {}
     """Limits that the kernel enforces, by native name, where they could be read."""
+    acls: Mapping[str, Mapping[str, Any]] = {}
+    """Network ACLs by name."""
     suffix: str = ""
     """Of the member whose marks count, on what all members share."""

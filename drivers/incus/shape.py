@@ -12,7 +12,7 @@ import msgspec
 
 from drivers.incus import reading
 from drivers.incus.keys import is_live
-from drivers.incus.records import Image, Instance, Network, View
+from drivers.incus.records import Image, Instance, Network, View, Volume
 from reconciler.core.desired import Resource
 from reconciler.core.plan import Action, Expect, Manner, Step
 from reconciler.core.refs import kind_of
@@ -23,12 +23,13 @@ from reconciler.driver.series import usual_steps
 
 MACHINE_KEYS = (
     "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "disk", "state", "hostname", "nics",
-    "disks", "sshKeys", "userData", "metadata",
+    "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
-    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface"),
+    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"),
     "Image": ("digest", "type", "os"),
+    "Volume": ("size",),
 }
 NIC_KEYS = ("ip", "mac", "primary")
 """Gateway, MTU and VLAN are the network's on these servers, and told there."""
@@ -36,10 +37,11 @@ DISK_KEYS = ("size", "path")
 ONLY_ZONE = ("cpu", "cpuShares", "swap", "threads")
 
 CAPABILITY = Capability(
-    kinds=frozenset(KEYS),
+    kinds=frozenset({*KEYS, "FirewallRule"}),
     image_types=frozenset({"rootfs", "disk"}),
     brands=frozenset({"zone", "vm"}),
-    image_sources=frozenset({"file", "url", "folder", "busybox"}),
+    fields=frozenset({"snapshots"}),
+    image_sources=frozenset({"file", "url", "folder", "busybox", "machine"}),
 )
 
 MANNERS: Mapping[str, Manner] = {
@@ -80,6 +82,8 @@ class IncusShape:
             return reading.machine(msgspec.convert(native, Instance), View()).fields
         if kind == "Network":
             return reading.network(msgspec.convert(native, Network), View())
+        if kind == "Volume":
+            return reading.volume(msgspec.convert(native, Volume))
         return reading.image(msgspec.convert(native, Image))
 
     def manner(self, kind: str, path: str, before: Any, after: Any, fields: Fields) -> Manner:
@@ -89,10 +93,13 @@ class IncusShape:
         if kind == "Network":
             return NETWORK_MANNERS.get(parts[0], Manner.LIVE)
         if parts[0] == "node":
-            return Manner.IMPOSSIBLE if fields.get("disks") else Manner.MOVE  # a volume stays on its member
+            stays = kind == "Volume" or fields.get("disks") or fields.get("volumes")
+            return Manner.IMPOSSIBLE if stays else Manner.MOVE  # a volume stays on its member
+        if kind == "Volume":
+            return _sized(before, after)
         if parts[0] == "disk":
             return _sized(before, after, VM_MANNERS["disk"] if fields.get("brand") == "vm" else Manner.LIVE)
-        if parts[0] == "disks":
+        if parts[0] in ("disks", "volumes"):
             return _disk(parts, before, after)
         if parts[0] == "extra":
             return _extra(parts, before, after)

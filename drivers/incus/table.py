@@ -23,6 +23,8 @@ KEPT = {
     "hostname": "the instance's name",
     "nics": "a NIC device each, on a managed bridge",
     "disks": "a custom volume each",
+    "volumes": "a device each, of the Volume's custom volume",
+    "snapshots": "`snapshots.schedule`, and `snapshots.expiry` for how many are kept",
     "sshKeys": "`cloud-init.vendor-data` (read by the guest at its next boot)",
     "userData": "`cloud-init.user-data`",
     "metadata": "`user.*`",
@@ -56,6 +58,11 @@ def rows() -> list[tuple[str, str, str, str]]:
                 ("disks, one more or less", "/disks/data", None, {"size": 1}),
                 ("disks, growing", "/disks/data/size", 1, 2),
                 ("disks, path", "/disks/data/path", "/a", "/b"),
+            ]
+        elif field == "volumes":
+            cases += [
+                ("volumes, one more or less", "/volumes/shop", None, {"path": "/a"}),
+                ("volumes, path", "/volumes/shop/path", "/a", "/b"),
             ]
         elif field == "extra":
             cases += [

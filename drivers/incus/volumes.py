@@ -12,13 +12,8 @@ from drivers.incus import marks as marking
 from drivers.incus import units
 from drivers.incus.act import Act, Denied, write
 from drivers.incus.api import NotFound
-from drivers.incus.reading import disk_name, is_volume
+from drivers.incus.reading import disk_name, is_volume, volume_identity
 from drivers.incus.records import Volume
-
-
-def identity(pool: str, name: str) -> str:
-    """Volumes have no identity but their place and name, which a copy does not have."""
-    return f"volume:{pool}/{name}"
 
 
 def _path(volume: Volume) -> str:
@@ -26,7 +21,7 @@ def _path(volume: Volume) -> str:
 
 
 def _marks_of(act: Act, volume: Volume) -> Any:
-    return marking.bound(volume.config, identity(volume.pool, volume.name), act.view.seal)
+    return marking.bound(volume.config, volume_identity(volume), act.view.seal)
 
 
 async def owned(act: Act, uid: str) -> list[Volume]:
@@ -60,7 +55,7 @@ async def _mine(act: Act, uid: str, name: str) -> Volume | None:
 def _config(act: Act, volume: Volume, name: str, size: Any) -> dict[str, str]:
     config = dict(volume.config)
     config[marking.DISK] = name
-    config[marking.MARKS] = marking.write(act.written(), identity(volume.pool, volume.name), act.view.seal)
+    config[marking.MARKS] = marking.write(act.written(), volume_identity(volume), act.view.seal)
     if size:
         config["size"] = units.write_size(int(size))
     return config
@@ -99,11 +94,12 @@ async def _take_over(act: Act, source: str, name: str, want: Mapping[str, Any]) 
             }  # fmt: skip
             path = f"/1.0/instances/{instance.name}"
             await act.api.change("PUT", path, body, etag=old.etag, project=act.project)
-    await _patch(act, volume, _config(act, volume, name, None))
+    await put(act, volume, _config(act, volume, name, None))
     return volume
 
 
-async def _patch(act: Act, volume: Volume, config: Mapping[str, str]) -> None:
+async def put(act: Act, volume: Volume, config: Mapping[str, str]) -> None:
+    """Write the whole configuration of a volume."""
     query = {"project": act.project, **act.node.placed(act.step.target)}
     said, etag = await act.api.read(_path(volume), **query)
     body = {"config": dict(config), "description": said.get("description", "")}
@@ -117,7 +113,7 @@ async def _grow(act: Act, volume: Volume, size: int) -> None:
         return
     if isinstance(held, int) and size < held:
         raise Denied(f"the disk holds {held} bytes and cannot shrink to {size}")
-    await _patch(act, volume, {**volume.config, "size": units.write_size(size)})
+    await put(act, volume, {**volume.config, "size": units.write_size(size)})
 
 
 async def resize(act: Act, disks: Mapping[str, Any], attached: Mapping[str, tuple[str, str]]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from drivers.incus import marks as marking
-from drivers.incus import units
+from drivers.incus import schedules, units
 from drivers.incus.keys import is_extra
 from drivers.incus.reading import NO_ROUTER, SSH_HEAD, is_nic, is_root, is_volume
 from drivers.incus.records import Config, Devices, Instance
@@ -29,20 +29,22 @@ class Unwritable(Exception):
 
 class Wanted(msgspec.Struct, frozen=True):
     """What an instance is written from. `networks`: form name to native name; `volumes`: disk name to (pool, volume);
-    `secrets`: values by name."""
+    `mounts`: the same for the Volumes of its tenant; `ours`: all Volumes; `secrets`: values by name."""
 
     fields: Fields
     metadata: Mapping[str, Any] = {}
     user_data: Any = None
     networks: Mapping[str, str] = {}
     volumes: Mapping[str, tuple[str, str]] = {}
+    mounts: Mapping[str, tuple[str, str]] = {}
+    ours: Collection[tuple[str, str]] = ()
     pool: str = ""
     secrets: Mapping[str, str] = {}
 
 
 ALL = frozenset({
-    "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "disk", "nics", "disks", "sshKeys", "userData",
-    "metadata", "extra",
+    "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "disk", "nics", "disks", "volumes", "snapshots",
+    "sshKeys", "userData", "metadata", "extra",
 })  # fmt: skip
 """Fields that configuration and devices stand for; state, image, brand and hostname are made by verbs."""
 
@@ -72,6 +74,8 @@ def _config(wanted: Wanted, touched: Collection[str], old: Config) -> dict[str, 
         keys["limits.cpu"] = _some(fields.get("vcpus"), str)
     if "cpu" in touched or "cpuShares" in touched:
         keys["limits.cpu.allowance"], keys[marking.SHARES] = _allowance(fields)
+    if "snapshots" in touched:
+        keys.update(_snapshots(fields.get("snapshots"), old))
     if "sshKeys" in touched:
         lines = "".join(f"  - {key}\n" for key in fields.get("sshKeys", ()))
         keys["cloud-init.vendor-data"] = SSH_HEAD + lines if lines else None
@@ -95,6 +99,19 @@ def _allowance(fields: Fields) -> tuple[str | None, str | None]:
     if fields.get("cpuShares") is not None:
         return f"{units.share_percent(fields['cpuShares'])}%", str(fields["cpuShares"])
     return None, None
+
+
+def _snapshots(wanted: Mapping[str, Any] | None, old: Config) -> dict[str, str | None]:
+    """The server takes them. It counts none: as many are kept as are taken until they expire."""
+    if wanted is None:
+        ours = marking.KEEP in old
+        return dict.fromkeys(("snapshots.schedule", "snapshots.expiry", marking.KEEP)) if ours else {}
+    try:
+        minutes = int(wanted["keep"]) * schedules.every(wanted["schedule"])
+    except ValueError as error:
+        raise Unwritable(f"snapshots.schedule: {error}") from error
+    expiry = schedules.write_minutes(minutes)
+    return {"snapshots.schedule": wanted["schedule"], "snapshots.expiry": expiry, marking.KEEP: str(wanted["keep"])}
 
 
 def _texts(keys: dict[str, str | None], wanted: Wanted, old: Config) -> None:
@@ -131,6 +148,8 @@ def _write_devices(instance: Instance, devices: Devices, wanted: Wanted, touched
         _nics(instance, devices, wanted)
     if "disks" in touched:
         _disks(devices, wanted)
+    if "volumes" in touched:
+        _mounts(devices, wanted)
     if "extra" in touched:
         keep = wanted.fields.get("extra", {})
         for name, device in list(devices.items()):
@@ -200,6 +219,30 @@ def _disks(devices: Devices, wanted: Wanted) -> None:
             raise Unwritable(f"the disk {name} has no volume")
         device = by_volume.get(volume) or (name if name not in devices else f"disk-{name}")
         devices[device] = {"type": "disk", "pool": volume[0], "source": volume[1], "path": str(disk.get("path"))}
+
+
+def _mounts(devices: Devices, wanted: Wanted) -> None:
+    """Mount the Volumes that are wanted, and let go of the others of `ours`."""
+    there = {key: name for name, device in devices.items() if (key := _source(device)) in wanted.ours}
+    want = wanted.fields.get("volumes", {})
+    for name in want:
+        if name not in wanted.mounts:
+            raise Unwritable(f"there is no volume {name} to mount")
+    kept = {wanted.mounts[name] for name in want}
+    for volume, device in there.items():
+        if volume not in kept:
+            del devices[device]
+    for name, mount in sorted(want.items()):
+        pool, native = wanted.mounts[name]
+        device = there.get((pool, native)) or (name if name not in devices else f"volume-{name}")
+        devices[device] = {"type": "disk", "pool": pool, "source": native, "path": str(mount["path"])}
+        if mount.get("readOnly"):
+            devices[device]["readonly"] = "true"
+
+
+def _source(device: Mapping[str, str]) -> tuple[str, str]:
+    """(pool, volume) of a device that is one."""
+    return device.get("pool", ""), device.get("source", "")
 
 
 def network_name(name: str, ref: str) -> str:

@@ -15,7 +15,7 @@ from drivers.sim.shape import KEYS, SimShape
 from drivers.sim.store import Found, Store, TargetRow
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Manner, Step
-from reconciler.core.refs import kind_of, short
+from reconciler.core.refs import SINGLE, kind_of, make_ref, short, tenant_of
 from reconciler.core.values import escape, find, replaced, segments
 from reconciler.driver import StepContext
 from reconciler.driver.forms import only
@@ -135,6 +135,7 @@ def configure(act: Act) -> None:
             f"its disks are {sorted(there)}, not {sorted(here)}: making and destroying takes a step of its own"
         )
     _networks_exist(act, want)
+    _volumes_exist(act, want)
     act.keep({**want, "state": act.fields["state"]})
 
 
@@ -189,6 +190,7 @@ def update(act: Act) -> None:
     if act.kind == "Machine":
         _fits_use(act, fields)
         _networks_exist(act, fields)
+        _volumes_exist(act, fields)
     act.keep(fields)
 
 
@@ -199,8 +201,10 @@ def snapshot(act: Act) -> None:
 
 def quarantine(act: Act) -> None:
     """Put it aside, whole, until a time: nothing is lost yet."""
-    _must_be(act, "stopped")
+    if act.kind == "Machine":
+        _must_be(act, "stopped")
     _unprotected(act)
+    _unused(act)
     act.keep(
         act.fields,
         lifecycle="quarantined",
@@ -252,29 +256,34 @@ def forget(act: Act) -> None:
 
 def destroy(act: Act) -> None:
     """A Network or an Image, when nothing uses it."""
-    if act.kind == "Machine":
-        raise Refused("a machine is quarantined, then purged; never destroyed at once")
+    if act.kind in SINGLE:
+        raise Refused(f"a {act.kind} is quarantined, then purged; never destroyed at once")
     _unprotected(act)
-    user = _user(act)
-    if user:
-        raise Refused(f"{act.here.object.native_name} is in use by {user}")
+    _unused(act)
     act.store.drop(act.here)
 
 
+def _unused(act: Act) -> None:
+    user = _user(act)
+    if user:
+        raise Refused(f"{act.here.object.native_name} is in use by {user}")
+
+
 def _user(act: Act) -> str | None:
-    """A machine that needs this network or image; clones in quarantine need their image too."""
+    """A machine that needs this network, volume or image; clones in quarantine need their image too."""
     thing = act.here.object
     for machine in act.store.found(act.target.name, "Machine"):
         fields = machine.object.fields
         if act.kind == "Image" and fields.get("image") == thing.fields.get("digest"):
             return machine.object.native_name
-        attached = any(_is_network(thing.native_name, name) for name in fields.get("nics", {}))
-        if act.kind == "Network" and machine.object.lifecycle == "live" and attached:
+        attached = any(_is_named(thing.native_name, name) for name in fields.get("nics", {}))
+        mounted = any(_volume(act, machine.object, name) == act.found for name in fields.get("volumes", {}))
+        if machine.object.lifecycle == "live" and (mounted if act.kind == "Volume" else attached):
             return machine.object.native_name
     return None
 
 
-def _is_network(native: str, name: str) -> bool:
+def _is_named(native: str, name: str) -> bool:
     return native == name or native.endswith(f"/{name}")
 
 
@@ -284,8 +293,23 @@ def _networks_exist(act: Act, fields: Mapping[str, Any]) -> None:
         return
     there = [found.object.native_name for found in act.store.found(act.target.name, "Network")]
     for name in wanted:
-        if not any(_is_network(native, name) for native in there):
+        if not any(_is_named(native, name) for native in there):
             raise Refused(f"there is no network {name} to attach to")
+
+
+def _volumes_exist(act: Act, fields: Mapping[str, Any]) -> None:
+    for name in fields.get("volumes", {}):
+        if _volume(act, act.here.object, name) is None:
+            raise Refused(f"there is no volume {name} to mount")
+
+
+def _volume(act: Act, machine: Object, name: str) -> Found | None:
+    """The volume that a machine means by a name: its tenant's."""
+    ref = make_ref("Volume", name, tenant_of(machine.marks.ref) if machine.marks else None)
+    for found in act.store.found(act.target.name, "Volume"):
+        if found.object.lifecycle == "live" and found.object.marks is not None and found.object.marks.ref == ref:
+            return found
+    return None
 
 
 def _fits_use(act: Act, want: Mapping[str, Any]) -> None:

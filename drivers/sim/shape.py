@@ -19,19 +19,21 @@ from reconciler.driver.series import usual_steps
 
 MACHINE_KEYS = (
     "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "state",
-    "hostname", "nics", "disks", "resolvers", "search", "sshKeys", "userData", "metadata",
+    "hostname", "nics", "disks", "volumes", "snapshots", "resolvers", "search", "sshKeys", "userData", "metadata",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
-    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface"),
+    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"),
     "Image": ("digest", "type", "os", "origin"),
+    "Volume": ("size",),
 }
 _HELD = {kind: frozenset(keys) for kind, keys in KEYS.items()}
 
 CAPABILITY = Capability(
-    kinds=frozenset(KEYS),
+    kinds=frozenset({*KEYS, "FirewallRule"}),
     image_types=frozenset({"rootfs", "disk", "zone-dataset"}),
     brands=frozenset({"zone", "lx", "vm"}),
+    fields=frozenset({"snapshots"}),
     image_sources=frozenset({"file", "url", "folder", "debian", "busybox", "machine"}),
 )
 
@@ -69,8 +71,8 @@ class SimShape:
         if kind == "Network":
             return Manner.IMPOSSIBLE if parts[0] == "subnet" else Manner.LIVE
         if parts[0] == "node":
-            return Manner.MOVE
-        if parts[0] == "disk":
+            return Manner.IMPOSSIBLE if kind == "Volume" or fields.get("volumes") else Manner.MOVE
+        if parts[0] == "disk" or kind == "Volume":
             return _sized(before, after)
         if parts[0] == "disks":
             return self._disk(parts, before, after)

@@ -61,7 +61,7 @@ def _concerns(hold: Hold, ref: Ref, target: Target | None) -> bool:
 
 def _exists(found: Prospect, ref: Ref) -> str:
     """Where and how it is there, in a sentence."""
-    if kind_of(ref) not in ("Node", "Machine", "Network", "Image"):
+    if kind_of(ref) not in ("Node", "Machine", "Volume", "Network", "Image"):
         return "it is nothing of its own on a node: others take from it"
     if kind_of(ref) == "Node":
         states = found.world.standings

@@ -20,7 +20,7 @@ from reconciler.core.render.quantities import moment
 from reconciler.core.standing import Standing
 from reconciler.core.values import plain
 
-_ON_NODES = ("Machine", "Network", "Image")
+_ON_NODES = ("Machine", "Volume", "Network", "Image")
 
 
 def rows_of(here: Looking, found: Prospect, kind: str) -> list[Row]:

@@ -25,6 +25,8 @@ examples:
   trueup sim generate --machines 1000 --nodes 20 --out ./big
 """
 
+_ON_NODES = ("Machine", "Volume", "Network", "Image")
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
@@ -87,7 +89,7 @@ def _add_things(verb: Callable[[str, str], ArgumentParser]) -> None:
     ready.add_argument("answer", choices=("yes", "no"))
     stranger = verb("add-unmanaged", "add an object that is not ours")
     stranger.add_argument("target", metavar="TARGET")
-    stranger.add_argument("kind", choices=("Machine", "Network", "Image"))
+    stranger.add_argument("kind", choices=_ON_NODES)
     stranger.add_argument("name", metavar="NAME")
     stranger.add_argument("changes", metavar="FIELD=VALUE", nargs="*")
 
@@ -249,7 +251,7 @@ def _log(world: Any, args: Namespace) -> None:
 def _named(world: Any, args: Namespace) -> tuple[str, str]:
     """Target and name; `acme/web-1` is short for `Machine/acme/web-1`."""
     name = args.name
-    whole = name if name.split("/")[0] in ("Machine", "Network", "Image") else f"Machine/{name}"
+    whole = name if name.split("/")[0] in _ON_NODES else f"Machine/{name}"
     if args.target:
         return args.target, whole if "/" in name else name
     return world.where(whole), whole

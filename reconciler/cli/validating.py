@@ -144,7 +144,9 @@ def _print_mistakes(root: Path | Mirror, mistakes: tuple[Diagnostic, ...]) -> No
 def _summary(desired: Desired) -> str:
     counts = Counter(kind_of(ref) for ref in desired.resources)
     parts = [f"{len(desired.nodes)} node{'s' if len(desired.nodes) != 1 else ''}"]
-    for kind in ("Network", "Image", "Machine"):
+    for kind in ("Network", "Image", "Volume", "Machine"):
         count = counts.get(kind, 0)
+        if kind == "Volume" and not count:
+            continue
         parts.append(f"{count} {kind.lower()}{'s' if count != 1 else ''}")
     return f"{desired.datacenter}: {', '.join(parts)}; no mistakes"

@@ -22,7 +22,7 @@ def beyond(works: Iterable[Work], world: World, now: float, *, gone: int) -> lis
     as destroyed in this plan."""
     assert world.desired is not None, "budgets are policy"
     policy = world.desired.policy
-    machines = sorted((work for work in works if rules.is_machine(work.ref)), key=order.rank)
+    machines = sorted((work for work in works if rules.is_single(work.ref)), key=order.rank)
     windows = _Windows(world, now)
     over = dict(_over(machines, windows, ("destroys", policy.destroys, destroys), spent=gone))
     rest = [work for work in machines if work.id not in over]

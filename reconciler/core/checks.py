@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.core import order
+from reconciler.core.desired import volumes_of
 from reconciler.core.plan import Action, Hold
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of, name_of
-from reconciler.core.rules import is_machine
+from reconciler.core.rules import is_single
 from reconciler.core.values import segments
 from reconciler.core.work import Work
 from reconciler.core.world import World
@@ -21,7 +22,7 @@ Fall = tuple[Work, Hold]
 
 def falling(works: Sequence[Work], holds: Sequence[Hold], world: World) -> list[Fall]:
     """The works that fall in this round. The first check that finds any ends it: what falls may free the others."""
-    for check in (_unclaimed, _needy, _roomless, _addressless, _in_use):
+    for check in (_unclaimed, _needy, _unmounted, _roomless, _addressless, _in_use):
         found = list(check(works, holds, world))
         if found:
             return found
@@ -64,8 +65,22 @@ _MADE = (Action.CREATE, Action.RESTORE, Action.REPLACE, Action.MOVE)
 """What comes to a target that it was not on."""
 
 
-def _asks_for_more(work: Work) -> bool:
-    return work.action in _MADE or any(difference.path.startswith("/nics") for difference in work.differences)
+def _asks_for_more(work: Work, field: str = "/nics") -> bool:
+    return work.action in _MADE or any(difference.path.startswith(field) for difference in work.differences)
+
+
+def _unmounted(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
+    """A volume is mounted where it is: not on another target, and not before it is there."""
+    comes = {work.ref: work.target for work in works if work.resource is not None}
+    for work in works:
+        mounts = volumes_of(work.resource) if work.resource is not None and _asks_for_more(work, "/volumes") else ()
+        for volume in mounts:
+            place = comes.get(volume) or (world.where(volume) if world.lives(volume) else None)
+            if place != work.target:
+                sentence = f"it mounts {volume}, which is {f'on {place}' if place else 'not there'}"
+                lifts = "see what holds that back" if place is None else "make another volume, or another machine there"
+                yield work, Hold(work.ref, "needs", sentence, lifts, work.target, work.action)
+                break
 
 
 def _stuck(hold: Hold, work: Work) -> bool:
@@ -98,7 +113,7 @@ _GAVE_ROOM = frozenset({"address", "cycle", "needs"})
 
 def _addressless(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
     """An address that another machine has, and keeps, cannot be taken."""
-    by_ref = {work.ref: work for work in works if is_machine(work.ref)}
+    by_ref = {work.ref: work for work in works if is_single(work.ref)}
     by_former = {work.former: work for work in works if work.former is not None}
     for work in works:
         for network, ip in sorted(order.takes(work, world)):
@@ -139,7 +154,7 @@ def _taken(world: World, work: Work, address: tuple[Ref, str], other: Ref, rival
 
 def _in_use(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
     """A network goes only once nothing on the target has an address on it any more."""
-    by_ref: Mapping[Ref, Work] = {work.ref: work for work in works if is_machine(work.ref)}
+    by_ref: Mapping[Ref, Work] = {work.ref: work for work in works if is_single(work.ref)}
     for work in works:
         if work.action is not Action.DESTROY or kind_of(work.ref) != "Network":
             continue

@@ -177,7 +177,9 @@ def recovered(ref: Ref, found: Object, target: Target, network: Callable[[str], 
 
 
 def takes_of(fields: Fields, wants: Demand) -> Demand:
-    """What a machine with these fields takes of its target; where they do not tell, what is wanted of it counts."""
+    """What a machine (or volume) of these fields takes of its target; where they do not tell, what is wanted counts."""
+    if "size" in fields:
+        return Demand(disk=_size(fields))
     memory, cpu, disk, disks = fields.get("memory"), fields.get("cpu"), fields.get("disk"), fields.get("disks")
     data = sum(map(_size, disks.values())) if isinstance(disks, Mapping) else 0
     return Demand(

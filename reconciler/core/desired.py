@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from reconciler.core.refs import Ref
+from reconciler.core.refs import Ref, kind_of
 
 
 class Demand(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +115,8 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
     protected: bool = False
     behaviour: Behaviour = Behaviour()
     network: NetworkFacts | None = None
+    parties: tuple[Ref, ...] = ()
+    """Machines whose addresses its form tells, wherever they live: those of a network's firewall."""
     tags: Mapping[str, str] = {}
     """`metadata.tags`: what `--only` selects by."""
 
@@ -123,6 +125,11 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
         """The name that it may have had before."""
         before = self.behaviour.renamed_from
         return Ref(self.ref + FIRST) if before == FIRST else before
+
+
+def volumes_of(resource: Resource) -> tuple[Ref, ...]:
+    """The volumes that a machine mounts."""
+    return tuple(ref for ref in resource.references if kind_of(ref) == "Volume")
 
 
 class Budget(msgspec.Struct, frozen=True):

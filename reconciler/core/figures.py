@@ -21,7 +21,7 @@ def headroom(world: World, works: Iterable[Work], freed: Mapping[Target, Demand]
     touching: dict[Target, list[Work]] = {}
     leaving: dict[Target, Demand] = {}
     for work in works:
-        if rules.is_machine(work.ref):
+        if rules.is_single(work.ref):
             touching.setdefault(work.target, []).append(work)
         if work.source is not None:
             touching.setdefault(work.source, [])

@@ -29,7 +29,7 @@ from reconciler.core.ledger import (
 )
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Action, Change, Expect, Gate, Risk, Step, Undo
-from reconciler.core.refs import Target, kind_of
+from reconciler.core.refs import SINGLE, Target, kind_of
 from reconciler.core.shape import Draft
 from reconciler.core.values import replaced
 from reconciler.core.work import Work
@@ -42,7 +42,7 @@ _UNDOS = (Undo.EXACT, Undo.LOSSY, Undo.IMPOSSIBLE)
 def make_change(work: Work, world: World) -> Change:
     """The change with its steps, in series; needs and gates across changes come later."""
     policy = world.desired.policy if world.desired else None
-    recoverable = kind_of(work.ref) == "Machine" and work.action in (Action.DESTROY, Action.REPLACE)
+    recoverable = kind_of(work.ref) in SINGLE and work.action in (Action.DESTROY, Action.REPLACE)
     bare = Change(
         work.id,
         work.ref,
@@ -161,7 +161,7 @@ def _bound(work: Work, world: World) -> tuple[Entry, ...]:
 def _settled(work: Work, world: World) -> tuple[Entry, ...]:
     if kind_of(work.ref) == "Node":
         return (Claimed(work.target, str((work.after or {}).get("identity"))),)
-    if work.action is Action.PURGE or (work.action is Action.DESTROY and kind_of(work.ref) != "Machine"):
+    if work.action is Action.PURGE or (work.action is Action.DESTROY and kind_of(work.ref) not in SINGLE):
         return (Purged(work.ref, work.uid, work.target),)
     if work.action is Action.FORGET:
         return (Forgotten(work.ref, work.uid, work.target),)

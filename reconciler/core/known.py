@@ -73,6 +73,10 @@ class Known:
         """Machines by all that they refer to: those that refer to just the same stand together."""
         self._combinations: dict[Ref, dict[tuple[Ref, ...], None]] = {}
         """By what is referred to, the keys of those."""
+        self.watchers: dict[Ref, set[Ref]] = {}
+        """By machine the resources that it is a party of."""
+        self.coming: dict[Ref, tuple[tuple[Ref, str], ...]] = {}
+        """While a plan is made: the addresses that machines will have when it is done."""
         self.renames: dict[Ref, set[Ref]] = {}
         """Former name to the resources that say `renamedFrom`; those that only may have been a group's first are found
         by their names (see `heirs`)."""
@@ -278,7 +282,8 @@ class Known:
         found = [ref for ref in resource.references if kind_of(ref) in PER_TARGET]
         for ref in found:
             more = self.resource(ref)
-            found.extend(each for each in (more.references if more is not None else ()) if each not in found)
+            told = more.references if more is not None else ()
+            found.extend(each for each in told if each not in found and kind_of(each) in PER_TARGET)
         return resource.references if tuple(found) == resource.references else tuple(found)
 
     def where(self, ref: Ref) -> Target | None:
@@ -294,7 +299,13 @@ class Known:
         whole = tuple(address for address in addresses if address is not None)
         drain = self.drains.get(target)
         halted = drain is not None and drain.how == "stop"
-        return NativeContext(self.targets[target], target, whole, references, halted=halted)
+        return NativeContext(
+            self.targets[target], target, whole, references, halted=halted, parties=self._parties_of(resource)
+        )
+
+    def _parties_of(self, resource: Resource) -> dict[Ref, tuple[tuple[Ref, str], ...]]:
+        found = {ref: self.coming.get(ref) or self.facts.get(ref, NO_FACTS).addresses for ref in resource.parties}
+        return {ref: addresses for ref, addresses in found.items() if addresses}
 
     @property
     def next_timer(self) -> float | None:

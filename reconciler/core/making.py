@@ -71,6 +71,7 @@ class Making:
             self._grow(siting)
             for decision in placeless:
                 self._site(decision, siting)
+            self._parties()
             self._dependencies()
             self._checks()
             self._pauses()
@@ -291,7 +292,7 @@ class Making:
             self._withdraw(work, hold)
 
     def _machines(self) -> list[Work]:
-        return [work for work in self.works.values() if rules.is_machine(work.ref) and work.resource is not None]
+        return [work for work in self.works.values() if rules.is_single(work.ref) and work.resource is not None]
 
     def _site(self, decision: Decision, siting: Siting) -> None:
         """A machine that needs a place: made new, or back from quarantine."""
@@ -323,6 +324,19 @@ class Making:
             self._hold(hold)
 
     # -- what works owe each other ------------------------------------------------------------------------------------
+
+    def _parties(self) -> None:
+        """What tells of machines' addresses is decided anew with those that they will have by this plan."""
+        coming = {work.ref: tuple((each.network, each.ip) for each in work.addresses) for work in self._machines()}
+        self.world.coming = coming
+        watchers = {watcher for ref in coming for watcher in self.world.watchers.get(ref, ()) if self._asked(watcher)}
+        for ref in sorted(watchers):
+            for target in sorted(self.world.realisations(ref)):
+                self.works.pop(f"{ref}@{target}", None)
+                self.holds = {key: hold for key, hold in self.holds.items() if key[:2] != (ref, target)}
+                decision = decide_realisation(self.world, ref, target)
+                if decision is not None:
+                    self._existing(decision)
 
     def _dependencies(self) -> None:
         """Images and networks that machines of this plan need on their target."""
@@ -421,7 +435,7 @@ class Making:
 def _placeless(decision: Decision) -> bool:
     """Machines that need a place: after all that give some back."""
     return (
-        rules.is_machine(decision.ref)
+        rules.is_single(decision.ref)
         and decision.resource is not None
         and decision.bucket in (Bucket.MISSING, Bucket.UNMADE, Bucket.VANISHED, Bucket.QUARANTINED)
     )

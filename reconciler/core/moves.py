@@ -49,7 +49,7 @@ def reachable(world: Known, source: Target, found: Object) -> tuple[Target, ...]
         return "nothing carries a machine from one node to another"
     if "/state" in found.unknown:
         return f"whether it runs could not be read: {found.unknown['/state']}"
-    if world.shape_of(source).manner("Machine", PATH, source, others[0], found.fields) is not Manner.MOVE:
+    if world.shape_of(source).manner(found.kind, PATH, source, others[0], found.fields) is not Manner.MOVE:
         return f"the driver {node.driver} cannot carry such a machine to another member"
     return others
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from reconciler.core.desired import Demand
+from reconciler.core.desired import Demand, volumes_of
 from reconciler.core.plan import Action, Gate
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.work import Work, freed_of
@@ -25,10 +25,10 @@ def natural(ref: str) -> tuple[object, ...]:
 
 
 def rank(work: Work) -> tuple[int, str, str, int]:
-    """Canonical order: claims, images and networks, machines, then removals in reverse."""
+    """Canonical order: claims, images and networks, volumes, machines, then removals in reverse."""
     removed = work.action in REMOVALS
     kind = kind_of(work.ref)
-    level = {"Node": 0, "Image": 1, "Network": 2}.get(kind, 3)
+    level = {"Node": 0, "Image": 1, "Network": 2, "Volume": 3}.get(kind, 4)
     return (9 - level if removed else level, work.ref, work.target, work.incarnation)
 
 
@@ -36,30 +36,39 @@ def edges(works: Iterable[Work], claims: Mapping[Target, str], world: World) -> 
     """Change id to the ids that must have been applied first. `claims`: target to the id of the change claiming it."""
     works = list(works)
     by_place = {(work.ref, work.target): work for work in works if not work.apart}
+    made = {work.ref: work.id for work in works if _is_machine(work) and work.action not in REMOVALS}
+    """What an image is taken from comes before it, wherever it is."""
     needs: dict[str, set[str]] = {work.id: set() for work in works}
     for work in works:
         claim = claims.get(work.target)
         if claim is not None and work.id != claim:
             needs[work.id].add(claim)
-        for reference in world.closure(work.resource) if work.resource else ():
+        for reference in _stands_on(work, world):
             other = by_place.get((reference, work.target))
             if other is not None and other.action not in REMOVALS:
                 needs[work.id].add(other.id)
+        if kind_of(work.ref) == "Image" and work.resource is not None:
+            needs[work.id].update(made[ref] for ref in work.resource.references if ref in made)
     _removals_last(works, needs)
     _freed_first(works, needs, world)
     _moved_addresses(works, needs, world)
     return needs
 
 
+def _stands_on(work: Work, world: World) -> tuple[Ref, ...]:
+    """What must be there before it: networks and images, and the volumes that it mounts."""
+    return (*world.closure(work.resource), *volumes_of(work.resource)) if work.resource is not None else ()
+
+
 def _removals_last(works: list[Work], needs: dict[str, set[str]]) -> None:
-    """A network or an image goes after every change of a machine on that target: one of them may still use it."""
+    """A network, an image or a volume goes after every change of a machine on that target: one may still use it."""
     machines: dict[Target, list[str]] = {}
     for work in works:
-        if kind_of(work.ref) not in (*PER_TARGET, "Node"):
+        if _is_machine(work):
             for target in (work.target, *((work.source,) if work.source is not None else ())):
                 machines.setdefault(target, []).append(work.id)
     for work in works:
-        if work.action in REMOVALS and kind_of(work.ref) in PER_TARGET:
+        if work.action in REMOVALS and kind_of(work.ref) in (*PER_TARGET, "Volume"):
             needs[work.id].update(machines.get(work.target, ()))
 
 

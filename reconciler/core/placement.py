@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from reconciler.core.desired import Affinity, Demand, Resource
-from reconciler.core.refs import Ref, Target, node_of
+from reconciler.core.desired import Affinity, Demand, Resource, volumes_of
+from reconciler.core.refs import Ref, Target, kind_of, node_of
 from reconciler.core.shape import Capability
 
 PLENTY = 1 << 62
@@ -130,6 +130,8 @@ class Placing(msgspec.Struct, frozen=True):
     near: tuple[Company, ...] = ()
     among: tuple[Target, ...] = ()
     """Only these can be reached; none named: all can."""
+    beside: Mapping[Target, Ref] = {}
+    """Where the things are that it cannot be apart from: a machine from its volumes, these from their machines."""
 
 
 Homes = Callable[[Ref], tuple[Target, ...]]
@@ -195,10 +197,12 @@ def refusal(wanted: Placing, room: Room, freed: Demand | None = None) -> str | N
         return f"the document asks for node {wants.node}"
     if room.closed is not None:
         return room.closed
-    if wants.brand not in room.capability.brands:
-        return f"its driver has no brand {wants.brand}"
-    if wants.image_type not in room.capability.image_types:
-        return f"its driver takes no image of type {wants.image_type}"
+    why = _unable(resource, room.capability)
+    if why is not None:
+        return why
+    for home, ref in sorted(wanted.beside.items()):
+        if home != room.target:
+            return f"{ref} is on {home}, and it is mounted from where it is"
     for trait, value in sorted(wants.traits.items()):
         if room.traits.get(trait, False) != value:
             return f"trait {trait} is {room.traits.get(trait, False)!r}, not {value!r}"
@@ -206,6 +210,20 @@ def refusal(wanted: Placing, room: Room, freed: Demand | None = None) -> str | N
         if not tags & room.tags:
             return f"it does not carry {' or '.join(sorted(tags))}"
     return _company_refusal(wanted, room) or room.lacks(_net(resource.demand, freed))
+
+
+def _unable(resource: Resource, capability: Capability) -> str | None:
+    """Why the driver there cannot make it."""
+    wants, kind = resource.constraints, kind_of(resource.ref)
+    if kind != "Machine":
+        return None if kind in capability.kinds else f"its driver makes no {kind}"
+    if wants.brand not in capability.brands:
+        return f"its driver has no brand {wants.brand}"
+    if wants.image_type not in capability.image_types:
+        return f"its driver takes no image of type {wants.image_type}"
+    if volumes_of(resource) and "Volume" not in capability.kinds:
+        return "its driver makes no Volume"
+    return None
 
 
 def _net(demand: Demand, freed: Demand | None) -> Demand:

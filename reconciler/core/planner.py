@@ -17,7 +17,7 @@ from reconciler.core.making import Key, Making
 from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
 from reconciler.core.recall import recalled
-from reconciler.core.refs import Ref, Target, kind_of
+from reconciler.core.refs import SINGLE, Ref, Target, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.shape import Shape
 from reconciler.core.sights import OPEN
@@ -75,7 +75,7 @@ class Planner:
 
     def _decide(self, refs: Collection[Ref]) -> bool:
         for ref in refs:
-            if kind_of(ref) == "Machine" and not rests(self.world, ref):
+            if kind_of(ref) in SINGLE and not rests(self.world, ref):
                 self._keep((ref, ""), decide_machine(self.world, ref, self._now))
             else:
                 self._clear((ref,))

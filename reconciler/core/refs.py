@@ -19,8 +19,11 @@ Uid = NewType("Uid", str)
 """Identity of the thing itself: 36 characters, minted once at creation and kept on the object."""
 
 
+SINGLE = frozenset({"Machine", "Volume"})
+"""Kinds with at most one realisation, which is placed, holds data, and is destroyed into quarantine."""
+
 PER_TARGET = frozenset({"Network", "Image"})
-"""Kinds with one realisation on each target that needs them; of every other kind there is at most one in all."""
+"""Kinds with one realisation on each target that needs them; of the others there is at most one in all."""
 
 
 def make_ref(kind: str, name: str, tenant: str | None = None) -> Ref:

@@ -14,7 +14,7 @@ from reconciler.core.decide import Decision
 from reconciler.core.desired import Budget, Lineage, Policy
 from reconciler.core.ledger import Held, Ledger, Spent
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner
-from reconciler.core.refs import Ref, Target, kind_of, node_of, short
+from reconciler.core.refs import SINGLE, Ref, Target, kind_of, node_of, short
 from reconciler.core.world import World
 
 OLDER, OLDER_LIFTS = "this revision is older than what was applied last", "trueup accept REVISION, to go back"
@@ -334,5 +334,6 @@ def over_budget(ledger: Ledger, policy: Policy, spending: Spent, machines: int, 
     return None
 
 
-def is_machine(ref: Ref) -> bool:
-    return kind_of(ref) == "Machine"
+def is_single(ref: Ref) -> bool:
+    """A machine or a volume."""
+    return kind_of(ref) in SINGLE

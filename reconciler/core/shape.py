@@ -26,6 +26,8 @@ class Capability(msgspec.Struct, frozen=True):
     """Kinds that it realises on a target. A Network it need not realise is simply carried."""
     image_types: frozenset[str]
     brands: frozenset[str]
+    fields: frozenset[str] = frozenset()
+    """Fields of a machine that not every driver can hold, and this one does: `snapshots`."""
     image_sources: frozenset[str] = frozenset({"file", "url", "folder"})
 
 
@@ -40,6 +42,8 @@ class NativeContext(msgspec.Struct, frozen=True):
     """Its networks and image, as desired."""
     halted: bool = False
     """Machines do not run there for now (`drain: {how: stop}`). A Shape need not look: the core sees to it."""
+    parties: Mapping[Ref, tuple[tuple[Ref, str], ...]] = {}
+    """(network, address) of each of the resource's parties that has any."""
 
 
 class Draft(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Where new machines go and which addresses they get, in canonical order, against the world and against each other.
+"""Where new machines and volumes go and which addresses they get, in canonical order, against the world and each other.
 
 Owns: the tentative promises of one plan (room and addresses), taken back when the plan is made.
 Must not go here: feasibility itself (placement), pools (addresses).
@@ -15,13 +15,13 @@ from reconciler.core import rules
 from reconciler.core.addresses import Pool, mac_for
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
-from reconciler.core.desired import Demand, NicWant, Resource
+from reconciler.core.desired import Demand, NicWant, Resource, volumes_of
 from reconciler.core.known import NO_FACTS
 from reconciler.core.ledger import Address
 from reconciler.core.moves import reachable
 from reconciler.core.placement import Placing, Room, choose, most, placing, plus, rejections
 from reconciler.core.plan import Action, Hold
-from reconciler.core.refs import Ref, Target, Uid, node_of
+from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of
 from reconciler.core.render.quantities import moment
 from reconciler.core.standing import targets_of
 from reconciler.core.work import Work, grown
@@ -52,6 +52,7 @@ class Siting:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.world.coming = {}
         for target, demand, sign in self._promised:
             self.world.rooms.promise(target, demand, -sign)
         for network, ip, ref in self._taken:
@@ -141,7 +142,20 @@ class Siting:
             )
             for nic in resource.nics
         )
-        return placing(resource, tags, self.world.rooms, self._may_be, self._will_be)
+        wanted = placing(resource, tags, self.world.rooms, self._may_be, self._will_be)
+        beside = {home: ref for ref in sorted(self._beside(resource)) for home in self._is(ref) if ref != resource.ref}
+        return msgspec.structs.replace(wanted, beside=beside) if beside else wanted
+
+    def _is(self, ref: Ref) -> tuple[Target, ...]:
+        home = self.placed.get(ref) or self.world.where(ref)
+        return (home,) if home is not None else ()
+
+    def _beside(self, resource: Resource) -> set[Ref]:
+        """A machine's volumes, and the others that mount them; a volume's machines."""
+        if kind_of(resource.ref) == "Volume":
+            return set(self.world.users(resource.ref))
+        volumes = volumes_of(resource)
+        return {*volumes, *(user for volume in volumes for user in self.world.users(volume))}
 
     def _may_be(self, ref: Ref) -> tuple[Target, ...]:
         """What moves counts at both ends until it has arrived."""

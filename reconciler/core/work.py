@@ -91,7 +91,7 @@ def holds_on(
     if unclear is not None or action is None:
         return unclear
     appears = action in (Action.CREATE, Action.RESTORE) or decision.former is not None
-    creating = appears and rules.is_machine(decision.ref)
+    creating = appears and rules.is_single(decision.ref)
     found = (
         rules.paused(decision, world, action, request.now)
         or rules.kept_by_hand(decision, world, request)
@@ -114,7 +114,7 @@ def _is_intent(decision: Decision, action: Action, world: World, request: Reques
     gone was removed on the node; a machine is healed only by name."""
     if action is Action.CREATE and decision.binding is not None and decision.binding.sealed is not None:
         policy = world.desired.policy.drift if world.desired else ""
-        return not (request.heals(decision.ref) or (policy == "heal" and not rules.is_machine(decision.ref)))
+        return not (request.heals(decision.ref) or (policy == "heal" and not rules.is_single(decision.ref)))
     return action in (Action.CREATE, Action.DESTROY, Action.RESTORE, Action.RENAME, Action.PURGE, Action.MOVE)
 
 
@@ -310,7 +310,7 @@ def freed_by(works: Iterable[Work], world: World) -> dict[Target, Demand]:
 def freed_of(work: Work, world: World) -> Demand:
     """What one change gives back of what the world counts for its machine."""
     had = world.facts.get(work.former or work.ref)
-    if had is None or had.target != work.target or not rules.is_machine(work.ref) or work.found is None:
+    if had is None or had.target != work.target or not rules.is_single(work.ref) or work.found is None:
         return Demand()
     if work.action is Action.DESTROY:
         return Demand(had.demand.memory, had.demand.cpu)

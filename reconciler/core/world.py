@@ -185,6 +185,9 @@ class World(Known):
             if address not in old.addresses:
                 network, ip = address
                 (self.holders.get(network) or self.holders.setdefault(network, Holders())).take(ip, ref)
+        if old.addresses != new.addresses:
+            for watcher in self.watchers.get(ref, ()):
+                self._stain(watcher)
         if (old.target, old.needs) != (new.target, new.needs):
             self._need(old, -1)
             self._need(new, 1)
@@ -252,6 +255,10 @@ class World(Known):
         was, now = old.references if old else (), new.references if new else ()
         if was != now:
             self._refer(ref, was, now)
+        for party in old.parties if old else ():
+            self.watchers[party].discard(ref)
+        for party in new.parties if new else ():
+            self.watchers.setdefault(party, set()).add(ref)
         before, after = old.former if old else None, new.former if new else None
         if before is not None:
             self.renames.get(before, set()).discard(ref)

@@ -14,7 +14,7 @@ from typing import Any
 
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address
-from reconciler.core.refs import kind_of, name_of
+from reconciler.core.refs import Ref, kind_of, name_of
 from reconciler.core.values import Fields, digest, plain
 from reconciler.driver import NativeContext
 
@@ -23,7 +23,7 @@ _NETWORK_PLAIN = ("vlan", "subnet", "gateway", "mtu")
 
 
 def native_form(resource: Resource, context: NativeContext) -> dict[str, Any]:
-    """The form of a Machine, Network or Image. Raises KeyError for a kind that has no form."""
+    """The form of a Machine, Volume, Network or Image. Raises KeyError for a kind that has no form."""
     return _FORMS[kind_of(resource.ref)](resource, context)
 
 
@@ -68,6 +68,10 @@ def _alike(body: bytes) -> dict[str, Any]:
     form["state"] = "stopped" if said.get("state") == "stopped" else "running"
     if said.get("disks"):
         form["disks"] = {name: dict(disk) for name, disk in said["disks"].items()}
+    if said.get("snapshots"):
+        form["snapshots"] = dict(said["snapshots"])
+    if said.get("volumes"):
+        form["volumes"] = {name: dict(mount) for name, mount in said["volumes"].items()}
     for key in ("resolvers", "search", "sshKeys"):
         if said.get(key):
             form[key] = list(said[key])
@@ -111,10 +115,30 @@ def network(resource: Resource, context: NativeContext) -> dict[str, Any]:
     form: dict[str, Any] = {key: body[key] for key in _NETWORK_PLAIN if body.get(key) is not None}
     form["tag"] = body["nicTag"]
     form["nat"] = bool(body.get("nat"))
+    if body.get("firewall"):
+        form["firewall"] = [_rule(rule, resource, context) for rule in body["firewall"]]
     interface = context.node.nics.get(body["nicTag"])
     if interface:
         form["interface"] = interface
     return form
+
+
+def _rule(rule: dict[str, Any], resource: Resource, context: NativeContext) -> dict[str, Any]:
+    """One rule with the addresses that its machines have: on any network where it lets from, on this one where it lets
+    to. Nobody named is None, everybody; somebody named who has no address yet is nobody."""
+
+    def addresses(who: str, *, here: bool) -> list[str]:
+        if not who.startswith("Machine/"):
+            return [who]
+        held = context.parties.get(Ref(who), ())
+        return [ip for network, ip in held if not here or network == resource.ref]
+
+    sides: dict[str, Any] = {"allow": list(rule["allow"])}
+    for side in ("from", "to"):
+        named = rule.get(side)
+        if named is not None:
+            sides[side] = sorted({ip for who in named for ip in addresses(who, here=side == "to")})
+    return sides
 
 
 def image(resource: Resource, context: NativeContext) -> dict[str, Any]:
@@ -125,4 +149,8 @@ def image(resource: Resource, context: NativeContext) -> dict[str, Any]:
     return form
 
 
-_FORMS = {"Machine": machine, "Network": network, "Image": image}
+def volume(resource: Resource, context: NativeContext) -> dict[str, Any]:
+    return {"size": _opened(resource.body)["size"]}
+
+
+_FORMS = {"Machine": machine, "Volume": volume, "Network": network, "Image": image}

@@ -1,6 +1,6 @@
 """The usual series of steps, so that a Shape says only what is its own.
 
-Owns: from a Draft to steps with preconditions and effects, for Machine, Network, Image and Node claims.
+Owns: from a Draft to steps with preconditions and effects, for Machine, Volume, Network, Image and Node claims.
 A Shape may use these as they are, or change the steps it gets.
 Must not go here: order between changes, gates, journal entries (the planner's), anything native.
 
@@ -332,16 +332,30 @@ def _destroy_machine(series: _Series) -> None:
     _quarantine(series, series.change.uid)
 
 
-def _quarantine(series: _Series, uid: str, *, keep_disks: bool = False) -> None:
+_STOPPED = Expect("live", {"/state": "stopped"})
+
+
+def _quarantine(series: _Series, uid: str, *, keep_disks: bool = False, first: Expect = _STOPPED) -> None:
     series.add(
         "quarantine",
         "snapshot and quarantine",
-        Expect("live", {"/state": "stopped"}),
+        first,
         Expect("quarantined"),
         uid=uid,
         risk=Risk.DATA_LOSS,
         args={"quarantine": series.change.recoverable_for, "keepDisks": keep_disks},
     )
+
+
+def _destroy_volume(series: _Series) -> None:
+    """Set aside whole; what mounted it has let it go before."""
+    _quarantine(series, series.change.uid, first=Expect("live"))
+
+
+def _restore_volume(series: _Series) -> None:
+    series.add("restore", "restore from quarantine", Expect("quarantined"), Expect("live"))
+    if series.change.differences:
+        _update(series, list(series.change.differences))
 
 
 def _replace_machine(series: _Series) -> None:
@@ -453,5 +467,7 @@ _SERIES: dict[tuple[str, Action], Callable[[_Series], None]] = {
     ("Machine", Action.DESTROY): _destroy_machine,
     ("Machine", Action.REPLACE): _replace_machine,
     ("Machine", Action.RESTORE): _restore,
+    ("Volume", Action.DESTROY): _destroy_volume,
+    ("Volume", Action.RESTORE): _restore_volume,
     ("Node", Action.ADOPT): _claim,
 }

@@ -16,7 +16,7 @@ from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
 from reconciler.core.planner import make_plan
 from reconciler.core.refs import Target
-from reconciler.core.rules import Request, is_machine, over_budget
+from reconciler.core.rules import Request, is_single, over_budget
 from reconciler.core.shape import Shape
 from reconciler.errors import Mend, PlanMissing, TrueupError, TryLater, UsageError
 from reconciler.ports import Clock, Fencing, Files, Journal, PlanStore, Secrets, Source
@@ -129,9 +129,9 @@ def allowance_of(desired: Desired) -> Allowance:
     def machines_of(ledger: Ledger) -> int:
         size = len(ledger.bindings)
         if size not in counted:
-            wanted = {ref for ref in list(desired.resources) if is_machine(ref)}
+            wanted = {ref for ref in list(desired.resources) if is_single(ref)}
             counted.clear()
-            counted[size] = max(1, len(wanted) + sum(1 for ref in ledger.refs if is_machine(ref) and ref not in wanted))
+            counted[size] = max(1, len(wanted) + sum(1 for ref in ledger.refs if is_single(ref) and ref not in wanted))
         return counted[size]
 
     def allowance(spent: tuple[Spent, ...], ledger: Ledger, now: float) -> str | None:

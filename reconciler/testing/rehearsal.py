@@ -17,7 +17,7 @@ from reconciler.core.ledger import Applied, Covered, Intent, Result
 from reconciler.core.observed import Report
 from reconciler.core.plan import Change, Plan
 from reconciler.core.planner import make_plan
-from reconciler.core.refs import Ref, Target
+from reconciler.core.refs import SINGLE, Ref, Target, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.values import digest
 from reconciler.driver import Outcome, StepContext
@@ -138,7 +138,7 @@ class Rehearsal:
     async def clear(self) -> None:
         """Destroy and purge whatever this rehearsal wanted."""
         self.drains = {}
-        keep = [resource for resource in self.wanted.values() if not resource.ref.startswith("Machine/")]
+        keep = [resource for resource in self.wanted.values() if kind_of(resource.ref) not in SINGLE]
         self.want(*keep)
         await self.converge()
         self.clock.advance(2 * POLICY.quarantine)

@@ -18,7 +18,7 @@ from reconciler.core.observed import Capacity, Claim, Marks, Object, Report
 from reconciler.core.pauses import borne, refusal
 from reconciler.core.plan import Action, Change, Plan, Step, from_json, to_json
 from reconciler.core.planner import Request, make_plan
-from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of
+from reconciler.core.refs import SINGLE, Ref, Target, Uid, kind_of, node_of
 from reconciler.core.standing import drain_of
 from reconciler.core.values import digest, replaced
 from reconciler.runtime.execute import beginning, resumes
@@ -57,6 +57,7 @@ class Life:
         self.meddled = False
         """Somebody made copies, or lied: two of one name may be nobody's fault."""
         self.drifted = False
+        self.lost = False
         self.lineage: Lineage | None = None
         self.heals = False
 
@@ -115,6 +116,7 @@ class Life:
         self._meddle(target, hidden)
 
     def lose(self, target: str) -> None:
+        self.lost = True
         here = self.objects[Target(target)]
         for uid in sorted(here)[:1]:
             del here[uid]
@@ -127,6 +129,7 @@ class Life:
             self.objects[Target(target)][uid] = _whole(msgspec.structs.replace(found, native_id=f"copy-{uid}"))
 
     def reimage(self, target: str) -> None:
+        self.lost = True
         self.objects[Target(target)].clear()
         self.claims.pop(Target(target), None)
 
@@ -274,7 +277,7 @@ class Life:
             (found, target)
             for target, here in self.objects.items()
             for found in here.values()
-            if found.kind == "Machine" and found.lifecycle == "live" and found.marks is not None
+            if found.kind in SINGLE and found.lifecycle == "live" and found.marks is not None
         ]
         if not self.meddled:
             names = Counter(found.marks.ref for found, _ in live if found.marks)
@@ -284,6 +287,7 @@ class Life:
         if not self.meddled:
             self._check_addresses(found for found, _ in live)
             self._check_room(live)
+            self._check_mounts(live)
         self._check_budgets()
 
     def _check_addresses(self, live: Iterable[Object]) -> None:
@@ -301,6 +305,13 @@ class Life:
         for found, target in live:
             used[target] += int(found.fields.get("memory") or 0) if found.fields.get("state") == "running" else 0
         assert max(used.values(), default=0) <= (ROOM.memory or 0), f"more memory than there is: {used}"
+
+    def _check_mounts(self, live: Iterable[tuple[Object, Target]]) -> None:
+        """What runs mounts volumes that live where it is, after every step, but by somebody's hand."""
+        there = {(found.marks.ref, target) for found, target in live if found.marks}
+        for found, target in live if not self.lost else ():
+            for name in found.fields.get("volumes") or {} if found.fields.get("state") == "running" else ():
+                assert (f"Volume/acme/{name}", target) in there, f"{name} is not on {target}"
 
     def _check_budgets(self) -> None:
         for window, limit in (("per hour", self.policy.destroys.per_hour),):
@@ -344,7 +355,7 @@ class Check:
             self.seen(change)
             self.witnessed(change)
             self.left_alone(change)
-            if change.action is Action.CREATE and kind_of(change.ref) == "Machine":
+            if change.action is Action.CREATE and kind_of(change.ref) in SINGLE:
                 self.may_create(change)
             if change.source is not None:
                 self.may_move(change, change.source)
@@ -455,7 +466,7 @@ def nodes_of(targets: Iterable[str]) -> dict[str, NodeWant]:
 
 
 def _machine(change: Change) -> bool:
-    return kind_of(change.ref) == "Machine"
+    return kind_of(change.ref) in SINGLE
 
 
 def _cut_short(change: Change) -> bool:

@@ -15,9 +15,9 @@ from reconciler.core.observed import Report
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner, Request, make_plan
 from reconciler.core.refs import Ref, Target, node_of
-from reconciler.core.values import digest, replaced
+from reconciler.core.values import digest, plain, replaced
 from reconciler.testing.rehearsal import drained
-from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network
+from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network, resource, volume
 from tests.properties.life import nodes_of
 
 NAMES = ("web", "web-1", "web-2", "db", "cache", "job")
@@ -158,6 +158,7 @@ def machines() -> st.SearchStrategy[Resource]:
         {},
         optional={
             "protected": st.booleans(),
+            "mounts": st.just(("Volume/acme/shop",)),
             "behaviour": st.builds(
                 Behaviour,
                 drift=st.sampled_from([None, "heal"]),
@@ -174,13 +175,23 @@ def machines() -> st.SearchStrategy[Resource]:
     return st.builds(make, st.sampled_from(NAMES), st.integers(1, 40), nics, more)
 
 
+def guarded(name: str) -> Resource:
+    """The network `db` with a firewall that tells of a machine's addresses."""
+    who = Ref(f"Machine/acme/{name}")
+    bare = network("db")
+    body = {**plain(bare.body), "firewall": [{"from": [who], "to": None, "allow": ["any"]}]}
+    return resource(bare.ref, body, network=bare.network, parties=(who,))
+
+
 def deeds() -> st.SearchStrategy[Deed]:
     names = st.sampled_from([Ref(f"Machine/acme/{name}") for name in NAMES])
     targets, nodes = st.sampled_from(TARGETS), st.sampled_from(NODES)
     return st.one_of(
-        st.builds(lambda one: lambda site: site.want(network("db"), one), machines()),
-        st.builds(lambda one: lambda site: site.want(network("db"), one), machines()),
+        st.builds(lambda one: lambda site: site.want(network("db"), volume(), one), machines()),
+        st.builds(lambda one: lambda site: site.want(network("db"), volume(), one), machines()),
         st.builds(lambda ref: lambda site: site.drop(ref), names),
+        st.builds(lambda size: lambda site: site.want(volume(size=size * GiB)), st.integers(1, 3)),
+        st.just(lambda site: site.drop(Ref("Volume/acme/shop"))),
         st.builds(lambda count: lambda site: site.apply(count), st.integers(1, 9)),
         st.just(lambda site: (site.apply(99), site.look_all())),
         st.builds(lambda target: lambda site: site.look(target), targets),
@@ -199,6 +210,7 @@ def deeds() -> st.SearchStrategy[Deed]:
         st.builds(lambda content: lambda site: site.want(image(content=content)), st.sampled_from(["1", "2"])),
         st.just(lambda site: site.drop(Ref("Network/acme/db"))),
         st.just(lambda site: site.want(network("db"))),
+        st.builds(lambda name: lambda site: site.want(guarded(name)), st.sampled_from(["web", "db", "job"])),
         st.builds(lambda ref: lambda site: site.remember(Paused(ref, site.now + 50, "rest")), names),
         st.builds(lambda ref: lambda site: site.remember(Resumed(ref)), names),
         st.builds(lambda ref: lambda site: site.remember(Held(ref, "mine", "")), names),

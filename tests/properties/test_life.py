@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.desired import Affinity, Behaviour, Constraints, Drain, Lineage, Policy, Resource
+from reconciler.core.desired import Affinity, Behaviour, Constraints, Drain, Lineage, Policy, Resource, volumes_of
 from reconciler.core.plan import Plan
-from reconciler.core.refs import Ref
-from tests.builders import GiB, image, machine, network
+from reconciler.core.refs import Ref, name_of
+from tests.builders import GiB, image, machine, network, volume
 from tests.properties.life import POLICY, Life
 
 NAMES = ("web", "web-1", "web-2", "db", "job")
@@ -31,6 +31,7 @@ def machines() -> st.SearchStrategy[Resource]:
         optional={
             "protected": st.booleans(),
             "uses": st.just(OTHER),
+            "mounts": st.sampled_from([("Volume/acme/shop",), ("Volume/acme/shop", "Volume/acme/media")]),
             "body": st.sampled_from(
                 [{"hostname": "x"}, {"state": "stopped"}, {"disks": {"data": {"size": GiB, "path": "/data"}}}]
             ),
@@ -50,6 +51,15 @@ def machines() -> st.SearchStrategy[Resource]:
     nics = st.sampled_from([(), ("Network/acme/app",), ("Network/acme/app", "Network/acme/db")])
     ips = st.sampled_from([None, None, "10.0.1.2", "10.0.1.3"])
     return st.builds(make, st.sampled_from(NAMES), st.integers(1, 12), nics, ips, more)
+
+
+def volumes() -> st.SearchStrategy[Resource]:
+    def make(name: str, size: int, node: str | None, protected: bool) -> Resource:
+        return volume(name, size=size * GiB, constraints=Constraints(node=node), protected=protected)
+
+    return st.builds(
+        make, st.sampled_from(VOLUMES), st.integers(1, 4), st.sampled_from([None, None, "edge2"]), st.booleans()
+    )
 
 
 class Story:
@@ -81,6 +91,7 @@ class Story:
         raise AssertionError(f"it does not come to rest: {[change.id for change in plan.changes]} {plan.entries}")
 
 
+VOLUMES = ("shop", "media")
 Deed = Callable[[Story], object]
 
 
@@ -92,17 +103,23 @@ def no_clash(story: Story, one: Resource) -> None:
             del story.life.wanted[ref]
         if other.behaviour.renamed_from is not None and other.behaviour.renamed_from == one.behaviour.renamed_from:
             story.life.wanted.pop(ref, None)
+    for ref in volumes_of(one):
+        if ref not in story.life.wanted:
+            story.life.want(volume(name_of(ref)))
     story.life.want(one)
 
 
 def honest() -> st.SearchStrategy[Deed]:
     """What happens to everybody: commits, time, nodes that do not answer, drift, losses, crashes."""
     targets = st.sampled_from(TARGETS)
-    names = st.sampled_from([Ref(f"Machine/acme/{name}") for name in NAMES])
+    names = st.sampled_from(
+        [Ref(f"Machine/acme/{name}") for name in NAMES] + [Ref(f"Volume/acme/{name}") for name in VOLUMES]
+    )
     want = st.builds(lambda one: lambda story: no_clash(story, one), machines())
     return st.one_of(
         want,
         want,
+        st.builds(lambda one: lambda story: story.life.want(one), volumes()),
         st.builds(lambda ref: lambda story: story.life.drop(ref), names),
         st.just(lambda story: story.cycle()),
         st.builds(lambda many: lambda story: story.cycle(many), st.integers(0, 25)),

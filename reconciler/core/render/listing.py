@@ -30,6 +30,7 @@ class Row(msgspec.Struct, frozen=True):
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Machine": ("memory", "cpu", "disk", "state"),
+    "Volume": ("size",),
     "Network": ("vlan", "subnet", "gateway", "nat"),
     "Image": ("type", "os", "digest"),
     "Package": ("memory", "swap", "cpu", "disk"),

@@ -155,12 +155,13 @@ class Attempt:
         return total
 
     def count(self, ref: Ref, demand: Demand, many: int) -> None:
-        """So many machines like this one come to a tenant, or go."""
-        if not ref.startswith("Machine/"):
+        """So many machines like this one, or volumes, come to a tenant, or go."""
+        if not ref.startswith(("Machine/", "Volume/")):
             return
         total = self._total(tenant_of(ref))
-        total.things += many
-        total.machines += many
+        if ref.startswith("Machine/"):
+            total.things += many
+            total.machines += many
         total.memory += many * demand.memory
         total.cpu += many * demand.cpu
         total.disk += many * demand.disk

@@ -187,6 +187,14 @@ class Catalog:
         capability = self.capabilities.get(driver)
         return capability is None or (image_type in capability.image_types and brand in capability.brands)
 
+    def makes(self, kind: str, driver: str | None = None) -> bool:
+        """Whether the driver, or some node's, makes such things, or holds such a field. One that is not here is
+        given the benefit."""
+        names = self.drivers if driver is None else [driver]
+        known = [self.capabilities.get(name) for name in names]
+        unsure = driver is None and (bool(self.broken) or any(ref.startswith("Node/") for ref in self.poisoned))
+        return unsure or any(one is None or kind in one.kinds | one.fields for one in known)
+
     def supported(self, image_type: str, brand: str) -> bool:
         """Whether some node's driver can make such a machine (or nodes are wrong themselves)."""
         key = (image_type, brand)

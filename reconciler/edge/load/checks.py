@@ -1,6 +1,6 @@
 """Rules between things, checked without asking any node.
 
-Owns: what must hold among networks, images, nodes, packages and tenants. Must not go here: machines (machine.py,
+Owns: what must hold among things that are not machines. Must not go here: machines (machine.py,
 nics.py), names and addresses taken twice (loader.py compares claims).
 """
 
@@ -15,8 +15,9 @@ from reconciler.core.refs import Ref, make_ref, short
 from reconciler.edge.load.catalog import KNOWN_DRIVERS, Catalog, within
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding, Path
+from reconciler.edge.load.firewall import check_rule
 from reconciler.edge.load.frame import size
-from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network, renamed_ref
+from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network, lower_volume, renamed_ref
 from reconciler.edge.load.records import Total
 from specs.network import Network
 from specs.node import Node
@@ -32,6 +33,11 @@ def lower_thing(declared: Declared, catalog: Catalog) -> Lowered:
     elif declared.kind == "Image":
         _tenants(lowering, declared.spec.tenants)
         lower_image(lowering)
+    elif declared.kind == "FirewallRule":
+        check_rule(lowering)
+    elif declared.kind == "Volume":
+        _check_volume(lowering)
+        lower_volume(lowering)
     elif declared.kind == "NetworkPool":
         _check_pool(lowering)
     elif declared.kind == "Node":
@@ -106,6 +112,21 @@ def _check_pool(lowering: Lowering) -> None:
             lowering.wrong(("networks", position), f"{written} is listed twice", "list each network once")
         if ref is not None:
             seen.add(ref)
+
+
+def _check_volume(lowering: Lowering) -> None:
+    place, catalog = lowering.declared.spec.node, lowering.catalog
+    if place is None:
+        if not catalog.makes("Volume"):
+            lowering.wrong((), "no node's driver makes volumes", "add a node that does, or use a machine's `disks`")
+        return
+    name = place.partition("/")[0]
+    node = catalog.node(place)
+    if node is None:
+        if not catalog.excused("Node", name):
+            lowering.wrong(("node",), f"there is no node {place!r}", "name a node, or a member as node/member")
+    elif not catalog.makes("Volume", node.driver):
+        lowering.wrong(("node",), f"driver {node.driver} of {name} makes no volumes", "choose another node")
 
 
 def _check_node(lowering: Lowering) -> None:

@@ -25,7 +25,9 @@ READ_BY_OTHERS: dict[str, frozenset[str]] = {
     "Package": frozenset({"memory", "cpu", "disk", "traits"}),
     "Image": frozenset({"source", "type", "requirements", "origin", "tenants"}),
     "Tenant": frozenset(),
+    "Volume": frozenset({"node"}),
     "Machine": frozenset({"replicas"}),
+    "FirewallRule": frozenset(),
 }
 """Fields by which other documents are judged: where one of them is unknown, what names the thing is not."""
 
@@ -37,7 +39,9 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "Package": {"memory": "1Mi"},
     "Image": {"source": {"busybox": "static"}, "type": "rootfs"},
     "Tenant": {},
+    "Volume": {"size": "1Mi"},
     "Machine": {"image": "unknown", "package": "unknown"},
+    "FirewallRule": {"from": "any", "to": "any", "allow": ["any"]},
 }
 """For the fields that every document of a kind must have: valid, and what follows from them is not told."""
 
@@ -47,6 +51,8 @@ _ELEMENTS = {
     "tenants": "unknown",
     "machines": "unknown",
     "reserved": "192.0.2.1",
+    "subnets": "192.0.2.0/24",
+    "allow": "any",
 }
 """For one entry of a list, so that the others keep their places."""
 

@@ -14,6 +14,7 @@ from reconciler.edge.load.attempt import Attempt, Unit, names_of
 from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import CERTAIN, Finding
+from reconciler.edge.load.firewall import firewalled
 from reconciler.edge.load.images import check_images
 from reconciler.edge.load.lower import Lowered
 from reconciler.edge.load.machine import lower_machine
@@ -228,6 +229,20 @@ class Judge:
         attempt.findings += checks.check_packages(packages, capacities)
         self._limits()
         self._abandoned_tenants()
+        self._firewall()
+
+    def _firewall(self) -> None:
+        """Rules are laid on networks once everything is lowered: they choose machines by what these came to."""
+        attempt = self.attempt
+        gone = any(kind_of(ref) == "FirewallRule" for one in attempt.retired for ref in one.refs)
+        rules = self._all("FirewallRule", "from", "to", "allow")
+        if not rules and not gone:
+            return
+        networks = firewalled(rules, attempt.resources.items(), self.catalog, attempt.findings, attempt.warnings)
+        for ref, made in networks.items():
+            known = attempt.resources.get(ref)
+            if known is None or known.digest != made.digest:
+                attempt.resources[ref] = made
 
     def _images_of(self, machine: Ref) -> list[Ref]:
         found = [self.attempt.resources.get(one) for one in self.attempt.members(machine) or ()]

@@ -1,6 +1,6 @@
 """From declared things to the core's nouns: Resource, NodeWant, Policy. Machines are in machine.py.
 
-Owns: the bodies of Network and Image, and what a node and a datacenter come to.
+Owns: the bodies of Network, Image and Volume, and what a node and a datacenter come to.
 Must not go here: comparing things with each other (checks.py).
 """
 
@@ -14,6 +14,8 @@ import msgspec
 from reconciler.core.desired import (
     Behaviour,
     Budget,
+    Constraints,
+    Demand,
     Drain,
     NetworkFacts,
     NodeMember,
@@ -21,7 +23,7 @@ from reconciler.core.desired import (
     Policy,
     Resource,
 )
-from reconciler.core.refs import Ref
+from reconciler.core.refs import Ref, make_ref, name_of
 from reconciler.core.values import canonical, digest
 from reconciler.edge.load.catalog import Catalog, Problem
 from reconciler.edge.load.document import Declared
@@ -31,6 +33,7 @@ from specs.image import SOURCES, Image
 from specs.network import Network
 from specs.node import Drain as DrainSpec
 from specs.node import Node
+from specs.volume import Volume
 
 T = TypeVar("T")
 
@@ -144,10 +147,12 @@ def lower_image(lowering: Lowering) -> None:
     declared = lowering.declared
     spec: Image = declared.spec
     origin = lowering.reference(("Image",), spec.origin, ("origin",)) if spec.origin else None
-    if spec.source.machine:
-        lowering.reference(("Machine",), spec.source.machine, ("source", "machine"))
+    source: dict[str, str] = source_of(spec)
+    machine = _one_machine(lowering, spec.source.machine) if spec.source.machine else None
+    if machine is not None:
+        source = {"machine": machine}
     body = {
-        "source": source_of(spec),
+        "source": source,
         "digest": image_digest(spec),
         "type": spec.type,
         "os": spec.os,
@@ -155,7 +160,40 @@ def lower_image(lowering: Lowering) -> None:
         "origin": origin,
     }
     lowering.out.resources.append(
-        resource(declared.ref, drop_none(body), references=(origin,) if origin else (), behaviour=_renamed(lowering))
+        resource(
+            declared.ref,
+            drop_none(body),
+            references=tuple(ref for ref in (origin, machine) if ref is not None),
+            behaviour=_renamed(lowering),
+        )
+    )
+
+
+def _one_machine(lowering: Lowering, written: str) -> Ref | None:
+    """The machine that an image is taken from: one, not a group."""
+    ref = lowering.reference(("Machine",), written, ("source", "machine"))
+    members = lowering.catalog.members(ref) if ref is not None else None
+    if members is None or len(members) == 1:
+        return members[0] if members else None
+    lowering.wrong(("source", "machine"), f"{written} is {len(members)} machines", f"name one: {name_of(members[0])}")
+    return None
+
+
+def lower_volume(lowering: Lowering) -> None:
+    declared = lowering.declared
+    spec: Volume = declared.spec
+    if spec.node is not None:
+        lowering.out.uses.add(make_ref("Node", spec.node.partition("/")[0]))
+    behaviour = msgspec.structs.replace(_renamed(lowering), drift=spec.drift)
+    lowering.out.resources.append(
+        resource(
+            declared.ref,
+            {"size": spec.size},
+            demand=Demand(disk=spec.size),
+            constraints=Constraints(node=spec.node),
+            protected=spec.deletion_protection,
+            behaviour=behaviour,
+        )
     )
 
 

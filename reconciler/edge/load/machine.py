@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from reconciler.core.desired import FIRST, Affinity, Behaviour, Constraints, Demand, Update
-from reconciler.core.refs import Ref, make_ref, name_of
+from reconciler.core.refs import Ref, make_ref, name_of, short
 from reconciler.core.values import canonical
 from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
@@ -115,6 +115,10 @@ class _Machine(Lowering):
             body["ready"] = _ready(spec.ready)
         if spec.snapshots is not None:
             body["snapshots"] = {"schedule": spec.snapshots.schedule, "keep": spec.snapshots.keep}
+        if spec.volumes:
+            body["volumes"] = {
+                name: {"path": mount.path, "readOnly": mount.read_only} for name, mount in spec.volumes.items()
+            }
         if spec.resolvers is not None:
             body["resolvers"] = spec.resolvers
         if self.declared.tags:
@@ -193,6 +197,8 @@ class _Machine(Lowering):
         if frame is None:
             return
         demand = self._demand(frame)
+        volumes = self._volumes(frame)
+        self._scheduled(frame)
         state = own.state or spec.state
         number = ref[len(self.declared.ref) :]
         body = {"resolvers": frame.resolvers, **frame.body, **common.body}
@@ -206,7 +212,7 @@ class _Machine(Lowering):
             resource(
                 ref,
                 canonical(body),
-                references=frame.references,
+                references=(*frame.references, *volumes) if volumes else frame.references,
                 demand=demand,
                 nics=frame.nics.wants,
                 constraints=self._constraints(frame, common),
@@ -253,13 +259,57 @@ class _Machine(Lowering):
                 summary = f"it takes {size(want)} of {what}, {frame.place} has {size(have)}"
                 self.wrong(("package",), summary, "choose a smaller package")
 
+    def _volumes(self, frame: Frame) -> tuple[Ref, ...]:
+        """The volumes that it mounts: of the same tenant, and where it is itself."""
+        found: list[Ref] = []
+        for name in self.spec.volumes:
+            here: Path = ("volumes", name)
+            ref = self.reference(("Volume",), name, here)
+            if ref is None:
+                continue
+            found.append(ref)
+            node = self.catalog.declared(ref).spec.node
+            if node is not None and frame.place is not None and not _within(frame.place, node):
+                summary = f"{short(ref)} is on {node}, and the machine on {frame.place}"
+                self.wrong(here, summary, "a volume is mounted where it is: name one node for both")
+        if found and frame.node is not None and not self.catalog.makes("Volume", frame.node.driver):
+            summary = f"driver {frame.node.driver} of {frame.place} makes no volumes"
+            self.wrong(("volumes",), summary, "use `disks`, or choose another node")
+        return tuple(found)
+
+    def _scheduled(self, frame: Frame) -> None:
+        """Nothing takes snapshots where the driver does not."""
+        if self.spec.snapshots is None:
+            return
+        driver = frame.node.driver if frame.node is not None else None
+        if not self.catalog.makes("snapshots", driver):
+            who = f"driver {driver} of {frame.place}" if driver is not None else "no node's driver"
+            summary = f"{who} {'takes no' if driver is not None else 'takes'} snapshots by a schedule"
+            self.wrong(("snapshots",), summary, "leave it out, or use a node that does, as with incus")
+
+    def _place(self, frame: Frame) -> str | None:
+        """Its own, or that of the volume that it mounts."""
+        for name in self.spec.volumes if frame.place is None else ():
+            found = self.catalog.find(("Volume",), self.declared.tenant, name)
+            node: str | None = self.catalog.declared(found).spec.node if isinstance(found, str) else None
+            if node is not None:
+                return node
+        return frame.place
+
     def _constraints(self, frame: Frame, common: _Common) -> Constraints:
         spec = self.spec
-        if not spec.traits and common.apart is None and common.near is None and common.avoid is None:
+        place = self._place(frame)
+        if (
+            place == frame.place
+            and not spec.traits
+            and common.apart is None
+            and common.near is None
+            and common.avoid is None
+        ):
             return frame.constraints
         traits = merged_traits(self, (frame.traits, spec.traits)) if spec.traits else frame.traits
         made = Constraints(
-            node=frame.place,
+            node=place,
             brand=frame.brand,
             image_type=frame.image_type,
             traits=traits,
@@ -275,6 +325,11 @@ PLAIN = Exceptional()
 
 def _renamed(shared: Behaviour, former: Ref) -> Behaviour:
     return sole(Behaviour(shared.drift, shared.ignore, shared.any_state, shared.replace, shared.update, former))
+
+
+def _within(place: str, other: str) -> bool:
+    """Whether one of two places is, or is a member of, the other."""
+    return place == other or place.startswith(other + "/") or other.startswith(place + "/")
 
 
 def _disk(disk: spec_of.Disk) -> dict[str, Any]:

@@ -50,6 +50,31 @@ def test_a_machine_takes_what_its_package_and_disks_say() -> None:
     )
 
 
+VOLUME = "apiVersion: trueup/v1\nkind: Volume\nmetadata: {name: shop}\nspec: {size: 2Gi, %s}\n"
+MOUNTS = HEAD + "  volumes: {shop: {path: /srv, readOnly: true}}\n"
+
+
+def test_a_volume_has_its_size_and_is_counted_where_it_lies() -> None:
+    files = {"acme/v.yaml": VOLUME % "deletionProtection: true, drift: heal"}
+    found = loaded(files).desired.resources[Ref("Volume/acme/shop")]
+    assert plain(found.body) == {"size": 2 * GiB}
+    assert (found.demand, found.protected, found.behaviour.drift) == (Demand(disk=2 * GiB), True, "heal")
+
+
+def test_a_machine_goes_where_a_volume_that_it_mounts_is_said_to_be() -> None:
+    files = {"acme/v.yaml": VOLUME % "node: inc/b", "acme/x.yaml": MOUNTS}
+    found = loaded(files).desired.resources[Ref("Machine/acme/x")]
+    assert plain(found.body)["volumes"] == {"shop": {"path": "/srv", "readOnly": True}}
+    assert found.references[-1] == "Volume/acme/shop"
+    assert found.constraints.node == "inc/b"
+    assert found.demand.disk == 10 * GiB
+
+
+def test_a_machine_that_names_its_own_place_keeps_it() -> None:
+    files = {"acme/v.yaml": VOLUME % "node: inc", "acme/x.yaml": MOUNTS + "  node: inc/b\n"}
+    assert loaded(files).desired.resources[Ref("Machine/acme/x")].constraints.node == "inc/b"
+
+
 def test_the_root_disk_can_be_larger_than_the_package() -> None:
     spec = "  disks: {root: {size: 40Gi}, data: {size: 5Gi, path: /srv, delegated: true}}\n"
     assert machine(spec).demand.disk == 45 * GiB

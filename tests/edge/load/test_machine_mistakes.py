@@ -47,7 +47,7 @@ CASES = [
     ('  replicas: -1\n',
      ['5:13: @replicas: -1 does not fit here (write a number of at least 0 or a list)']),
     ('  memory: 512\n',
-     ["5:3: @memory: 'memory' is not a field here (there are avoid, brand, deletionProtection, disks, drift, each, hostname, ignore, image, metadata, near, nics, node, package, ready, replicas, resolvers, search, snapshots, spread, sshKeys, state, traits, update, userData)"]),
+     ["5:3: @memory: 'memory' is not a field here (there are avoid, brand, deletionProtection, disks, drift, each, hostname, ignore, image, metadata, near, nics, node, package, ready, replicas, resolvers, search, snapshots, spread, sshKeys, state, traits, update, userData, volumes)"]),
     ('  packge: s\n',
      ["5:3: @packge: 'packge' is not a field here (did you mean package?)"]),
     ('  state: on\n',
@@ -134,7 +134,7 @@ CASES = [
     ('  <<: {a: 1}\n',
      ['5:3: spec: merge keys are not used (write it out, or put it into _defaults.yaml)']),
     ('  a: &x 1\n',
-     ["5:3: @a: 'a' is not a field here (there are avoid, brand, deletionProtection, disks, drift, each, hostname, ignore, image, metadata, near, nics, node, package, ready, replicas, resolvers, search, snapshots, spread, sshKeys, state, traits, update, userData)",
+     ["5:3: @a: 'a' is not a field here (there are avoid, brand, deletionProtection, disks, drift, each, hostname, ignore, image, metadata, near, nics, node, package, ready, replicas, resolvers, search, snapshots, spread, sshKeys, state, traits, update, userData, volumes)",
       '5:6: a: an anchor is not used (write it out, or put it into _defaults.yaml)']),
     ('  a: [\n',
      ["6:1: not YAML: while parsing a flow node, expected the node content, but found '<stream end>' (close the bracket, and put commas between the entries)"]),
@@ -146,6 +146,12 @@ CASES = [
      ["5:10: @drift: 'maybe' is not a choice here (one of heal, report or off)"]),
     ('  deletionProtection: yes\n',
      ["5:23: @deletionProtection: true or false is due here, not 'yes' (write true)"]),
+    ('  volumes: {shop: /srv}\n',
+     ["5:19: @volumes.shop: there is no Volume 'shop' of acme or of the datacenter (add it, or name another)"]),
+    ('  volumes: {shop: srv}\n',
+     ["5:19: @volumes.shop: 'srv' is not written as this field wants it (begin with a slash, and name a folder beneath the root)"]),
+    ('  disks: {a: {path: /srv}}\n  volumes: {shop: /srv}\n',
+     ['5:3: @spec: two things would be mounted at /srv (give each a path of its own)']),
 ]
 # fmt: on
 

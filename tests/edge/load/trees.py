@@ -12,7 +12,9 @@ from reconciler.errors import SpecErrors
 
 CAPABILITIES = {
     "local": Capability(frozenset({"Machine", "Network", "Image"}), frozenset({"rootfs"}), frozenset({"zone"})),
-    "incus": Capability(frozenset({"Machine"}), frozenset({"rootfs", "disk"}), frozenset({"zone", "vm"})),
+    "incus": Capability(
+        frozenset({"Machine", "Volume", "FirewallRule"}), frozenset({"rootfs", "disk"}), frozenset({"zone", "vm"})
+    ),
 }
 
 BASE = {

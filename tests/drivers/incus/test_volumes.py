@@ -1,0 +1,113 @@
+"""Volumes on real hosts: shared, grown, set aside, brought back, through the planner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drivers.incus.driver import VERBS
+from drivers.incus.shape import CAPABILITY
+from reconciler.core.desired import Demand, Resource
+from reconciler.core.observed import Object
+from reconciler.core.plan import Action
+from reconciler.core.refs import Ref
+from reconciler.core.values import plain
+from reconciler.testing.harness import resource
+from reconciler.testing.rehearsal import Rehearsal
+from reconciler.testing.scene import fresh_name
+from tests.drivers.incus.harness import MI, IncusHarness
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real]
+
+
+def volume(size: int = 24 * MI, name: str = "shop") -> Resource:
+    return resource(Ref(f"Volume/conformance/{name}"), {"size": size}, demand=Demand(disk=size))
+
+
+def mounting(machine: Resource, **mounts: Any) -> Resource:
+    body = {**plain(machine.body), "volumes": {name: {"readOnly": False, **said} for name, said in mounts.items()}}
+    kept = {name: getattr(machine, name) for name in ("demand", "nics", "constraints", "behaviour")}
+    refs = (*machine.references, *(Ref(f"Volume/conformance/{name}") for name in mounts))
+    return resource(machine.ref, body, references=refs, **kept)
+
+
+async def seen(life: Rehearsal, ref: str) -> Object:
+    (report,) = await life.observe()
+    (found,) = [each for each in report.objects if each.marks is not None and each.marks.ref == ref]
+    return found
+
+
+async def test_volume_outlives_its_machines_and_is_shared_grown_set_aside_and_brought_back(host: IncusHarness) -> None:
+    async with Rehearsal(host) as life:
+        ground = (host.image(), host.network())
+        one, two = host.machine(fresh_name("va")), host.machine(fresh_name("vb"))
+        writes, reads = mounting(one, shop={"path": "/srv"}), mounting(two, shop={"path": "/in", "readOnly": True})
+        life.want(*ground, volume(), writes, reads)
+        await life.converge()
+        names = [(await seen(life, each.ref)).native_name for each in (writes, reads)]
+        host.daemons.client("exec", names[0], "--", "sh", "-c", "echo kept > /srv/said")
+        assert host.daemons.client("exec", names[1], "--", "cat", "/in/said") == "kept\n"
+        with pytest.raises(AssertionError, match=r"(?i)read-only"):
+            host.daemons.client("exec", names[1], "--", "touch", "/in/mine")
+
+        life.want(*ground, volume(48 * MI), writes, reads)
+        plan = await life.converge()
+        assert [step.verb for step in plan.steps] == ["update"]
+
+        # Somebody takes it off by hand: drift, healed without a restart.
+        host.daemons.client("config", "device", "remove", names[0], "shop")
+        plan = await life.converge()
+        assert [step.verb for step in plan.steps] == ["update"]
+        assert host.daemons.client("exec", names[0], "--", "cat", "/srv/said") == "kept\n"
+
+        life.want(*ground, one, two)
+        plan = await life.converge()
+        assert {change.ref: change.action for change in plan.changes}["Volume/conformance/shop"] is Action.DESTROY
+        assert (await seen(life, "Volume/conformance/shop")).lifecycle == "quarantined"
+
+        life.want(*ground, volume(64 * MI), mounting(one, shop={"path": "/back"}), two)
+        await life.converge()
+        assert host.daemons.client("exec", names[0], "--", "cat", "/back/said") == "kept\n"
+        found = await seen(life, "Volume/conformance/shop")
+        assert (found.lifecycle, found.fields["size"]) == ("live", 64 * MI)
+
+
+async def test_copy_of_a_volume_bears_no_marks_that_count(host: IncusHarness) -> None:
+    async with Rehearsal(host) as life:
+        life.want(host.image(), host.network(), volume())
+        await life.converge()
+        native = (await seen(life, "Volume/conformance/shop")).native_name
+        pool = native.partition("/")[0]
+        host.daemons.client("storage", "volume", "copy", native, f"{pool}/copied")
+        try:
+            assert not (await life.plan()).changes
+            (report,) = await life.observe()
+            copied = next(each for each in report.objects if each.native_name == f"{pool}/copied")
+            assert copied.marks is None
+            assert (await seen(life, "Volume/conformance/shop")).native_name == native
+        finally:
+            host.daemons.client("storage", "volume", "delete", pool, "copied")
+
+
+async def test_volume_that_a_strange_machine_mounts_is_not_set_aside(host: IncusHarness) -> None:
+    async with Rehearsal(host) as life:
+        ground = (host.image(), host.network())
+        machine = host.machine(fresh_name("vs"))
+        life.want(*ground, volume(), machine)
+        await life.converge()
+        pool, _, native = (await seen(life, "Volume/conformance/shop")).native_name.partition("/")
+        name = (await seen(life, machine.ref)).native_name
+        life.want(*ground, machine)
+        plan = await life.plan()
+        host.daemons.client("config", "device", "add", name, "theirs", "disk", f"pool={pool}", f"source={native}",
+                            "path=/theirs")  # fmt: skip
+        ended = {change.ref: outcome for change, outcome in await life.carry_out(plan)}
+        assert ended["Volume/conformance/shop"].status == "failed"
+        assert ended["Volume/conformance/shop"].reason == f"it is mounted in {name}"
+        host.daemons.client("config", "device", "remove", name, "theirs")
+        await life.converge()
+
+
+def test_every_kind_that_is_made_has_steps_of_its_own() -> None:
+    assert {*VERBS, "FirewallRule"} == CAPABILITY.kinds, "rules are fields of networks"
