@@ -36,6 +36,7 @@ class Whole(msgspec.Struct):
     drivers: dict[str, int]
     capacities: dict[tuple[int | None, int | None], int]
     taken_from: dict[Ref, str]
+    rules: dict[Ref, bool]
     totals: dict[str, Total]
     datacenters: list[Ref]
 
@@ -70,7 +71,10 @@ def write(records: Records, writer: Writer) -> Whole:
         "users", lambda: ((uses, [place(one) for one in found]) for uses, found in users.documents.items()),
         len(users.documents),
     )  # fmt: skip
-    return Whole(records.drivers, records.capacities, records.taken_from, records.totals, list(records.datacenters))
+    return Whole(
+        records.drivers, records.capacities, records.taken_from, records.rules, records.totals,
+        list(records.datacenters),
+    )  # fmt: skip
 
 
 # -- taking up -------------------------------------------------------------------------------------------------------
@@ -121,7 +125,7 @@ def read(
     records.nodes = nodes
     records.resources = Shelf.of(reader, RESOURCES, Resource)
     records.drivers, records.capacities = whole.drivers, whole.capacities
-    records.taken_from, records.totals = whole.taken_from, whole.totals
+    records.taken_from, records.rules, records.totals = whole.taken_from, whole.rules, whole.totals
     records.datacenters = {ref: records.entries[ref] for ref in whole.datacenters}
     records.users = _Kept(reader, document)
     return records

@@ -54,6 +54,7 @@ class _World(msgspec.Struct):
     _highest: int | None
     drains: dict[Target, Drain]
     renames: dict[Ref, set[Ref]]
+    watchers: dict[Ref, set[Ref]]
     waiting: dict[Target, set[Ref]]
     dirty: set[Ref]
     dirty_at: dict[Target, set[Ref]]

@@ -50,6 +50,7 @@ class Attempt:
         self.drivers = Layer(records.drivers)
         self.capacities = Layer(records.capacities)
         self.taken_from = Layer(records.taken_from)
+        self.rules = Layer(records.rules)
         self.nodes = Layer(records.nodes)
         self.groups = Layer(records.groups)
         self.claims = Layer(records.claims)
@@ -132,6 +133,11 @@ class Attempt:
                 self.taken_from[declared.ref] = declared.spec.source.machine
             else:
                 del self.taken_from[declared.ref]
+        elif declared.kind == "FirewallRule":
+            if sign > 0:
+                self.rules[declared.ref] = True
+            else:
+                del self.rules[declared.ref]
         elif declared.kind == "Node":
             driver = declared.spec.driver
             self.drivers[driver] = (self.drivers.get(driver) or 0) + sign

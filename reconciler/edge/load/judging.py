@@ -235,9 +235,9 @@ class Judge:
         """Rules are laid on networks once everything is lowered: they choose machines by what these came to."""
         attempt = self.attempt
         gone = any(kind_of(ref) == "FirewallRule" for one in attempt.retired for ref in one.refs)
-        rules = self._all("FirewallRule", "from", "to", "allow")
-        if not rules and not gone:
+        if not gone and not any(attempt.rules.items()):
             return
+        rules = self._all("FirewallRule", "from", "to", "allow")
         networks = firewalled(rules, attempt.resources.items(), self.catalog, attempt.findings, attempt.warnings)
         for ref, made in networks.items():
             known = attempt.resources.get(ref)

@@ -191,6 +191,8 @@ class Records:
         """How many nodes say that they have so much memory and disk."""
         self.taken_from: dict[Ref, str] = {}
         """Images that are taken from a machine, with the machine's name as written."""
+        self.rules: dict[Ref, bool] = {}
+        """That there are firewall rules."""
         self.nodes: dict[str, NodeWant] = {}
         self.groups: dict[Ref, tuple[Ref, ...]] = {}
         """Groups of machines, by the ref of the group."""
