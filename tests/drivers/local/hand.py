@@ -100,11 +100,10 @@ class Hand:
 
     def power_off(self) -> None:
         """Of this instance alone: its processes, its namespace, its links, its rules, as far as they are there."""
-        tree = Path("/sys/fs/cgroup/memory" if LEGACY else "/sys/fs/cgroup")
-        for group in tree.glob(f"{self.place.cgroup}*/**/cgroup.procs"):
+        for group in self._groups():
             pids = ""
             with suppress(OSError):  # ended meanwhile
-                pids = group.read_text()
+                pids = (group / "cgroup.procs").read_text()
             for pid in pids.split():
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
@@ -121,6 +120,11 @@ class Hand:
         ):
             subprocess.run(argv, **quiet)  # type: ignore[call-overload]
 
+    def _groups(self) -> list[Path]:
+        """Control groups of this instance; those of others come and go meanwhile."""
+        walk = os.walk("/sys/fs/cgroup")
+        return [Path(folder) for folder, _, _ in walk if f"/{self.place.cgroup}" in folder]
+
     def leftovers(self) -> list[str]:
         """Whatever of this instance is on the host."""
         tag = self.place.tag
@@ -131,7 +135,7 @@ class Hand:
             *(path for path in mounted("/proc/self/mountinfo") if str(self.state) in path),
             *(link for link in os.listdir("/sys/class/net") if tag in link),
             *(line for line in tables.splitlines() if tag in line),
-            *map(str, Path("/sys/fs/cgroup").glob(f"**/trueup-{tag}*")),
+            *map(str, self._groups()),
             *(path for path in (f"/{self.pool}", str(self.place.seen)) if Path(path).exists()),
         ]
 
