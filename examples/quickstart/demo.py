@@ -1,7 +1,8 @@
 """Tell trueup's story, on real zones of this host where it can run them, else on the simulated node.
 
 Every line after a `$` is the command that is run. Takes under two minutes; leaves nothing behind.
-`--sim` tells it on the simulated node in any case; `--keep` leaves the repository and the node for you to play with.
+`--sim` tells it on the simulated node in any case; `--keep` leaves the repository and the node for you to play with;
+`--clean FOLDER` removes what that left.
 """
 
 from __future__ import annotations
@@ -242,11 +243,27 @@ def why_not_real() -> str | None:
     return unusable()
 
 
+def clean(work: Path) -> int:
+    """Remove what `--keep` left: the node, the repository, the state folder."""
+    story = Story(work, colour=False)
+    if not story.repo.is_dir() or not story.state.is_dir():
+        print(f"{work} holds no kept story", file=sys.stderr)
+        return 1
+    node: Node = Local(story) if (story.state / "local").is_dir() else Simulated(story)
+    node.leave()
+    shutil.rmtree(work)
+    print(f"{work} is gone, and all that ran there.")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sim", action="store_true", help="tell it on the simulated node")
     parser.add_argument("--keep", action="store_true", help="leave repository and node behind")
+    parser.add_argument("--clean", metavar="FOLDER", help="remove what --keep left in FOLDER")
     asked = parser.parse_args()
+    if asked.clean:
+        return clean(Path(asked.clean).absolute())
     why = "asked for" if asked.sim else why_not_real()
     began = time.monotonic()
     # Sockets and mounts live beneath it, and their paths must be short.
@@ -266,7 +283,8 @@ def main() -> int:
         print("\nStopped.", file=sys.stderr)
         code = 130
     if asked.keep:
-        story.say(f"Left for you: cd {story.repo}; export TRUEUP_STATE={story.state}")
+        story.say(f"Left for you: cd {story.repo}; export TRUEUP_STATE={story.state} PATH={Path(TRUEUP).parent}:$PATH")
+        story.say(f"When you have seen enough: {sys.executable} {Path(__file__).resolve()} --clean {work}")
         return code
     story.say("Clean up: zones, pool, bridges, everything.")
     node.leave()
@@ -278,9 +296,9 @@ def main() -> int:
 
 NEXT = """
 That was all of it, in {seconds:.0f} s; nothing is left behind. What to try next:
-  trueup init ~/dc              a repository of your own
-  trueup run                    the loop: it follows git and heals drift by itself
-  examples/quickstart/demo.py --keep   the same story, left running for you to break
+  .venv/bin/trueup init ~/dc    a repository of your own, then follow what it says
+  .venv/bin/trueup run          in such a repository, the loop: it follows git and heals drift by itself
+  .venv/bin/python examples/quickstart/demo.py --keep   the same story, left running for you to break
   docs/getting-started/quickstart.md   the same by hand, step by step"""
 
 

@@ -58,7 +58,22 @@ def confirmed(question: str, *, yes: bool) -> bool:
         raise UsageError("there is nobody to ask: this is no terminal", hint="say --yes if you mean it")
     sys.stderr.write(f"{question} Only `yes` is taken for a yes: ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip() == "yes"
+    return _answer() == "yes"
+
+
+def _answer() -> str:
+    """A line from the terminal; Ctrl-C is no answer. Waiting for it blocks the event loop, whose own handler would only
+    take note of the signal and go on waiting."""
+    import signal
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.readline().strip()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return ""
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def written(path: Path, data: bytes) -> None:

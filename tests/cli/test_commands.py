@@ -50,7 +50,7 @@ def test_an_edited_plan_is_refused_and_nothing_is_done(run: Run, tmp_path: Path)
     assert "12 changes" in run("plan").out
 
 
-def test_apply_asks_and_only_yes_is_yes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_nobody_to_ask_apply_says_so(run: Run) -> None:
     told = run("apply")
     assert told.code == Exit.ERROR
     assert "say --yes" in told.err
