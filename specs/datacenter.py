@@ -73,15 +73,27 @@ Allowed = Annotated[
 
 
 class Budget(Model):
+    """How many machines may be hit. Shares are of the machines concerned: all, or those of the node, rack or tenant."""
+
     per_plan: Allowed | None = None
     per_hour: Allowed | None = None
+    """In any hour, whatever plan it was."""
     per_day: Allowed | None = None
     per_node: Allowed | None = None
+    """In any hour on one node, or member of a cluster."""
+    per_rack: Allowed | None = None
+    """In any hour in one rack."""
+    per_tenant: Allowed | None = None
+    """In any hour of one tenant."""
 
 
 class Budgets(Model):
     destroys: Budget = Field(default_factory=Budget)
+    """Machines that go to quarantine. Unless it says otherwise: 5 or 10% a plan, 10 or 20% a day."""
     restarts: Budget = Field(default_factory=Budget)
+    """Machines that are stopped for a change."""
+    creates: Budget = Field(default_factory=Budget)
+    """Machines that take room anew: created, or back from quarantine."""
 
 
 def _kinds(value: list[str]) -> list[str]:

@@ -1,53 +1,184 @@
-"""Budgets of a plan: which works are beyond what the policy allows (invariant I5).
+"""Budgets: how much harm is allowed in one plan, in a rolling hour and day, and in a rolling hour on one node, in one
+rack and to one tenant (invariant I5).
 
-Owns: counting works against the limits of a plan, of rolling windows and of a node, in canonical order.
-Must not go here: the executor's own look at the windows (rules.over_budget), figures for people (figures).
+Owns: the arithmetic that the planner and the executor share, so that both say the same of the same ledger, and what a
+plan's works spend. Must not go here: figures for people (figures).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 
 from reconciler.core import order, rules
-from reconciler.core.desired import Budget
-from reconciler.core.plan import Action, Cause, Difference, Hold
-from reconciler.core.refs import Target
+from reconciler.core.desired import Budget, NodeWant, Policy
+from reconciler.core.ledger import Ledger, Spent
+from reconciler.core.plan import WORDS, Action, BudgetUse, Cause, Difference, Hold
+from reconciler.core.refs import Ref, Target, kind_of, node_of, tenant_of
 from reconciler.core.work import Work
 from reconciler.core.world import World
 
+NAMES = ("destroys", "restarts", "creates")
+PLAN = "per plan"
+SECONDS = {"per hour": 3600.0, "per day": 86400.0, "per node": 3600.0, "per rack": 3600.0, "per tenant": 3600.0}
+"""The rolling windows. The last three are of one target, rack or tenant each; a member of a cluster is a node."""
+WINDOWS = (PLAN, *SECONDS)
+Account = tuple[str, str]
+"""A window, and whose: a target, a rack, a tenant; empty where it is everybody's."""
+Census = Callable[[Account], int]
+"""How many machines an account is of: what shares are shares of. Asked only where there is a share."""
 
-def beyond(works: Iterable[Work], world: World, now: float, *, gone: int) -> list[tuple[Work, Hold]]:
-    """The works that must wait, with their Holds. `gone`: machines that vanished without a destroy of ours; they count
-    as destroyed in this plan."""
+
+def budget_of(policy: Policy, name: str) -> Budget:
+    found: Budget = getattr(policy, name)
+    return found
+
+
+def allowance(budget: Budget, account: Account, census: Census) -> int | None:
+    """How many a budget allows: the larger of the count and the share of the machines concerned; None if it is not
+    limited."""
+    name = account[0].replace(" ", "_")
+    count: int | None = getattr(budget, name)
+    share: float = getattr(budget, f"{name}_share")
+    if not share:
+        return count
+    return max(count or 0, int(share * census(account)))
+
+
+def accounts(nodes: Mapping[str, NodeWant], ref: Ref, target: Target) -> Iterator[Account]:
+    """Every account that something done to a machine on a target counts against."""
+    for window in (PLAN, "per hour", "per day"):
+        yield window, ""
+    yield "per node", target
+    rack = rack_of(nodes, target)
+    if rack is not None:
+        yield "per rack", rack
+    tenant = tenant_of(ref)
+    if tenant is not None:
+        yield "per tenant", tenant
+
+
+def rack_of(nodes: Mapping[str, NodeWant], target: Target) -> str | None:
+    """The rack of a node, or of a member that has one of its own; None if nobody says."""
+    node = nodes.get(node_of(target))
+    if node is None:
+        return None
+    member = node.members.get(target.partition("/")[2])
+    return (member.rack if member is not None else None) or node.rack
+
+
+class Tally:
+    """What was spent of each account in the windows that end now (unix seconds), and is about to be."""
+
+    def __init__(
+        self, ledger: Ledger, policy: Policy, nodes: Mapping[str, NodeWant], census: Census, now: float
+    ) -> None:
+        self._policy = policy
+        self._nodes = nodes
+        self._census = census
+        self._spent: Counter[tuple[str, Account]] = Counter()
+        self._lost: set[tuple[str, str]] = set()
+        """Budget and window: it began before the ledger did, which was rebuilt since."""
+        limited = {name for name in NAMES if budget_of(policy, name) != Budget()}
+        for at, entry in ledger.spent_after(now - max(SECONDS.values())) if limited else ():
+            for account in accounts(nodes, entry.ref, entry.target):
+                if at <= now - SECONDS.get(account[0], 0.0) or account[0] == PLAN:
+                    continue
+                self._spent[entry.budget, account] += 1
+            if kind_of(entry.ref) == "Datacenter":  # what a rebuilt ledger begins with
+                self._lost.update((entry.budget, window) for window, seconds in SECONDS.items() if at > now - seconds)
+
+    def spend(self, spending: Spent) -> None:
+        for account in accounts(self._nodes, spending.ref, spending.target):
+            self._spent[spending.budget, account] += 1
+
+    def lose(self, count: int) -> None:
+        """Machines that vanished: nobody knows when and how, so they count as destroyed in this plan, hour and day."""
+        for window in (PLAN, "per hour", "per day"):
+            self._spent["destroys", (window, "")] += count
+
+    def take(self, works: Iterable[Work]) -> list[tuple[Work, Hold]]:
+        """Spend what these take, in canonical order; those that are beyond a budget spend nothing, and have Holds."""
+        over: list[tuple[Work, Hold]] = []
+        for work in sorted((work for work in works if rules.is_single(work.ref)), key=order.rank):
+            place = work.source or work.target
+            spending = [Spent(name, work.ref, place) for name, spends in _SPENDS.items() if spends(work)]
+            why = next((why for each in spending if (why := self.refusal(each)) is not None), None)
+            if why is not None:
+                lifts = "wait, or raise the budget in git"
+                over.append((work, Hold(work.ref, "budget", why, lifts, work.target, work.action)))
+            for each in spending if why is None else ():
+                self.spend(each)
+        return over
+
+    def uses(self, spending: Iterable[Spent]) -> Iterator[BudgetUse]:
+        """How far the accounts are used that these count against; of nodes, racks and tenants the one used most."""
+        touched = {
+            (each.budget, each_of) for each in spending for each_of in accounts(self._nodes, each.ref, each.target)
+        }
+        for name in NAMES:
+            for window in WINDOWS:
+                found = [
+                    BudgetUse(name, window, self._spent[name, account], allowed, account[1])
+                    for budget, account in sorted(touched)
+                    if (budget, account[0]) == (name, window)
+                    and (allowed := allowance(budget_of(self._policy, name), account, self._census)) is not None
+                ]
+                if found:
+                    yield max(found, key=lambda use: (use.spent - use.allowed, use.of))
+
+    def refusal(self, spending: Spent) -> str | None:
+        """Why one more unit cannot be spent; None if it can."""
+        budget, census = budget_of(self._policy, spending.budget), self._census
+        if budget == Budget():
+            return None
+        for account in accounts(self._nodes, spending.ref, spending.target):
+            window, whose = account
+            allowed = allowance(budget, account, census)
+            if allowed is None:
+                continue
+            lost = whose and (spending.budget, window) in self._lost
+            if lost or self._spent[spending.budget, account] >= allowed:
+                return f"the budget of {allowed} {spending.budget} {WORDS[window].format(whose)} is spent"
+        return None
+
+
+def over_budget(tally: Callable[[], Tally], policy: Policy, spending: Iterable[Spent]) -> str | None:
+    """The executor's own look, just before an intent that spends: None, or why not. `tally`: of the ledger as it is."""
+    limited = [each for each in spending if budget_of(policy, each.budget) != Budget()]
+    return next((why for why in _refusals(tally(), limited) if why is not None), None) if limited else None
+
+
+def _refusals(tally: Tally, spending: Iterable[Spent]) -> Iterator[str | None]:
+    for each in spending:
+        yield tally.refusal(each)
+        tally.spend(each)
+
+
+def census_of(world: World) -> Census:
+    """By the tables of a world: machines that are there, or should be."""
+
+    @cache
+    def machines(account: Account) -> int:
+        window, whose = account
+        if window == "per node":
+            return len(world.homes.get(Target(whose), ()))
+        if window == "per rack":
+            return sum(len(home) for at, home in world.homes.items() if rack_of(world.nodes, at) == whose)
+        if window == "per tenant":
+            return world.taken[whose].machines if whose in world.taken else 0
+        return max(len(world.facts), 1)
+
+    return machines
+
+
+def tally_of(world: World, now: float, *, gone: int = 0) -> Tally:
+    """What a plan begins with. `gone`: machines that vanished without a destroy of ours."""
     assert world.desired is not None, "budgets are policy"
-    policy = world.desired.policy
-    machines = sorted((work for work in works if rules.is_single(work.ref)), key=order.rank)
-    windows = _Windows(world, now)
-    over = dict(_over(machines, windows, ("destroys", policy.destroys, destroys), spent=gone))
-    rest = [work for work in machines if work.id not in over]
-    over.update(_over(rest, windows, ("restarts", policy.restarts, restarts)))
-    return [(work, over[work.id]) for work in machines if work.id in over]
-
-
-class _Windows:
-    """How much is left of a budget: in this plan, and in the rolling windows that end now."""
-
-    def __init__(self, world: World, now: float) -> None:
-        self.world = world
-        self.now = now
-
-    def left(self, name: str, budget: Budget) -> int | None:
-        machines = max(len(self.world.facts), 1)
-        limits = [rules.allowance(budget, "per plan", machines)]
-        for window in rules.WINDOWS:
-            allowed = rules.allowance(budget, window, machines)
-            if allowed is not None:
-                limits.append(allowed - rules.spent_in(self.world.ledger, name, window, self.now))
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    def on_target(self, target: Target, budget: Budget) -> int | None:
-        return rules.allowance(budget, "per node", len(self.world.homes.get(target, ())))
+    tally = Tally(world.ledger, world.desired.policy, world.nodes, census_of(world), now)
+    tally.lose(gone)
+    return tally
 
 
 def destroys(work: Work) -> bool:
@@ -68,23 +199,9 @@ def halts(differences: Iterable[Difference]) -> bool:
     return any(each.path == "/state" and each.cause is Cause.OPERATION for each in differences)
 
 
-def _over(
-    works: Iterable[Work], windows: _Windows, kind: tuple[str, Budget, Callable[[Work], bool]], *, spent: int = 0
-) -> Iterator[tuple[str, Hold]]:
-    name, budget, spends = kind
-    limit = windows.left(name, budget)
-    on_node: Counter[Target] = Counter()
-    for work in works:
-        if not spends(work):
-            continue
-        place = work.source or work.target
-        local = windows.on_target(place, budget)
-        if limit is not None and spent >= limit:
-            sentence = f"the budget of {max(limit, 0)} {name} is spent"
-        elif local is not None and on_node[place] >= local:
-            sentence = f"the budget of {local} {name} on {place} is spent"
-        else:
-            spent += 1
-            on_node[place] += 1
-            continue
-        yield work.id, Hold(work.ref, "budget", sentence, "wait, or raise the budget in git", work.target, work.action)
+def creates(work: Work) -> bool:
+    """A machine takes room that it did not have: made new, or back from quarantine."""
+    return work.action in (Action.CREATE, Action.RESTORE) and rules.is_single(work.ref)
+
+
+_SPENDS: Mapping[str, Callable[[Work], bool]] = {"destroys": destroys, "restarts": restarts, "creates": creates}

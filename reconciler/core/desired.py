@@ -143,6 +143,19 @@ class Budget(msgspec.Struct, frozen=True):
     per_day_share: float = 0
     per_node: int | None = None
     per_node_share: float = 0
+    per_rack: int | None = None
+    per_rack_share: float = 0
+    per_tenant: int | None = None
+    per_tenant_share: float = 0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What all machines of a tenant may take together: a count, bytes, thousandths of a core. None: not limited."""
+
+    machines: int | None = None
+    memory: int | None = None
+    cpu: int | None = None
+    disk: int | None = None
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -152,10 +165,13 @@ class Policy(msgspec.Struct, frozen=True):
     drift: str = "report"
     destroys: Budget = Budget(per_plan=5, per_plan_share=0.1, per_day=10, per_day_share=0.2)
     restarts: Budget = Budget()
+    creates: Budget = Budget()
     quarantine: int = 7 * 86400
     protect: frozenset[str] = frozenset()
     overprovision: Mapping[str, float] = {}
     reserve: Mapping[str, float] = {}
+    limits: Mapping[str, Limits] = {}
+    """By tenant, of those that have any."""
 
 
 class Drain(msgspec.Struct, frozen=True):

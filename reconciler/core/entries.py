@@ -133,7 +133,7 @@ class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
 
 
 class Spent(msgspec.Struct, frozen=True, tag="spent"):
-    """One unit of a budget (`destroys` or `restarts`), at the record's time."""
+    """One unit of a budget (`destroys`, `restarts` or `creates`), at the record's time."""
 
     budget: str
     ref: Ref

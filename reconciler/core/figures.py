@@ -1,18 +1,21 @@
-"""The figures that stand beside a plan: headroom of the targets it touches, budgets it spends.
+"""The figures that stand beside a plan: headroom of the targets it touches, limits of the tenants, budgets it spends.
 
 Owns: sums for people. Must not go here: anything that decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.core import rules
-from reconciler.core.desired import Demand
+from reconciler.core.budgets import Tally
+from reconciler.core.desired import Demand, Limits
+from reconciler.core.known import Taken
+from reconciler.core.ledger import Spent
 from reconciler.core.placement import PLENTY, plus
-from reconciler.core.plan import BudgetUse, Change, Headroom
-from reconciler.core.refs import Target
-from reconciler.core.work import Work, grown
+from reconciler.core.plan import Action, BudgetUse, Change, Headroom, LimitUse
+from reconciler.core.refs import Target, kind_of, tenant_of
+from reconciler.core.work import Work, freed_of, grown
 from reconciler.core.world import World
 
 
@@ -45,24 +48,35 @@ def _takes(work: Work, world: World) -> Demand:
     return grown(work, world) if work.source is None else world.facts[work.ref].demand
 
 
-def budget_uses(world: World, changes: Iterable[Change], now: float) -> tuple[BudgetUse, ...]:
-    """What the plan spends of each budget that is limited, what the window has spent before included."""
-    assert world.desired is not None, "budgets are policy"
-    machines = max(len(world.facts), 1)
-    planned: dict[str, int] = {}
-    for change in changes:
-        for step in change.steps:
-            for entry in step.on_intent:
-                name = getattr(entry, "budget", None)
-                if name is not None:
-                    planned[name] = planned.get(name, 0) + 1
-    policy = world.desired.policy
-    uses = []
-    for name, budget in (("destroys", policy.destroys), ("restarts", policy.restarts)):
-        for window in ("per plan", *rules.WINDOWS):
-            allowed = rules.allowance(budget, window, machines)
-            if allowed is None or name not in planned:
-                continue
-            before = rules.spent_in(world.ledger, name, window, now) if window != "per plan" else 0
-            uses.append(BudgetUse(name, window, before + planned[name], allowed))
-    return tuple(uses)
+def limit_uses(world: World, works: Iterable[Work]) -> tuple[LimitUse, ...]:
+    """What the tenants that have limits take of them, before the plan and after it, where it changes that."""
+    assert world.desired is not None, "limits are policy"
+    limits = world.desired.policy.limits
+    touched: dict[str, list[Work]] = {}
+    for work in works if limits else ():
+        tenant = tenant_of(work.ref)
+        if tenant is not None and tenant in limits and rules.is_single(work.ref):
+            touched.setdefault(tenant, []).append(work)
+    return tuple(use for tenant in sorted(touched) for use in _of_tenant(world, tenant, touched[tenant]))
+
+
+def _of_tenant(world: World, tenant: str, works: list[Work]) -> Iterator[LimitUse]:
+    """What is there counts as what is desired of it, or was: the larger; so what grows is taken off for "before"."""
+    base, limits = world.taken.get(tenant, Taken()), world.desired.policy.limits[tenant] if world.desired else Limits()
+    before, after = Taken(*base), Taken(*base)
+    for work in works:
+        more, less = grown(work, world), freed_of(work, world)
+        appears = work.action in (Action.CREATE, Action.RESTORE)
+        before, after = (before, after.plus(more)) if appears else (before.plus(more, -1), after)
+        count = (appears - (work.action is Action.DESTROY)) * (kind_of(work.ref) == "Machine")
+        after = after.plus(less, -1)._replace(machines=after.machines + count)
+    for what in Taken._fields:
+        limit, was, becomes = getattr(limits, what), getattr(before, what), getattr(after, what)
+        if limit is not None and was != becomes:
+            yield LimitUse(tenant, what, was, becomes, limit)
+
+
+def budget_uses(tally: Tally, changes: Iterable[Change]) -> tuple[BudgetUse, ...]:
+    """How far budgets are used that are limited and that the plan spends of, what was spent before included."""
+    entries = (entry for change in changes for step in change.steps for entry in step.on_intent)
+    return tuple(tally.uses([entry for entry in entries if isinstance(entry, Spent)]))

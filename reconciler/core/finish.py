@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from reconciler.core import work as works_module
-from reconciler.core.budgets import halts
+from reconciler.core.budgets import creates, halts
 from reconciler.core.compare import compare, marks_behind
-from reconciler.core.desired import Demand
+from reconciler.core.desired import Budget, Demand
 from reconciler.core.ledger import (
     Bound,
     Claimed,
@@ -127,6 +127,8 @@ def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Chang
         restarts = step.risk is Risk.RESTART and work.action is not Action.DESTROY
         if step.verb == "stop" and (restarts or halts(work.differences)):
             before.append(Spent("restarts", work.ref, step.target))
+        if index == 0 and world.desired and world.desired.policy.creates != Budget() and creates(work):
+            before.append(Spent("creates", work.ref, work.target))
         if step.verb == "create" and work.action is Action.REPLACE:
             before.append(_bind(work))
         if step.source is not None:

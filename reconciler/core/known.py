@@ -6,6 +6,7 @@ Owns: the tables and the questions. Must not go here: keeping the tables up to d
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,6 +41,21 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_FACTS = Facts()
+
+
+class Taken(NamedTuple):
+    """What machines take together: how many live, bytes, thousandths of a core, bytes."""
+
+    machines: int = 0
+    memory: int = 0
+    cpu: int = 0
+    disk: int = 0
+
+    def plus(self, demand: Demand, sign: int = 1) -> Taken:
+        """With that much more of room (`sign` -1: less)."""
+        memory, cpu, disk = (sign * each for each in (demand.memory, demand.cpu, demand.disk))
+        return Taken(self.machines, self.memory + memory, self.cpu + cpu, self.disk + disk)
+
 
 _GLANCES = 256
 """Answers that are kept."""
@@ -88,6 +104,8 @@ class Known:
         self.facts: dict[Ref, Facts] = {}
         self.homes: dict[Target, dict[Ref, None]] = {}
         """Machines by the targets that they may be on."""
+        self._taken: dict[str, Taken] | None = None
+        """By tenant, once somebody asks: a fleet without limits never does."""
         self.needs: dict[Ref, dict[Target, int]] = {}
         self.dirty: set[Ref] = set()
         self.dirty_at: dict[Target, set[Ref]] = {}
@@ -116,6 +134,21 @@ class Known:
         """The object of this value that its document goes by."""
         resource = self.resources.get(ref)
         return resource.ref if resource is not None else ref
+
+    @property
+    def taken(self) -> Mapping[str, Taken]:
+        """What the machines of each tenant take; in quarantine they do not count as machines."""
+        if self._taken is None:
+            self._taken = {}
+            for ref, facts in self.facts.items():
+                self._count(ref, facts, 1)
+        return self._taken
+
+    def _count(self, ref: Ref, facts: Facts, sign: int) -> None:
+        tenant = tenant_of(ref) if self._taken is not None and facts.target is not None else None
+        if tenant is not None and self._taken is not None:
+            now = self._taken.get(tenant, Taken()).plus(facts.demand, sign)
+            self._taken[tenant] = now._replace(machines=now.machines + sign * bool(facts.demand.memory))
 
     def resource(self, ref: Ref) -> Resource | None:
         return self.resources.get(ref)

@@ -118,10 +118,9 @@ class Ledger:
         targets = self._places.get(ref)
         return self.bindings[ref, targets[0]] if targets is not None and len(targets) == 1 else None
 
-    def spent_since(self, since: float, budget: str) -> int:
-        """How many units of a budget were spent after a time (unix seconds)."""
-        start = bisect_right(self.spent, since, key=_at)
-        return sum(1 for _, entry in self.spent[start:] if entry.budget == budget)
+    def spent_after(self, since: float) -> list[tuple[float, Spent]]:
+        """What was spent after a time, with its own (unix seconds)."""
+        return self.spent[bisect_right(self.spent, since, key=_at) :]
 
     def fold(self, record: Record) -> None:
         """Take one more record. Records come in the order of their sequence."""

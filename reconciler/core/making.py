@@ -60,6 +60,7 @@ class Making:
         self.entries: list[Entry] = []
         self.problems: list[str] = []
         self.gaps: tuple[Target, ...] = ()
+        self.tally: budgets.Tally
 
     def plan(self) -> Plan:
         self._remember()
@@ -278,7 +279,8 @@ class Making:
     # -- budgets, room, places ----------------------------------------------------------------------------------------
 
     def _budgets(self, gone: int) -> None:
-        for work, hold in budgets.beyond(self.works.values(), self.world, self.request.now, gone=gone):
+        self.tally = budgets.tally_of(self.world, self.request.now, gone=gone)
+        for work, hold in self.tally.take(self.works.values()):
             self._withdraw(work, hold)
 
     def _freed(self) -> dict[Target, Demand]:
@@ -315,6 +317,9 @@ class Making:
         action = action or Action.CREATE
         work = Work(resource.ref, site.target, action, uid, incarnation, REASONS[action], found=decision.found)
         work.waits_for_room, work.former = site.waits, decision.former
+        for _, hold in self.tally.take([work]):
+            self._hold(hold)
+            return
         if decision.bucket is not Bucket.QUARANTINED:
             self._add(made_new(work, decision, addresses, self.world))
             return
@@ -427,7 +432,8 @@ class Making:
             problems=(*unreadable, *self.problems),
             unmanaged=world.unmanaged,
             headroom=figures.headroom(world, self.works.values(), siting.freed),
-            budgets=figures.budget_uses(world, changes, request.now),
+            budgets=figures.budget_uses(self.tally, changes),
+            limits=figures.limit_uses(world, self.works.values()),
             proved=not self.problems,
         )
 

@@ -227,13 +227,36 @@ class Headroom(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+WORDS = {
+    "per plan": "a plan",
+    "per hour": "an hour",
+    "per day": "a day",
+    "per node": "an hour on {}",
+    "per rack": "an hour in rack {}",
+    "per tenant": "an hour of {}",
+}
+"""Windows of budgets as people say them, with a gap for the node, rack or tenant."""
+
+
 class BudgetUse(msgspec.Struct, frozen=True):
-    """`spent` of `allowed` in the window, this plan included."""
+    """`spent` of `allowed` in the window, this plan included. `of`: the node, rack or tenant whose it is."""
 
     budget: str
     window: str
     spent: int
     allowed: int
+    of: str = ""
+
+
+class LimitUse(msgspec.Struct, frozen=True):
+    """What a tenant takes of one of its limits (`machines`, `memory`, `cpu`, `disk`, as in Limits), before the plan and
+    after it."""
+
+    tenant: str
+    what: str
+    before: int
+    after: int
+    limit: int
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -265,6 +288,7 @@ class Plan(msgspec.Struct, frozen=True):
     unmanaged: int = 0
     headroom: tuple[Headroom, ...] = ()
     budgets: tuple[BudgetUse, ...] = ()
+    limits: tuple[LimitUse, ...] = ()
     proved: bool = False
     """The next plan was proved empty but for the holds."""
 

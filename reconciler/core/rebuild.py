@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reconciler.core.desired import Desired
+from reconciler.core.budgets import NAMES, allowance, budget_of
+from reconciler.core.desired import Budget, Desired
 from reconciler.core.ledger import (
     Address,
     Applied,
@@ -26,7 +27,6 @@ from reconciler.core.ledger import (
 from reconciler.core.observed import Marks, Object, Report
 from reconciler.core.plan import rest_digest
 from reconciler.core.refs import Ref, Target, make_ref, name_of, tenant_of
-from reconciler.core.rules import WINDOWS, allowance
 from reconciler.core.standing import declared_targets, lists_absence, standing
 
 
@@ -124,10 +124,13 @@ def _applied(desired: Desired, newest: Marks) -> Applied:
 
 
 def _spent(desired: Desired, machines: int) -> Iterator[Spent]:
-    """What was destroyed and restarted before is not known: the windows count as used up."""
-    policy = desired.policy
+    """What was destroyed, restarted and created before is not known: the windows count as used up."""
     about = make_ref("Datacenter", desired.datacenter)
-    for name, budget in (("destroys", policy.destroys), ("restarts", policy.restarts)):
-        limits = [allowance(budget, window, max(machines, 1)) for window in WINDOWS]
-        for _ in range(max((limit for limit in limits if limit is not None), default=0)):
+    for name in NAMES:
+        budget = budget_of(desired.policy, name)
+        limits = [
+            allowance(budget, (window, ""), lambda _: max(machines, 1)) or 0 for window in ("per hour", "per day")
+        ]
+        # One alone tells of nodes, racks and tenants that their hour is not known.
+        for _ in range(max(*limits, int(budget != Budget()))):
             yield Spent(name, about, Target(""))

@@ -11,8 +11,8 @@ import msgspec
 from reconciler.core import pauses
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
-from reconciler.core.desired import Budget, Lineage, Policy
-from reconciler.core.ledger import Held, Ledger, Spent
+from reconciler.core.desired import Lineage, Policy
+from reconciler.core.ledger import Held
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner
 from reconciler.core.refs import SINGLE, Ref, Target, kind_of, node_of, short
 from reconciler.core.world import World
@@ -20,7 +20,6 @@ from reconciler.core.world import World
 OLDER, OLDER_LIFTS = "this revision is older than what was applied last", "trueup accept REVISION, to go back"
 PROTECTION_LIFTS = "commit `deletionProtection: false` for it and apply that first"
 GAPS_LIFT = "make it answer, or trueup forget Node/NAME"
-WINDOWS = {"per hour": 3600.0, "per day": 86400.0}
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -306,32 +305,6 @@ def _difference_hold(decision: Decision, rule: str, differences: tuple[Differenc
         sentence, lifts = "images are immutable, and this is another one", "give it a name of its own, and name that"
     action = Action.REPLACE if rule == "replace" else Action.UPDATE
     return Hold(decision.ref, rule, sentence, lifts, decision.target, action, differences)
-
-
-def allowance(budget: Budget, window: str, machines: int) -> int | None:
-    """How many a budget allows in a window (`per plan`, `per hour`, `per day`, `per node`): the larger of the count and
-    the share of the machines concerned; None if it is not limited."""
-    name = window.replace(" ", "_")
-    count: int | None = getattr(budget, name)
-    share: float = getattr(budget, f"{name}_share")
-    if count is None and not share:
-        return None
-    return max(count or 0, int(share * machines))
-
-
-def spent_in(ledger: Ledger, budget: str, window: str, now: float) -> int:
-    """How many were spent in the rolling window that ends now."""
-    return ledger.spent_since(now - WINDOWS[window], budget)
-
-
-def over_budget(ledger: Ledger, policy: Policy, spending: Spent, machines: int, now: float) -> str | None:
-    """The executor's own look at the rolling windows, just before an intent that spends: None, or why not."""
-    budget = policy.destroys if spending.budget == "destroys" else policy.restarts
-    for window in WINDOWS:
-        allowed = allowance(budget, window, machines)
-        if allowed is not None and spent_in(ledger, spending.budget, window, now) >= allowed:
-            return f"the budget of {allowed} {spending.budget} {window} is spent"
-    return None
 
 
 def is_single(ref: Ref) -> bool:

@@ -177,6 +177,8 @@ class World(Known):
         if (old.places, old.demand) != (new.places, new.demand):
             self._promise(old, -1)
             self._promise(new, 1)
+            self._count(ref, old, -1)
+            self._count(ref, new, 1)
         for address in old.addresses:
             if address not in new.addresses:
                 network, ip = address

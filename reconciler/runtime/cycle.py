@@ -6,17 +6,20 @@ unfinished plans). Must not go here: repeating it (loop), deciding (core), the w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
+import anyio
 import msgspec
 
+from reconciler.core.budgets import Account, Tally, accounts, over_budget
 from reconciler.core.desired import Desired, Policy
 from reconciler.core.ledger import Ledger, Result, Spent
 from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
 from reconciler.core.planner import make_plan
 from reconciler.core.refs import Target
-from reconciler.core.rules import Request, is_single, over_budget
+from reconciler.core.rules import Request, is_single
 from reconciler.core.shape import Shape
 from reconciler.errors import Mend, PlanMissing, TrueupError, TryLater, UsageError
 from reconciler.ports import Clock, Fencing, Files, Journal, PlanStore, Secrets, Source
@@ -39,6 +42,8 @@ class Ports(msgspec.Struct, frozen=True):
     opening: Opening
     secrets: Secrets | None = None
     files: Files | None = None
+    spending: anyio.Lock = msgspec.field(default_factory=anyio.Lock)
+    """Held while a step spends of a budget: plans that are carried out side by side have one ledger."""
 
 
 class InForce(msgspec.Struct, frozen=True):
@@ -123,23 +128,32 @@ async def in_force(source: Source, ledger: Ledger) -> InForce:
 def allowance_of(desired: Desired) -> Allowance:
     """The budgets' word just before an intent that spends (invariant I5)."""
 
-    counted: dict[int, int] = {}
-    """Machines there are, wanted or bound, by the number of bindings then: counting looks at the whole fleet."""
+    counted: dict[int, Counter[Account]] = {}
+    """Machines of each account, wanted or bound, by the number of bindings then: counting looks at the whole fleet."""
 
-    def machines_of(ledger: Ledger) -> int:
+    def census(ledger: Ledger, account: Account) -> int:
         size = len(ledger.bindings)
         if size not in counted:
-            wanted = {ref for ref in list(desired.resources) if is_single(ref)}
             counted.clear()
-            counted[size] = max(1, len(wanted) + sum(1 for ref in ledger.refs if is_single(ref) and ref not in wanted))
-        return counted[size]
+            counted[size] = machines_of(desired, ledger)
+        return counted[size][account]
 
     def allowance(spent: tuple[Spent, ...], ledger: Ledger, now: float) -> str | None:
-        machines = machines_of(ledger)
-        refusals = (over_budget(ledger, desired.policy, entry, machines, now) for entry in spent)
-        return next((refusal for refusal in refusals if refusal is not None), None)
+        def tally() -> Tally:
+            return Tally(ledger, desired.policy, desired.nodes, lambda account: census(ledger, account), now)
+
+        return over_budget(tally, desired.policy, spent)
 
     return allowance
+
+
+def machines_of(desired: Desired, ledger: Ledger) -> Counter[Account]:
+    """How many machines each account is of: those that git wants or the ledger knows."""
+    found: Counter[Account] = Counter()
+    wanted = {ref for ref in list(desired.resources) if is_single(ref)}
+    for ref in wanted.union(ref for ref in ledger.refs if is_single(ref)):
+        found.update(accounts(desired.nodes, ref, next(iter(ledger.targets(ref)), Target(""))))
+    return found
 
 
 def means_of(ports: Ports, nodes: Nodes, desired: Desired) -> Means:
@@ -151,6 +165,7 @@ def means_of(ports: Ports, nodes: Nodes, desired: Desired) -> Means:
         secrets=ports.secrets,
         files=ports.files,
         allowance=allowance_of(desired),
+        spending=ports.spending,
     )
 
 

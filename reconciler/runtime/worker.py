@@ -66,6 +66,8 @@ class Means(msgspec.Struct, frozen=True):
     secrets: Secrets | None = None
     files: Files | None = None
     allowance: Allowance = lambda _spent, _ledger, _now: None
+    spending: anyio.Lock = msgspec.field(default_factory=anyio.Lock)
+    """One for all executions that share the journal."""
 
 
 class Board:
@@ -82,7 +84,6 @@ class Board:
         self.tried: frozenset[str] = frozenset()
         self.workers: list[Worker] = []
         self.resting: deque[Worker] = deque()
-        self.spending = anyio.Lock()
         self.refused: list[str] = []
         self.stopped: str | None = None
         self.over = False
@@ -283,8 +284,8 @@ class Worker:
         if not spent:
             return await self._journal([intent, *entries])
         await self._journal([])
-        # One after the other: what one step spends is in the ledger before the next one asks.
-        async with board.spending:
+        # One after the other, whichever plan it is of: what one spends is in the ledger before the next one asks.
+        async with board.means.spending:
             refusal = board.means.allowance(spent, board.means.journal.ledger, board.means.clock.now())
             if refusal is None:
                 return board.stopped is None and await self._journal([intent, *entries])

@@ -108,6 +108,7 @@ class World:
         self.fence = FixedFence(7)
         self.secrets = StaticSecrets()
         self.files = StaticFiles()
+        self.spending = anyio.Lock()
         self.events: list[Event] = []
 
     def add(self, *names: str, **more: Any) -> Node:
@@ -130,7 +131,8 @@ class World:
         def driver(target: Target) -> Driver:
             return self.machines[target]
 
-        return Means(self.journal, self.clock, self.fence, driver, self.secrets, self.files, **more)
+        shared = {"spending": self.spending, **more}
+        return Means(self.journal, self.clock, self.fence, driver, self.secrets, self.files, **shared)
 
     def execution(self, plan: Plan, *, pace: Pace | None = None, **more: Any) -> Execution:
         return Execution(plan, self.means(**more), pace=pace, emit=self.events.append)

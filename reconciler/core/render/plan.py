@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.plan import Action, BudgetUse, Change, Headroom, Hold, Plan, Risk
+from reconciler.core.plan import WORDS, Action, BudgetUse, Change, Headroom, Hold, LimitUse, Plan, Risk
 from reconciler.core.refs import kind_of, short
 from reconciler.core.render import quantities
 from reconciler.core.render.changes import INDENT, View, block
@@ -37,7 +37,7 @@ def plan_text(plan: Plan, view: View | None = None) -> str:
             for group in fold(changes, expand=view.expand):
                 lines += block(group, view)
             lines.append("")
-    room = [*_headroom(plan.headroom, view), *_budgets(plan.budgets)]
+    room = [*_headroom(plan.headroom, view), *_limits(plan.limits, view), *_budgets(plan.budgets)]
     lines += [*room, ""] if room else []
     lines += _holds(plan.holds, view)
     lines += [summary(plan), *_last(plan)]
@@ -112,14 +112,22 @@ def _headroom(rooms: Sequence[Headroom], view: View) -> list[str]:
     return lines
 
 
-_WINDOWS = {"per plan": "a plan", "per hour": "an hour", "per day": "a day", "per node": "a node"}
+def _limits(limits: Sequence[LimitUse], view: View) -> list[str]:
+    """`acme memory 30Gi → 37Gi of 64Gi`: what tenants take of their limits."""
+    words = []
+    for use in limits:
+        before, after, limit = (quantities.value(f"/{use.what}", each) for each in (use.before, use.after, use.limit))
+        words.append(f"{use.tenant} {use.what} {before} → {after} of {limit}")
+    shown = words if view.expand else words[:6]
+    rest = [f"and {len(words) - len(shown)} more"] if len(words) > len(shown) else []
+    return [f"{'Limits':<14}" + "   ".join([*shown, *rest])] if words else []
 
 
 def _budgets(budgets: Sequence[BudgetUse]) -> list[str]:
     spent: dict[str, list[str]] = {}
     for use in budgets:
         if use.spent:
-            window = _WINDOWS.get(use.window, use.window)
+            window = WORDS.get(use.window, use.window).format(use.of)
             spent.setdefault(use.budget, []).append(f"{use.spent} of {use.allowed} {window}")
     words = [f"{budget} {', '.join(uses)}" for budget, uses in spent.items()]
     return [f"{'Budgets':<14}" + "   ".join(words)] if words else []

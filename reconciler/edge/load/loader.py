@@ -161,7 +161,7 @@ class Loader:
                 datacenter=datacenter.name,
                 datacenter_id=datacenter.spec.id,
                 revision=self._revision,
-                policy=lower_policy(datacenter.spec),
+                policy=lower_policy(datacenter.spec, self.entries("Tenant")),
                 nodes=records.nodes,
                 resources=records.resources,
             )

@@ -6,7 +6,7 @@ Must not go here: comparing things with each other (checks.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ from reconciler.core.desired import (
     Constraints,
     Demand,
     Drain,
+    Limits,
     NetworkFacts,
     NodeMember,
     NodeWant,
@@ -260,24 +261,27 @@ def _drain(said: DrainSpec | None) -> Drain | None:
 _DEFAULT = Policy()
 
 
-def lower_policy(spec: dc.Datacenter) -> Policy:
+def lower_policy(spec: dc.Datacenter, tenants: Iterable[Declared]) -> Policy:
     rules, placement = spec.policy, spec.placement
+    limits = {tenant.name: Limits(**tenant.spec.limits.model_dump()) for tenant in tenants}
     return Policy(
         follow=spec.follow,
         drift=spec.drift,
         destroys=_budget(rules.budgets.destroys, _DEFAULT.destroys),
         restarts=_budget(rules.budgets.restarts, _DEFAULT.restarts),
+        creates=_budget(rules.budgets.creates, _DEFAULT.creates),
         quarantine=int(rules.quarantine),
         protect=frozenset(rules.protect),
         overprovision=placement.overprovision.model_dump(),
         reserve=placement.reserve.model_dump(exclude_none=True),
+        limits={name: limit for name, limit in limits.items() if limit != Limits()},
     )
 
 
 def _budget(spec: dc.Budget, default: Budget) -> Budget:
     """Each window as written; a window that is not keeps its default."""
     fields: dict[str, Any] = {}
-    for window in ("per_plan", "per_hour", "per_day", "per_node"):
+    for window in ("per_plan", "per_hour", "per_day", "per_node", "per_rack", "per_tenant"):
         given: dc.Allowance | None = getattr(spec, window)
         if given is not None:
             fields[window] = given.count

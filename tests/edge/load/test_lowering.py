@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from trees import BASE, HEAD, loaded
 
-from reconciler.core.desired import Affinity, Budget, Constraints, Demand, NicWant, Resource, Update
+from reconciler.core.desired import Affinity, Budget, Constraints, Demand, Limits, NicWant, Resource, Update
 from reconciler.core.ledger import Address
 from reconciler.core.refs import Ref, Target
 from reconciler.core.values import canonical, plain
@@ -330,6 +330,23 @@ def test_budgets_that_are_not_written_keep_their_defaults() -> None:
     found = loaded({"datacenter.yaml": BASE["datacenter.yaml"] + policy}).desired.policy
     assert found.destroys == Budget(per_plan=1, per_plan_share=0, per_day=10, per_day_share=0.2)
     assert found.restarts == Budget(per_hour=3, per_hour_share=0.1, per_node_share=0.5)
+    assert found.creates == Budget()
+
+
+def test_budgets_are_of_nodes_racks_and_tenants_too() -> None:
+    policy = "  policy: {budgets: {creates: {perRack: 2, perTenant: 20%, perNode: {count: 1, share: 5%}}}}\n"
+    found = loaded({"datacenter.yaml": BASE["datacenter.yaml"] + policy}).desired.policy
+    assert found.creates == Budget(per_rack=2, per_tenant_share=0.2, per_node=1, per_node_share=0.05)
+
+
+def test_the_limits_of_tenants_are_policy() -> None:
+    tenants = (
+        "apiVersion: trueup/v1\nkind: Tenants\nitems:\n"
+        "  big: {limits: {memory: 4Gi, cpu: 2.5, machines: 9}}\n  free: {email: a@example.org}\n"
+    )
+    found = loaded({"tenants.yaml": tenants}).desired.policy
+    assert found.limits["big"] == Limits(machines=9, memory=4 << 30, cpu=2500)
+    assert "free" not in found.limits
 
 
 def test_policy_is_the_datacenters() -> None:

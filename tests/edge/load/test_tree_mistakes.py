@@ -220,7 +220,7 @@ CASES: dict[str, tuple[Mapping[str, str | bytes | None], list[str]]] = {
       "datacenter.yaml:8:21: Datacenter/dc:policy.protect: 'Foo' is no kind (one of Datacenter, Node, Network, NetworkPool, Package, Image, Tenant, Volume, Machine, FirewallRule)",
       'datacenter.yaml:8:40: Datacenter/dc:policy.quarantine: 7 has no unit, and a time needs one (write 7s or 7m)',
       "datacenter.yaml:8:73: Datacenter/dc:policy.budgets.destroys.perPlan: 'x' is not a share (write 0% to 100%)",
-      "datacenter.yaml:8:76: Datacenter/dc:policy.budgets.destroys.perWeek: 'perWeek' is not a field here (there are perDay, perHour, perNode, perPlan)",
+      "datacenter.yaml:8:76: Datacenter/dc:policy.budgets.destroys.perWeek: 'perWeek' is not a field here (there are perDay, perHour, perNode, perPlan, perRack, perTenant)",
       'datacenter.yaml:9:33: Datacenter/dc:placement.reserve.memory: 15 has no unit, and a share needs one (write 20%)',
       "datacenter.yaml:10:11: Datacenter/dc:follow: 'yes' is not a choice here (one of auto, approve or off)"]),
 }
