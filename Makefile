@@ -7,7 +7,7 @@ NAME ?=
 # What the local driver runs on, and what the tests talk to. Installed only as root on Debian; elsewhere the tests that
 # need them are reported as not run.
 DEMO_PACKAGES := git zfs-fuse lxc nftables iproute2 busybox-static btrfs-progs procps
-TEST_PACKAGES := $(DEMO_PACKAGES) openssh-server openssh-client age
+TEST_PACKAGES := $(DEMO_PACKAGES) openssh-server openssh-client age faketime
 VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
 
 .PHONY: help demo test check unit real bench campaign test-long test-openzfs test-incus reference lock clean packages-demo packages-test packages-vm
