@@ -171,7 +171,7 @@ class Loop:
 
     @property
     def status(self) -> Status:
-        return fold(
+        found = fold(
             revision=self._desired.revision.commit or self._desired.revision.tree if self._desired else None,
             problems=tuple(self._problems.values()),
             cycles=self._cycles,
@@ -179,6 +179,10 @@ class Loop:
             ended=self._last,
             nodes=node_statuses(self._rounds.states, self._runs.busy),
         )
+        if not self._runs.executing:
+            return found
+        # One that is gone on with, of which no step has begun yet, makes no node busy.
+        return msgspec.structs.replace(found, ready=False, reconciling=True)
 
     # -- the source --------------------------------------------------------------------------------------------------
 

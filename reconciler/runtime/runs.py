@@ -153,6 +153,11 @@ class Runs:
         self.group.start_soon(self._carry_out, execution, hold, promise)
         await execution.begun.wait()
 
+    @property
+    def executing(self) -> bool:
+        """Whether a plan is under way."""
+        return bool(self._under_way)
+
     def stop(self, reason: str) -> None:
         """Let all executions finish what is in hand; promises that wait are told no."""
         self._stopped = reason

@@ -70,8 +70,9 @@ def fold(
     under_way = any(node.busy for node in nodes)
     pending = cycle is not None and bool(cycle.begun or cycle.waiting or cycle.postponed)
     unread = any(node.problem for node in nodes)
+    planned = cycle is not None and cycle.revision in (revision, None)
     return Status(
-        ready=cycle is not None and not (under_way or pending or problems or unread),
+        ready=planned and not (under_way or pending or problems or unread),
         reconciling=under_way or pending,
         stalled=tuple(problems),
         revision=revision,
