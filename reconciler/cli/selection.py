@@ -14,7 +14,18 @@ from reconciler.core.refs import Ref, kind_of, short
 from reconciler.core.values import plain
 from reconciler.errors import UsageError
 
-KINDS = ("Machine", "Network", "NetworkPool", "Image", "Node", "Package", "Tenant", "Datacenter", "Volume")
+KINDS = (
+    "Machine",
+    "Network",
+    "NetworkPool",
+    "Image",
+    "Node",
+    "Package",
+    "Tenant",
+    "Datacenter",
+    "Volume",
+    "FirewallRule",
+)
 
 
 def kind_named(word: str) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator, Mapping
 
 import anyio
+import msgspec
 import pytest
 
+from drivers.incus import DRIVER
 from reconciler.core.observed import Report
 from reconciler.core.plan import Change
 from reconciler.core.refs import Target
-from reconciler.driver import NodeUnreachable
+from reconciler.driver import Driver, NodeUnreachable
 from reconciler.testing.conformance.expect import at_rest, made
-from reconciler.testing.scene import Scene
+from reconciler.testing.scene import Scene, edited
 from tests.drivers.incus.daemons import missing, running
-from tests.drivers.incus.harness import IncusHarness
+from tests.drivers.incus.harness import MI, IncusHarness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.long]
 
@@ -121,3 +124,89 @@ async def test_member_cut_off_is_unknown_never_absent_and_comes_back_as_it_was(c
             await anyio.sleep(0.5)
         else:
             raise AssertionError(f"it did not come back as it was: {back}")
+
+
+def _through(cluster: IncusHarness, number: int) -> Driver:
+    """The same cluster, asked at another member."""
+    return DRIVER.open(msgspec.structs.replace(cluster.node, address=f"unix:{cluster.daemons.socket(number)}"), {})
+
+
+async def _reports(driver: Driver) -> dict[Target, Report]:
+    """None of a target while nobody can tell."""
+    try:
+        answers = await driver.observe(began=2)
+    except NodeUnreachable:
+        return {}
+    return {each.target: each for each in answers if isinstance(each, Report)}
+
+
+async def _whole_again(driver: Driver, known: Mapping[Target, Report], *, but: Container[Target] = ()) -> None:
+    for _ in range(120):
+        back = await _reports(driver)
+        wanted = [target for target in known if target not in but]
+        if all(target in back and back[target].complete for target in wanted):
+            assert all(back[target].digest == known[target].digest for target in wanted), "as it was"
+            return
+        await anyio.sleep(0.5)
+    raise AssertionError(f"it did not come back: {[(each.target, each.problem) for each in back.values()]}")
+
+
+@pytest.mark.timeout(300)
+async def test_leader_killed_is_unknown_with_the_time_and_the_others_go_on(cluster: IncusHarness) -> None:
+    async with Scene(cluster) as scene:
+        wanted, found = await made(scene)
+        first = Target(f"inc/{cluster.daemons.member(1)}")
+        other = _through(cluster, 2)
+        known = await _reports(other)
+        assert all(each.complete for each in known.values())
+        cluster.daemons.kill(1)
+        try:
+            for _ in range(60):
+                told = (await _reports(other)).get(first)
+                assert told is None or not told.complete or told.digest == known[first].digest, "never told empty"
+                if told is not None and "Offline" in (told.problem or ""):
+                    break
+                await anyio.sleep(0.5)
+            assert told is not None
+            assert re.search(r"No heartbeat for .*\(20\d\d-", told.problem or ""), told.problem
+            await _whole_again(other, known, but=(first,))
+            scene.driver, mine = other, scene.driver
+            await _carry_on(scene, scene.change(edited(cluster, wanted, memory=96 * MI), found))
+            assert (await scene.there(scene.uid(wanted.ref))).fields["memory"] == 96 * MI
+            scene.driver = mine
+        finally:
+            await anyio.to_thread.run_sync(cluster.daemons.start)
+        await _whole_again(other, {first: known[first]})
+        await other.close()
+        names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
+        assert names == [found.native_name]
+
+
+@pytest.mark.timeout(400)
+async def test_without_a_quorum_nothing_is_absent_nothing_is_done_and_it_goes_on_when_healed(
+    cluster: IncusHarness,
+) -> None:
+    async with Scene(cluster) as scene:
+        _, found = await made(scene)
+        known = await _reports(scene.driver)
+        wanted = scene.fresh()
+        create = scene.change(wanted, None)
+        for number in (2, 3):
+            cluster.daemons.kill(number)
+        try:
+            await anyio.sleep(2)
+            for target, told in (await _reports(scene.driver)).items():
+                assert not told.complete or told.digest == known[target].digest, "what cannot be read is not absent"
+            outcome = await scene.apply(create.steps[0])
+            assert outcome.status not in ("applied", "unchanged"), outcome
+        finally:
+            for number in (2, 3):
+                cluster.daemons.start(number, wait=False)
+            for number in (2, 3):
+                await anyio.to_thread.run_sync(cluster.daemons.ready, number)
+        await _whole_again(scene.driver, known)
+        await scene.reopen()
+        await _carry_on(scene, create)
+        await at_rest(scene, wanted, create)
+        names = sorted(each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1"))
+        assert names == sorted([found.native_name, (await scene.there(create.uid)).native_name])

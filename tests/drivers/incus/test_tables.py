@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from drivers.incus.keys import HELD, LIVE, LIVE_PREFIXES, is_live
 from drivers.incus.table import table
+from tests.drivers.incus import test_traps
 from tests.drivers.incus.harness import IncusHarness
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "incus.md"
@@ -34,3 +36,12 @@ def test_copy_of_the_live_keys_agrees_with_a_real_server(host: IncusHarness) -> 
     wrong = {name for name, live in said.items() if live != is_live(name) and not name.startswith(LIVE_PREFIXES)}
     assert wrong == set(), "ours and the server's differ"
     assert HELD - {"cloud-init.vendor-data", "cloud-init.user-data"} <= LIVE
+
+
+def test_every_trap_names_a_test_that_is_there() -> None:
+    said = test_traps.__doc__ or ""
+    files = sorted(Path(__file__).parent.glob("test_*.py"))
+    there = "".join(path.read_text() for path in files).replace(said, "") + " ".join(path.stem for path in files)
+    named = re.findall(r"test_\w+|(?<=…)\w+(?=…)", said)
+    assert len(named) > 25
+    assert [name for name in named if name not in there] == []

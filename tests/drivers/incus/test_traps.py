@@ -1,4 +1,38 @@
-"""What these servers do that nobody would expect, each against the real daemon, and what the driver makes of it."""
+"""What these servers do that nobody would expect, each against the real daemon, and what the driver makes of it.
+
+The traps that are known, and where each is tried (T: here, H: test_harm, P: test_people, R: test_roundtrip,
+V: test_volumes, F: test_firewall, L: test_tls, A: test_adopt, K: the conformance kit):
+
+| trap | where |
+| --- | --- |
+| empty parameters drop a URL's query | T test_query_is_not_lost_on_the_way |
+| a forwarded operation's URL has a query | T test_operation_forwarded_with_a_query_is_waited_for |
+| errors come at three places | T test_value_that_the_server_refuses… |
+| a PATCH takes no device away, a PUT must echo volatile keys | T test_live_key…, V test_volume_outlives… |
+| start of what runs, stop of what is stopped fail | T test_starting_what_somebody_started_is_done_already |
+| an address that another has is accepted, then neither starts | T test_address_of_another_machine_is_refused… |
+| a stale or missing ETag | T test_change_between_reading_and_writing…, …that_breaks_the_precondition… |
+| keys that silently wait for a restart | T test_key_that_waits_for_a_restart…, test_tables |
+| a half-failed change takes a NIC away | T test_interface_that_a_failed_change_took_away… |
+| a quota below what is used locks the machine out | T test_quota_below_what_is_used_is_refused_beforehand |
+| a limit edited in the kernel is not seen, nor set again | T test_limit_edited_in_the_kernel… |
+| a restored snapshot rolls the configuration back | T test_restored_snapshot_rolls_the_configuration_back… |
+| null against "", inherited and automatic values | T test_null_and_empty_and_inherited_values…, R |
+| marks come with copies, can be forged | T test_forged_marks_do_not_count, V test_copy_of_a_volume…, K copied marks |
+| neither running nor stopped (frozen) | T test_frozen_machine_is_neither… |
+| a guest that ignores its shutdown | T test_machine_that_ignores_its_shutdown… |
+| a daemon that dies while it creates leaves a record without a disk | H test_daemon_killed_in_the_middle… |
+| unknown fields are ignored, an empty name makes a random one | T test_name_that_the_document_does_not_give… |
+| an ACL refuses before it allows | F test_what_no_rule_names_stays_open…, test_rule_lets_one_in… |
+| lists block, and instances are dumb, while a member is lately gone | H test_member_cut_off… |
+| a leader dies; a quorum is lost | H test_leader_killed…, test_without_a_quorum… |
+| events are not replayed, `instance-updated` has no difference | P test_change_by_hand…, test_loop |
+| LXD names no culprit of an operation | P test_change_by_hand_is_told_at_once_with_who_did_it |
+| a network's name is an interface's: 15 characters | T test_network_of_a_long_name… |
+
+Not tried: overlapping subnets (refused while the tree is loaded, tests/edge/load), pools (not managed), project's PATCH (not
+managed), VMs.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +45,10 @@ import pytest
 
 from reconciler.core.observed import Object
 from reconciler.core.plan import Action, Manner
-from reconciler.core.values import find
+from reconciler.core.refs import Ref
+from reconciler.core.values import find, plain
 from reconciler.testing.conformance.expect import at_rest, made, refused
+from reconciler.testing.harness import resource
 from reconciler.testing.scene import Scene, edited
 from tests.drivers.incus.harness import MI, IncusHarness
 
@@ -279,3 +315,24 @@ async def test_machine_that_ignores_its_shutdown_is_stopped_by_force(host: Incus
         told: list[str] = []
         assert (await scene.apply(stop, deadline=6.0, progress=told.append)).status == "applied"
         assert any("by force" in line for line in told)
+
+
+async def test_name_that_the_document_does_not_give_is_the_refs_never_a_random_one(host: IncusHarness) -> None:
+    """An empty name would be given one by the server ("cuddly-beetle")."""
+    async with Scene(host) as scene:
+        wanted = scene.fresh()
+        create = scene.change(wanted, None).steps[0]
+        fields = {key: value for key, value in create.args["fields"].items() if key != "hostname"}
+        nameless = type(create)(**_with(create, args={**create.args, "fields": fields}))
+        outcome = await scene.apply(nameless)
+        assert outcome.status == "applied", outcome
+        assert (await scene.there(create.uid)).native_name == wanted.ref.rpartition("/")[2]
+
+
+async def test_network_of_a_long_name_gets_one_that_an_interface_can_bear(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        body = {**plain(host.network().body), "subnet": "10.66.9.0/24", "gateway": "10.66.9.1", "range": None}
+        wanted = resource(Ref("Network/conformance/a-name-longer-than-any-interface"), body)
+        change = await scene.run(scene.change(wanted, None))
+        found = await at_rest(scene, wanted, change)
+        assert len(found.native_name) <= 15
