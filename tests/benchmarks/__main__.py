@@ -1,23 +1,22 @@
 """`make bench [NAME=…]`: run rows, print one JSON object a row, then the table.
 
 `NAME` picks rows whose name begins with it, long ones too; without it all but the long ones run.
-`--write` puts the table into docs/benchmarks.md with the date and versions.
+`--write` puts the rows into the table in docs/benchmarks.md, with the date and versions; those of other names stay as
+they were measured.
 """
 
 from __future__ import annotations
 
 import compileall
 import importlib
-import platform
 import sys
-import time
 from pathlib import Path
 
+from tests.benchmarks import published
 from tests.benchmarks.rows import Row, report, table
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
 def rows() -> list[Row]:
@@ -40,12 +39,8 @@ def main(arguments: list[str]) -> int:
     print()
     print(table(lines))
     if "--write" in arguments:
-        stamp = (
-            f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
-        )
-        text = DOCS.read_text()
-        head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
-        DOCS.write_text(f"{head}{BEGIN}\n\nMeasured {stamp}.\n\n{table(lines)}\n\n{END}{tail}")
+        run = (published.today(), published.machine())
+        DOCS.write_text(published.merged(DOCS.read_text(), lines, [row.name for row in rows()], run))
     return 1 if any(line["met"] is False for line in lines) else 0
 
 

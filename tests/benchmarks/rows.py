@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -61,12 +61,19 @@ def interleaved(candidates: Sequence[Callable[[], object]], rounds: int = 5) -> 
     return [statistics.median(each) for each in times]
 
 
-def table(lines: Sequence[dict[str, object]]) -> str:
-    """The Markdown table of the rows as run."""
+HEAD = ("| name | workload | value | bar | met | measured |", "|---|---|---|---|---|---|")
+"""Of the table in Markdown."""
+
+
+def line_of(line: Mapping[str, object]) -> str:
+    """A row of the table in Markdown."""
     words = {True: "yes", False: "**no**", None: "not run"}
-    rows = ["| name | workload | value | bar | met | measured |", "|---|---|---|---|---|---|"]
-    for line in lines:
-        value = "" if line["value"] is None else f"{line['value']:g} {line['unit']}"
-        met = words[line["met"]]  # type: ignore[index]
-        rows.append(f"| {line['name']} | {line['what']} | {value} | ≤ {line['bar']:g} | {met} | {line['note']} |")
-    return "\n".join(rows)
+    value = "" if line["value"] is None else f"{line['value']:g} {line['unit']}"
+    met = words[line["met"]]  # type: ignore[index]
+    note = str(line["note"]).replace("|", "/").replace("\n", " ")
+    return f"| {line['name']} | {line['what']} | {value} | ≤ {line['bar']:g} | {met} | {note} |"
+
+
+def table(lines: Sequence[Mapping[str, object]]) -> str:
+    """The Markdown table of the rows as run."""
+    return "\n".join([*HEAD, *map(line_of, lines)])

@@ -53,8 +53,9 @@ class Warm:
         gc.collect()
         gc.freeze()
 
-    def take(self) -> None:
-        self.desired = self.source._load(None)
+    def take(self, revision: str | None = None) -> None:
+        """A revision, the newest if none is named, as the loop loads it."""
+        self.desired = self.source._load(revision, self.ledger.applied)
         self.planner.world.take_desired(self.desired, self.source.news())
 
     async def observe(self) -> None:
