@@ -5,13 +5,18 @@ Owns: when a command may do that, and that it is given up on any doubt. Must not
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from reconciler.cli.session import Glance, Looking, Prospect
+from reconciler.core.ledger import Covered
 from reconciler.core.plan import Plan
+from reconciler.core.planner import Planner
 from reconciler.core.rules import Request
 from reconciler.edge.index.memory import Ground, Index
 from reconciler.edge.index.shelves import Doubt
 from reconciler.errors import Mend, TryLater
 from reconciler.runtime.cycle import dated
+from reconciler.runtime.observe import targets_of
 
 _DIFFERING = 500
 """Files beyond which all are read anew: from an index each costs more."""
@@ -35,6 +40,7 @@ async def resumed(here: Looking, request: Request, revision: str | None) -> Plan
         journal.known = planner.world.ledger
         desired = await here.source.load(revision, since=journal.known.applied)
         planner.world.take_desired(desired, here.source.news())
+        await _look_again(here, planner, kept.stale)
         return planner.plan(await dated(request, here.ports, desired))
     except (Doubt, Mend, TryLater):
         # a mistake too is told from scratch
@@ -43,11 +49,25 @@ async def resumed(here: Looking, request: Request, revision: str | None) -> Plan
         return None
 
 
+async def _look_again(here: Looking, planner: Planner, names: Collection[str]) -> None:
+    """Ask these nodes. One that says what it said before costs an answer; a target whose first whole listing is still
+    to be noted tells all of it."""
+    world, ledger, desired = planner.world, planner.world.ledger, planner.world.desired
+    assert desired is not None, "it was taken up"
+    covered = set(ledger.covered)
+    wanted = [desired.nodes[name] for name in names]
+    known = {target: world.reports[target] for node in wanted for target in targets_of(node)
+             if target in covered and target in world.reports}  # fmt: skip
+    await here.observe(desired, wanted, known=known, take=planner.take_report)
+    for target in sorted(ledger.covered - covered):
+        world.note(Covered(target))
+
+
 def lay_down(here: Looking, found: Prospect) -> None:
     """Keep all that a plan was made from, for `resumed`."""
     known = here.source.documents()
-    if found.overviews is not None and known is not None:
-        _index(here).keep(_ground(here), found.overviews, found.planner, known, here.now())
+    if known is not None:
+        _index(here).keep(_ground(here), found.overviews or (), found.planner, known, here.now())
 
 
 def _index(here: Looking) -> Index:

@@ -243,13 +243,15 @@ class Looking:
         desired: Desired,
         nodes: Iterable[NodeWant] | None = None,
         *,
+        known: Mapping[Target, Report] | None = None,
         take: Callable[[Report], object] | None = None,
     ) -> dict[Target, Report]:
-        """Ask the nodes, telling of it where somebody watches. `take`: see Asking."""
+        """Ask the nodes, telling of it where somebody watches. `known`: as in `observe`; `take`: see Asking."""
         teller = moving()
         wanted = desired.nodes.values() if nodes is None else nodes
         asking = Asking(emit=teller.emit, take=take)
-        return await observe(wanted, self.nodes, self.ports.journal, datacenter=desired.datacenter_id, asking=asking)
+        id_ = desired.datacenter_id
+        return await observe(wanted, self.nodes, self.ports.journal, datacenter=id_, known=known, asking=asking)
 
     def observed(self, path: str | None) -> Observation | None:
         """A written observation, in place of what the journal and the nodes say. Raises UsageError."""

@@ -83,8 +83,8 @@ class Known:
         """Targets of which the ledger does not tell a complete listing."""
         self.abandoned: set[Target] = set()
         """Claimed targets that are not declared any more."""
-        self._highest: int | None = 0
-        """Generation in a claim; None: to be looked up again."""
+        self._generations: dict[int, int] = {}
+        """How many targets' claims tell of each generation."""
         self._alike: dict[tuple[Ref, ...], dict[Ref, None]] = {}
         """Machines by all that they refer to: those that refer to just the same stand together."""
         self._combinations: dict[Ref, dict[tuple[Ref, ...], None]] = {}
@@ -125,10 +125,7 @@ class Known:
     @property
     def generation(self) -> int:
         """The highest known: ours, or one that a node remembers of a ledger that was lost."""
-        if self._highest is None:
-            claims = (report.claim for report in self.reports.values())
-            self._highest = max((claim.generation for claim in claims if claim is not None), default=0)
-        return max(self.ledger.generation, self._highest)
+        return max(self.ledger.generation, *self._generations, 0)
 
     def _own(self, ref: Ref) -> Ref:
         """The object of this value that its document goes by."""

@@ -92,9 +92,9 @@ class World(Known):
 
     def drop_report(self, target: Target) -> None:
         """The target is no part of the data centre any more: what was seen there is seen no more."""
+        self._take_claim(self.reports.get(target), None)
         for ref in self.sights.drop(target):
             self._stain(ref, target)
-        self._highest = None
         self._came_in()
         self._judge(target)
         self._dirty_target(target)
@@ -350,12 +350,16 @@ class World(Known):
         _keep(self.unlisted, target, wanted=(node is not None or claimed) and target not in self.ledger.covered)
         _keep(self.abandoned, target, wanted=claimed and node is None)
 
-    def _take_claim(self, old: Report | None, new: Report) -> None:
-        """Keep the highest generation that a claim tells of."""
-        was = old.claim.generation if old is not None and old.claim is not None else 0
-        now = new.claim.generation if new.claim is not None else 0
-        if self._highest is not None:
-            self._highest = None if now < was == self._highest else max(now, self._highest)
+    def _take_claim(self, old: Report | None, new: Report | None) -> None:
+        """Keep the generations that claims tell of."""
+        for report, sign in ((old, -1), (new, 1)):
+            if report is not None and report.claim is not None:
+                generation = report.claim.generation
+                left = self._generations.get(generation, 0) + sign
+                if left:
+                    self._generations[generation] = left
+                else:
+                    del self._generations[generation]
 
     def _seen_anew(self, ref: Ref, target: Target) -> None:
         self._stain(ref, target)

@@ -130,15 +130,23 @@ class Chain:
         """Every entry, each row verified. Raises JournalBroken, naming the first row at fault."""
         return self._records(_decode)
 
+    def records_after(self, sequence: int, head: bytes) -> list[Record]:
+        """Every entry after the row of which this was the sequence and the hash, each row verified. Raises
+        JournalBroken, also where there is no such row."""
+        return list(self._records(_decode, (sequence, head or _ORIGIN)))
+
     def ledger(self) -> Ledger:
         """All of them folded. Raises as `records`."""
         return Ledger(self._records(_decode_sealed))
 
-    def _records(self, decode: Callable[[bytes], tuple[Any, ...]]) -> Iterator[Record]:
-        known, previous = 0, _ORIGIN
+    def _records(
+        self, decode: Callable[[bytes], tuple[Any, ...]], start: tuple[int, bytes] = (0, _ORIGIN)
+    ) -> Iterator[Record]:
+        known, previous = start
         with _told(self.path):
             rows = self._db.execute(
-                "SELECT sequence, count, at, entries, previous, hash FROM journal ORDER BY sequence"
+                "SELECT sequence, count, at, entries, previous, hash FROM journal WHERE sequence > ? ORDER BY sequence",
+                (known,),
             )
             for sequence, count, at, text, before, current in rows:
                 if sequence != known + 1:

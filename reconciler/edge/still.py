@@ -88,7 +88,8 @@ class StillMemory:
         return Unchanged(msgspec.structs.replace(found.plan, observed_at=now), found.last)
 
     def overviews(self, nodes: Iterable[NodeWant]) -> tuple[Overview, ...] | None:
-        """To be asked for before the nodes are: what changes in between is noticed the next time."""
+        """To be asked for before the nodes are: what changes in between is noticed the next time. None where a driver
+        has none."""
         found: list[Overview] = []
         for driver, address in sorted({(node.driver, node.address) for node in nodes}):
             token = self._overview(driver, address)

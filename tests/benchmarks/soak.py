@@ -49,15 +49,15 @@ def resident() -> int:
 def main(site: Path, state: Path, count: int) -> None:
     made = commits(site, count)
     warm = Warm(site, state)
-    early = 0
+    early = changes = 0
     for number, commit in enumerate(made):
         warm.take(commit)
         lineage = warm.source._lineage(warm.desired, warm.ledger.applied, frozenset())
         plan = warm.planner.plan(Request(now=NOW + number, lineage=lineage))
-        assert plan.changes, "every commit has something to do"
+        changes += len(plan.changes)
         if number == count // 4:
             early = resident()
-    print(json.dumps({"early": early, "late": resident(), "changes": len(plan.changes)}))
+    print(json.dumps({"early": early, "late": resident(), "changes": changes}))
 
 
 if __name__ == "__main__":

@@ -106,23 +106,51 @@ def test_a_mistake_is_told_as_ever(laid: Run, told: list[bool], folder: Path) ->
 @pytest.mark.parametrize(
     "change",
     [
-        lambda run, _: run("sim", "drift", "shop/web-1", "memory=2Gi"),
-        lambda run, _: run("sim", "break", "edge1", "unreachable"),
-        lambda run, _: run("pause", "shop/web-1", "--for", "1h", "--reason", "looking"),
-        lambda run, folder: (folder.parent / "state" / "index").write_bytes(b"nonsense"),
-        lambda run, folder: damage(folder.parent / "state" / "index"),
-        lambda run, folder: (folder.parent / "state" / "index").unlink(),
+        lambda run: run("sim", "drift", "shop/web-1", "memory=2Gi"),
+        lambda run: run("sim", "stop", "shop/web-1"),
+        lambda run: run("sim", "delete", "shop/web-1"),
+        lambda run: run("sim", "break", "edge1", "unreachable"),
+        lambda run: run("sim", "break", "edge1", "partial"),
+        lambda run: run("sim", "add-unmanaged", "edge1", "Machine", "stranger", "memory=1Gi"),
+        lambda run: run("pause", "shop/web-1", "--for", "1h", "--reason", "looking"),
+    ],
+)
+def test_what_nodes_and_journal_tell_since_counts(
+    laid: Run, told: list[bool], folder: Path, change: Callable[[Run], object]
+) -> None:
+    change(laid)
+    edit("packages.yaml", "512Mi", "768Mi")
+    commit("Grow")
+    first, second = both(laid, folder)
+    assert told == [True, False]
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: (state / "index").write_bytes(b"nonsense"),
+        lambda state: damage(state / "index"),
+        lambda state: (state / "index").unlink(),
+        lambda state: edit("nodes.yaml", "back: eth1", "back: eth2"),
+        lambda state: drop_journal(state),
     ],
 )
 def test_on_any_doubt_the_plan_is_made_from_scratch(
-    laid: Run, told: list[bool], folder: Path, change: Callable[[Run, Path], object]
+    laid: Run, told: list[bool], folder: Path, change: Callable[[Path], object]
 ) -> None:
-    change(laid, folder)
+    change(folder.parent / "state")
     edit("packages.yaml", "512Mi", "768Mi")
     commit("Grow")
     first, second = both(laid, folder)
     assert told == [False, False]
     assert first == second
+
+
+def drop_journal(state: Path) -> None:
+    """As one that never was: another one's head leads nowhere."""
+    for path in state.glob("journal.db*"):
+        path.unlink()
 
 
 def damage(path: Path) -> None:
@@ -133,17 +161,18 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_what_was_applied_since_is_looked_at_anew(laid: Run, told: list[bool], folder: Path) -> None:
-    edit("packages.yaml", "512Mi", "768Mi")
-    commit("Grow")
-    assert laid("apply", "--yes").code == Exit.DONE
-    assert "Nothing to do" in laid("plan").out
-    for smaller, larger in (("768Mi", "1Gi"), ("1Gi", "2Gi")):
+def test_what_was_applied_since_counts(laid: Run, told: list[bool], folder: Path) -> None:
+    for smaller, larger in (("512Mi", "768Mi"), ("768Mi", "1Gi")):
         edit("packages.yaml", f"memory: {smaller}, disk: 2Gi", f"memory: {larger}, disk: 2Gi")
-        commit("Grow more")
-        first, second = both(laid, folder)
-    assert told == [False, False, False, True, False]
+        commit("Grow")
+        assert laid("apply", "--yes").code == Exit.DONE
+        assert "Nothing to do" in laid("plan").out
+    edit("packages.yaml", "memory: 1Gi, disk: 2Gi", "memory: 2Gi, disk: 2Gi")
+    commit("Grow more")
+    first, second = both(laid, folder)
+    assert told == [True, True, True, False]
     assert first == second
+    assert first["changes"]
 
 
 def test_other_questions_are_not_answered_from_it(laid: Run, told: list[bool]) -> None:

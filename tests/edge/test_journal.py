@@ -319,3 +319,17 @@ def test_a_broken_journal_is_set_aside_and_never_overwritten(tmp_path: Path, now
 def test_the_journal_is_private(tmp_path: Path) -> None:
     written(tmp_path / "j.db", (intent(1),))
     assert (tmp_path / "j.db").stat().st_mode & 0o077 == 0
+
+
+def test_what_came_after_a_known_row_is_read_alone(tmp_path: Path) -> None:
+    written(tmp_path / "j.db", (intent(1), intent(2)))
+    chain = Chain.open(tmp_path / "j.db")
+    head = chain.head
+    assert chain.records_after(*head) == []
+    chain.append([result(1)], 2.0)
+    assert [(each.sequence, each.entry) for each in chain.records_after(*head)] == [(3, result(1))]
+    assert [each.entry for each in chain.records_after(0, b"")] == [intent(1), intent(2), result(1)]
+    for sequence, known in ((2, b"another"), (1, head[1]), (3, head[1])):
+        with pytest.raises(JournalBroken):
+            chain.records_after(sequence, known)
+    chain.close()

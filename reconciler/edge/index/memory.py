@@ -9,13 +9,14 @@ lies between is read as a running loop reads it. For the rest there is a token e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from reconciler.core.desired import Revision
+from reconciler.core.desired import NodeWant, Revision
+from reconciler.core.ledger import Intent, Record, Result
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref
 from reconciler.core.shape import Shape
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 WORTHWHILE = 100
 """Resources below which everything is read as quickly."""
+_RECORDS = 5_000
+"""Entries of the journal beyond which it is read from its beginning."""
 _SECRETIVE = 1_000
 """Resources that name a secret, beyond which nothing is kept: each is looked at every time."""
 
@@ -59,6 +62,8 @@ class _Whole(msgspec.Struct):
     sequence: int
     head: bytes
     overviews: tuple[Overview, ...]
+    nodes: list[tuple[str, str, list[str]]]
+    """Driver, address, and the names of the nodes that are reached there."""
     since: float
     planning: planning.Whole
     documents: msgspec.Raw
@@ -66,7 +71,7 @@ class _Whole(msgspec.Struct):
     secretive: list[Ref]
 
 
-def head_of(journal: Path) -> tuple[int, bytes]:
+def _head(journal: Path) -> tuple[int, bytes]:
     """Sequence and hash of the last row; (0, b"") where there is no journal. Raises TrueupError."""
     if not journal.exists():
         return 0, b""
@@ -77,8 +82,26 @@ def head_of(journal: Path) -> tuple[int, bytes]:
         chain.close()
 
 
+def _since(journal: Path, sequence: int, head: bytes) -> list[Record] | None:
+    """What was journalled since; None if that is much. Raises TrueupError, also where another journal lies there."""
+    if _head(journal) == (sequence, head):
+        return []
+    chain = Chain.open(journal, read_only=True)
+    try:
+        return chain.records_after(sequence, head) if chain.sequence - sequence <= _RECORDS else None
+    finally:
+        chain.close()
+
+
 def _key(ground: Ground) -> str:
     return digest([ground.place, program(), *sorted(ground.drivers)])
+
+
+def _by_address(nodes: Iterable[NodeWant]) -> list[tuple[str, str, list[str]]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for node in nodes:
+        found.setdefault((node.driver, node.address), []).append(node.name)
+    return [(*key, names) for key, names in sorted(found.items())]
 
 
 class Index:
@@ -97,14 +120,15 @@ class Index:
         if len(known.records.resources) < WORTHWHILE or len(known.secretive) > _SECRETIVE:
             return False
         try:
-            sequence, head = head_of(ground.journal)
+            sequence, head = _head(ground.journal)
             if planner.world.ledger.sequence != sequence:
                 return False  # what this process alone has noted is in no journal
             with Writer(self._path) as writer:
                 made = planning.write(planner, writer)
                 read = msgspec.Raw(msgspec.msgpack.encode(documents.write(known.records, writer)))
                 secretive = sorted(known.secretive)
-                writer.whole = _Whole(_key(ground), sequence, head, overviews, now, made, read, secretive)
+                nodes = _by_address(planner.world.nodes.values())
+                writer.whole = _Whole(_key(ground), sequence, head, overviews, nodes, now, made, read, secretive)
         except (OSError, TrueupError):
             return False
         return True
@@ -114,29 +138,41 @@ class Index:
         try:
             reader = Reader(self._path)
             whole = msgspec.msgpack.decode(reader.whole, type=_Whole)
-            if (
-                whole.key != _key(ground)
-                or now < whole.since
-                or head_of(ground.journal) != (whole.sequence, whole.head)
-            ):
+            if whole.key != _key(ground) or now < whole.since:
                 return None
+            records = _since(ground.journal, whole.sequence, whole.head)
         except (OSError, Doubt, TrueupError, msgspec.DecodeError):
             return None
-        if any(overview(driver, address) != token for driver, address, token in whole.overviews):
+        if records is None:
             return None
-        return Kept(reader, whole)
+        told = {(driver, address) for driver, address, token in whole.overviews if overview(driver, address) == token}
+        stale = [name for driver, address, names in whole.nodes if (driver, address) not in told for name in names]
+        return Kept(reader, whole, records, stale)
 
 
 class Kept:
     """What was laid down, to be taken up once. Whoever asks it, or what it gives, may meet Doubt."""
 
-    def __init__(self, reader: Reader, whole: _Whole) -> None:
+    def __init__(self, reader: Reader, whole: _Whole, records: list[Record], stale: list[str]) -> None:
         self._reader = reader
         self._whole = whole
+        self._records = records
         self.revision = whole.planning.revision
+        self.stale = stale
+        """Names of the nodes that may say other than they did: they have to be asked."""
 
     def planner(self, shapes: Mapping[str, Shape]) -> Planner:
-        return planning.read(self._reader, self._whole.planning, shapes)
+        """The planner, told of what was journalled since. What the other nodes said then they would say now."""
+        planner = planning.read(self._reader, self._whole.planning, shapes)
+        world = planner.world
+        for record in self._records:
+            world.take_record(record)
+        targets = dict.fromkeys(each.entry.target for each in self._records if isinstance(each.entry, (Intent, Result)))
+        for target in targets:
+            report = world.reports.get(target)
+            if report is not None:
+                planner.take_report(msgspec.structs.replace(report, began=world.ledger.sequence))
+        return planner
 
     def documents(self, tree: Tree, capabilities: Mapping[str, Capability], planner: Planner) -> Documents:
         """`tree`: any that reads the repository's blobs; `planner`: the one that was taken up."""

@@ -51,7 +51,7 @@ class _World(msgspec.Struct):
     unclaimed: set[Target]
     unlisted: set[Target]
     abandoned: set[Target]
-    _highest: int | None
+    _generations: dict[int, int]
     drains: dict[Target, Drain]
     renames: dict[Ref, set[Ref]]
     watchers: dict[Ref, set[Ref]]
