@@ -8,6 +8,7 @@ Generated documents are more alike than people's: five roles, five packages, sev
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.benchmarks import fleets
 from tests.benchmarks.fleets import Fleet, fleet
 from tests.benchmarks.rows import Measured, Row, interleaved
 
@@ -126,6 +128,25 @@ def _command(small: int, large: int, *, absolute: bool) -> Measured:
     return Measured(other if absolute else other / base, words)
 
 
+def _changed(small: int, large: int) -> Measured:
+    """One document committed since the last plan from scratch, the sizes in turn."""
+    times: tuple[list[float], list[float]] = ([], [])
+    with tempfile.TemporaryDirectory(dir=fleets.where()) as folder:
+        copies = [fleets.copy(Path(folder) / str(size), size) for size in (small, large)]
+        plans = [command(each, "plan") for each in copies]
+        paths = [fleets.machines(each.folder, 9) for each in copies]
+        for plan in plans:
+            plan()
+        for turn in range(7):
+            for which, here in enumerate(copies):
+                path = paths[which][turn]
+                text = fleets.git(here.folder, "show", f"HEAD:{path}") + "\n"
+                fleets.commit(here.folder, {path: re.sub(r"package: \w+", "package: l", text)})
+                times[which].append(interleaved([plans[which]], rounds=1)[0])
+    base, other = (statistics.median(each) for each in times)
+    return Measured(other / base, f"{other:.3f} s at {large:,} machines, {base:.3f} s at {small:,}")
+
+
 ROWS = [
     Row(
         "million", 90.0, "s", partial(_whole, 1_000_000),
@@ -148,6 +169,14 @@ ROWS = [
     Row(
         "plan-command-absolute", 0.35, "s", partial(_command, 1_000, 1_000_000, absolute=True),
         "the same, at 1M", long=True,
+    ),
+    Row(
+        "plan-changed", 1.3, "×", partial(_changed, 1_000, 1_000_000),
+        "`trueup plan`, fresh process, one document changed since, 1M against 1k", long=True,
+    ),
+    Row(
+        "plan-changed-10k", 1.3, "×", partial(_changed, 1_000, 10_000),
+        "`trueup plan`, fresh process, one document changed since, 10k against 1k",
     ),
     Row(
         "plan-command-10k", 1.3, "×", partial(_command, 1_000, 10_000, absolute=False),

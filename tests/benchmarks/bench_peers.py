@@ -42,14 +42,6 @@ def missing(name: str) -> Measured:
     return Measured(None, f"{name} is not on this machine")
 
 
-def fresh(folder: Path, machines: int) -> Fleet:
-    """A copy with a cache of its own, that may be committed to."""
-    original = fleet(machines)
-    for part in (original.folder, original.state):
-        subprocess.run(["cp", "-a", "--reflink=auto", str(part), str(folder)], check=True)
-    return Fleet(folder / original.folder.name, folder / original.state.name, machines)
-
-
 def ratio(ours: float, theirs: float, what: str = "") -> Measured:
     words = f"{ours:.2f} s against {theirs:.2f} s, 1/{theirs / ours:.1f}"
     return Measured(ours / theirs, f"{words}{what}")
@@ -117,7 +109,7 @@ def _plan_from_nothing(machines: int, rounds: int) -> Measured:
 
 def emptied(folder: Path, machines: int) -> Fleet:
     """The site with its nodes claimed and nothing on them."""
-    here = fresh(folder, machines)
+    here = fleets.copy(folder, machines)
     sql = "DELETE FROM object; UPDATE target SET sum = '0'"
     subprocess.run([sys.executable, "-c", f"import sqlite3; d = sqlite3.connect({str(here.folder / 'fleet.db')!r}); "
                     f"d.executescript({sql!r}); d.commit()"], check=True)  # fmt: skip
@@ -149,7 +141,7 @@ def _one_change(*, loop: bool) -> Measured:
         return missing("terraform")
     with ExitStack() as stack:
         theirs = _terraform(Path(stack.enter_context(tempfile.TemporaryDirectory())), 1_000, binary, applied=True)
-        here = fresh(Path(stack.enter_context(tempfile.TemporaryDirectory())), 1_000)
+        here = fleets.copy(Path(stack.enter_context(tempfile.TemporaryDirectory())), 1_000)
         if loop:
             controller = Controller(here)
             stack.callback(controller.close)
