@@ -85,6 +85,8 @@ def run(
         )
     except FileNotFoundError as error:
         raise missing_git() from error
+    except OSError as error:  # a path longer than the system takes, no more processes
+        raise SourceUnreadable(f"{str(folder)[:200]}: git cannot be started: {error.strerror}") from error
     with process:
         try:
             output, stderr = process.communicate(stdin, timeout=timeout)

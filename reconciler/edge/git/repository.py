@@ -6,6 +6,7 @@ Must not go here: contents of trees (tree), remote repositories (mirror).
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -36,8 +37,8 @@ class Repository:
     @classmethod
     def open(cls, folder: Path, *, identity: str | None = None) -> Repository:
         """The repository that a folder is, or lies in. Raises SourceRefused, SourceUnreadable."""
-        if not folder.is_dir():
-            raise SourceRefused(f"{folder}: there is no such folder")
+        if not os.path.isdir(folder):  # a Path's own question raises for a name that is too long
+            raise SourceRefused(f"{str(folder)[:200]}: there is no such folder")
         real = folder.resolve()
         lines = run(
             real,
@@ -87,21 +88,22 @@ class Repository:
 
     def branch(self) -> str:
         """The branch that HEAD is on: `main`. Raises SourceUnreadable if it is on none."""
-        head = (self.git_folder / "HEAD").read_text().strip()
-        if head == "ref: refs/heads/.invalid":  # refs kept in another format: git alone knows
-            head = f"ref: {run(self.folder, ('symbolic-ref', 'HEAD')).decode().strip()}"
-        if head.startswith("ref: refs/heads/"):
-            return head.removeprefix("ref: refs/heads/")
-        raise SourceUnreadable(
-            f"{self.folder}: HEAD is on no branch", hint="name the branch to follow, or switch to it"
-        )
+        found = self.branch_if_any()
+        if found is None:
+            raise SourceUnreadable(
+                f"{self.folder}: HEAD is on no branch", hint="name the branch to follow, or switch to it"
+            )
+        return found
 
     def branch_if_any(self) -> str | None:
-        """The branch that HEAD is on; None if it is on none."""
+        """The branch that HEAD is on; None if it is on none. Raises SourceUnreadable where HEAD cannot be read."""
         try:
-            return self.branch()
-        except SourceUnreadable:
-            return None
+            head = (self.git_folder / "HEAD").read_text().strip()
+        except OSError as error:
+            raise SourceUnreadable(f"{self.folder}: .git/HEAD cannot be read: {error.strerror}") from error
+        if head == "ref: refs/heads/.invalid":  # refs kept in another format: git alone knows
+            head = f"ref: {run(self.folder, ('symbolic-ref', 'HEAD')).decode().strip()}"
+        return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
 
     def commit(self, revision: str) -> str:
         """The full id of the commit that a revision names. Raises RevisionMissing."""

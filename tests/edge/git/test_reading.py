@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reconciler.edge.git import CommitTree, Repository
+from reconciler.edge.git.command import run
 from reconciler.edge.git.objects import PathChange
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
@@ -237,6 +238,21 @@ def test_a_revision_that_is_not_there_is_told(clone: Clone, name: str) -> None:
 def test_an_empty_repository_is_told(clone: Clone) -> None:
     with Repository.open(clone.path) as repository, pytest.raises(RevisionMissing, match="branch main has no commit"):
         repository.revision(None)
+
+
+def test_a_head_that_cannot_be_read_is_unknown_and_not_on_no_branch(clone: Clone) -> None:
+    clone.commit({"a.yaml": "a"})
+    with Repository.open(clone.path) as repository:
+        (clone.path / ".git" / "HEAD").rename(clone.path / ".git" / "HEAD.gone")
+        with pytest.raises(SourceUnreadable, match="HEAD cannot be read"):
+            repository.branch_if_any()
+
+
+def test_what_the_system_does_not_take_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceRefused, match="there is no such folder"):
+        Repository.open(tmp_path / ("x" * 200_000))
+    with pytest.raises(SourceUnreadable, match="git cannot be started: Argument list too long"):
+        run(tmp_path, ("version",), env={"PATH": os.environ["PATH"], "LONG": "x" * 200_000})
 
 
 def test_a_detached_head_is_read_and_is_on_no_branch(clone: Clone) -> None:
