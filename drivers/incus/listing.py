@@ -64,6 +64,7 @@ async def inventory(node: Node) -> Inventory:
     async with anyio.create_task_group() as group:
         for name in ("instances", "networks", "images", "pools"):
             group.start_soon(into, name, getattr(node, name))
+    found.problems += node.doubts
     await _details(node, found, into)
     if node.is_local and not found.members:
         found.kernel = node.kernel.limits(found.server, found.instances)

@@ -11,7 +11,7 @@ import math
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -66,6 +66,8 @@ class Node:
         """Where each uid of a machine was seen last; None: not listed whole since we may write."""
         self.fence_of_names = -1
         self._dumb: set[str] = set()
+        self.doubts: list[str] = []
+        """Of the last listing: instances that may be another one's half, in words."""
         self.touched: set[str] = set()
         self.kernel = Kernel()
         self._read: dict[bytes, Instance] = {}
@@ -176,7 +178,8 @@ class Node:
         for raw in found:
             said = bytes(raw)
             self._read[said] = known.get(said) or _instance.decode(said)
-        return list(self._read.values())
+        kept, self.doubts = without_halves(self._read.values())
+        return kept
 
     async def networks(self) -> dict[str, Network]:
         api = await self.api()
@@ -249,7 +252,7 @@ class Node:
         assert self.names is not None, "it was listed a line ago"
         name = self.names.get(uid)
         if name is None:
-            if self._dumb & {view.suffix.removeprefix("."), "none", ""}:
+            if self.doubts or self._dumb & {view.suffix.removeprefix("."), "none", ""}:
                 raise ApiError("not every machine there could be read, so none can be said to be missing")
             return None
         found = await self.instance(name)
@@ -331,6 +334,31 @@ class Node:
             yield
         finally:
             os.close(descriptor)
+
+
+HALVES = ("lxd-move-of-", "incus-move-of-")
+"""What a machine is called where it is carried to, with its identity, until it bears its own name there."""
+
+
+def without_halves(instances: Iterable[Instance]) -> tuple[list[Instance], list[str]]:
+    """The instances that are machines, and in words those of which nobody can tell.
+
+    LXD copies a machine to where it goes, under a name of its own, takes the first one away, and gives the copy its
+    name. Who dies in between leaves both: then the first is the machine, and the copy nothing yet. Or the copy alone,
+    which is the machine then. While some instance cannot be read, it might be the other half."""
+    every = list(instances)
+    names = {each.name for each in every if is_half(each)}
+    if not names:
+        return every, []
+    whole = [each for each in every if each.name not in names]
+    if any(each.said is None for each in whole):
+        return whole, [f"{name} may be half of a move, and its other half could not be read" for name in sorted(names)]
+    known = {each.native_id for each in whole}
+    return [each for each in every if each.name not in names or each.native_id not in known], []
+
+
+def is_half(instance: Instance) -> bool:
+    return bool(instance.native_id) and instance.name in {f"{prefix}{instance.native_id}" for prefix in HALVES}
 
 
 class Twins(Exception):

@@ -54,7 +54,7 @@ async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
         here.generation, there.addresses = there.generation, here.addresses
         wanted, found = await made(here)
         cluster.daemons.client(
-            "exec", found.native_name, "--", "sh", "-c", "dd if=/dev/urandom of=/root/data bs=1M count=50 2>/dev/null"
+            "exec", found.native_name, "--", "sh", "-c", "dd if=/dev/urandom of=/root/data bs=1M count=40 2>/dev/null"
         )
         change: Change = there.move(wanted, found, cluster.target)
         there.made[change.uid] = change.ref
@@ -80,14 +80,16 @@ async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
                 assert left is not None
                 change = there.move(wanted, left, cluster.target)
             for step in change.steps:
-                if (await there.apply(step)).status not in ("applied", "unchanged"):
+                said = await there.apply(step)
+                if said.status not in ("applied", "unchanged"):
                     await anyio.sleep(0.5)
                     break
-        assert arrived is not None, "it does not get there"
+        assert arrived is not None, f"it does not get there: {said}"
+        assert not [each for each in cluster.daemons.query("/1.0/instances?recursion=1") if "move-of" in each["name"]]
         last = there.change(wanted, arrived)
         for step in last.steps:
             await there.apply(step)
         await at_rest(there, wanted, there.change(wanted, await there.there(change.uid)))
-        assert cluster.daemons.client("exec", found.native_name, "--", "ls", "-s", "/root/data").split()[0] == "51200"
+        assert cluster.daemons.client("exec", found.native_name, "--", "ls", "-s", "/root/data").split()[0] == "40960"
         names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
         assert names.count(found.native_name) == 1
