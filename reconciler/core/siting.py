@@ -169,7 +169,8 @@ class Siting:
         return () if home is None or (drain is not None and drain.how == "move") else (home,)
 
     def move(self, decision: Decision) -> Target | Hold:
-        """Where a machine goes that may not stay. It counts on no room that this very plan gives back."""
+        """Where a machine goes that may not stay. It counts on no room that this very plan gives back; where an earlier
+        attempt came to nothing is asked last."""
         resource, source, found = decision.resource, decision.target, decision.found
         assert resource is not None, "only what is wanted moves"
         assert source is not None, "what moves is somewhere"
@@ -182,7 +183,9 @@ class Siting:
             self.promise(facts.moving, facts.demand, -1)
         whole = msgspec.structs.replace(resource, demand=facts.demand)
         wanted = msgspec.structs.replace(self.wanted(whole), among=others)
-        target = choose(wanted, self.world.rooms, {})
+        fresh = tuple(other for other in others if other != facts.moving)
+        target = choose(msgspec.structs.replace(wanted, among=fresh), self.world.rooms, {}) if fresh else None
+        target = target or choose(wanted, self.world.rooms, {})
         if target is None:
             if facts.moving is not None:
                 self.promise(facts.moving, facts.demand)

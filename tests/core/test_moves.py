@@ -400,7 +400,7 @@ def test_a_move_cut_short_after_any_step_is_taken_up_again(steps: int) -> None:
     assert len(live(fleet)) == 1
     for _ in range(3):
         fleet.apply(fleet.plan(wanted))
-    assert live(fleet) == [(B, "running")]
+    assert live(fleet) == [(C if steps == 1 else B, "running")], "where it did not get to is asked last"
     rest = fleet.plan(wanted)
     assert (rest.changes, rest.entries, rest.holds) == ((), (), ())
 
@@ -449,6 +449,18 @@ def test_it_has_its_room_at_both_ends_until_it_has_arrived() -> None:
     more = site(machine(memory=40 * GiB), machine("db", memory=30 * GiB), at=cluster("a", "b", a=FANS))
     plan = plan_of(more, *(each for each in fleet.reports() if each.target != C), remembered=fleet.ledger())
     assert (DB, "placement") in rules_of(plan)
+
+
+def test_its_room_at_the_other_end_is_kept_from_others() -> None:
+    """Whether it is still wanted there or not: nobody knows yet that it did not arrive."""
+    big = machine(memory=40 * GiB)
+    fleet = on_a(big)
+    fleet.journal(Moving(WEB, the_move(fleet.plan(site(big, at=cluster(a=FANS)))).uid, B))
+    more = site(big, machine("db", memory=30 * GiB, constraints=Constraints(node="inc/b")))
+    plan = fleet.plan(more)
+    assert (DB, "placement") in rules_of(plan)
+    fleet.apply(plan)
+    assert [change.target for change in fleet.plan(more).changes if change.ref == DB] == [B]
 
 
 def test_room_that_a_move_took_is_given_back_once_the_drain_is_lifted() -> None:
@@ -613,3 +625,14 @@ def test_drift_of_a_network_there_does_not_keep_it_away() -> None:
     plan = fleet.plan(site(machine(), there, at=cluster(a=FANS, c=FANS)))
     assert ("Network/acme/app", "drift") in rules_of(plan)
     assert moves(plan) == [(WEB, A, B)]
+
+
+def test_where_an_attempt_came_to_nothing_is_asked_last() -> None:
+    fleet = on_a(machine())
+    wanted = site(machine(), at=cluster(a=FANS))
+    uid = the_move(fleet.plan(wanted)).uid
+    fleet.journal(Moving(WEB, uid, B))
+    assert moves(fleet.plan(wanted)) == [(WEB, A, C)]
+    fleet.journal(Moving(WEB, uid, C))
+    assert moves(fleet.plan(wanted)) == [(WEB, A, B)]
+    assert moves(fleet.plan(site(machine(), at=cluster(a=FANS, b=FANS)))) == [(WEB, A, C)], "it is the only one"
