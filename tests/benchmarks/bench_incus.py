@@ -224,6 +224,6 @@ ROWS = [
         "incus-create", 1.15, "×", lambda: _measured(_create), "create and start 50, against bare API calls", long=True
     ),
     Row("incus-notice", 0.3, "s", lambda: _measured(_notice), "a change by hand is seen, 95 of 100"),
-    Row("incus-drain", 1.5, "×", _drain, "a member of three emptied by a drain, against evacuate", long=True),
+    Row("incus-drain", 2.0, "×", _drain, "a member of three emptied by a drain, against evacuate", long=True),
     Row("incus-ansible", 1 / 60, "×", _ansible, "nothing to do on 50 machines, against Ansible", long=True),
 ]
