@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from reconciler.core.observed import Object
+from reconciler.core.observed import Object, Report
 from reconciler.core.plan import Change
 from reconciler.driver import NodeUnreachable
 from reconciler.testing.conformance.expect import at_rest, made
@@ -33,7 +33,9 @@ async def _where(here: Scene, there: Scene, uid: str) -> tuple[Object | None, Ob
     """As soon as both members answer again."""
     for _ in range(100):
         try:
-            reports = [await scene.look() for scene in (here, there)]
+            listed = [report for report in await here.driver.observe(began=1) if isinstance(report, Report)]
+            places = (here.harness.target, there.harness.target)
+            reports = [report for place in places for report in listed if report.target == place]
         except NodeUnreachable:
             reports = []
         if reports and all(report.complete for report in reports):
