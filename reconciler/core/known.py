@@ -37,7 +37,9 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def places(self) -> tuple[Target, ...]:
-        return tuple(place for place in (self.target, self.moving) if place is not None)
+        if self.moving is None:
+            return () if self.target is None else (self.target,)
+        return (self.moving,) if self.target is None else (self.target, self.moving)
 
 
 NO_FACTS = Facts()

@@ -147,7 +147,7 @@ class Sights:
 
     def _sole(self, ref: Ref, objects: list[Object]) -> Object | None:
         marks = objects[0].marks if len(objects) == 1 else None
-        return objects[0] if marks is not None and self._bearers.get(hash(marks.uid)) == ref else None
+        return objects[0] if marks is not None and self._bearers.get(_sum(marks.uid)) == ref else None
 
     def objects(self, target: Target) -> tuple[Object, ...]:
         """All that the target lists."""

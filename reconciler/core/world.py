@@ -169,12 +169,13 @@ class World(Known):
             self.facts.pop(ref, None)
         else:
             self.facts[ref] = new
-        if old.places != new.places:
-            for place in old.places:
+        was, now = old.places, new.places
+        if was != now:
+            for place in was:
                 self.homes.get(place, {}).pop(ref, None)
-            for place in new.places:
+            for place in now:
                 self.homes.setdefault(place, {})[ref] = None
-        if (old.places, old.demand) != (new.places, new.demand):
+        if was != now or old.demand != new.demand:
             self._promise(old, -1)
             self._promise(new, 1)
             self._count(ref, old, -1)
