@@ -134,7 +134,8 @@ class Ledger:
             insort(self.spent, (record.at, entry), key=_at)
         elif isinstance(entry, Quarantined):
             self._quarantined(entry, record.at)
-        elif isinstance(entry, Result):
+        else:
+            assert isinstance(entry, Result), "every other entry has its fold"
             self._result(entry, record.sequence)
 
     def _result(self, entry: Result, sequence: int) -> None:

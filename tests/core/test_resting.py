@@ -109,3 +109,16 @@ def test_nothing_is_said_of_a_target_that_is_not_trusted(fleet: Fleet) -> None:
     world = world_of(fleet, small_site(network("db", subnet="10.0.2.0/24"), *MACHINES, nodes=[node("edge2")]))
     assert resting(world, EDGE1) == []
     assert resting(world, Target("edge2")) == []
+
+
+def test_the_same_hour_told_of_one_name_on_two_targets_is_one_hour(fleet: Fleet) -> None:
+    both = Fleet("edge1", "edge2")
+    plain = MACHINES[0].ref
+    found = next(each for each in fleet.objects[EDGE1].values() if each.marks is not None and each.marks.ref == plain)
+    marks = msgspec.structs.replace(found.marks, quarantined_until=NOW + 100)
+    for target in both.objects:
+        both.objects[target]["old"] = msgspec.structs.replace(found, marks=marks, lifecycle="quarantined")
+    world = world_of(both, small_site(nodes=[node("edge1"), node("edge2")]))
+    assert world.next_timer == NOW + 100
+    world.due(NOW + 200)
+    assert world.next_timer is None

@@ -119,6 +119,12 @@ def test_fields_applied_are_told_as_they_were_however_they_look_like_names(
     assert ledger.bound(other)[0].applied == told
 
 
+def test_what_is_on_two_targets_and_gone_from_one_is_on_the_other() -> None:
+    app, uid, one, two = Ref("Network/app"), Uid("u1"), Target("edge1"), Target("edge2")
+    entries: list[Entry] = [Bound(app, uid, 1, one), Bound(app, uid, 1, two), Purged(app, uid, one)]
+    assert set(Ledger(recorded(entries)).targets(app)) == {two}
+
+
 def test_machines_alike_share_what_was_applied() -> None:
     entries: list[Entry] = []
     for number in range(2):
