@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.desired import NodeWant, Resource
+from reconciler.core.desired import Limits, NodeWant, Resource
 from reconciler.core.refs import Ref, kind_of
 from reconciler.driver import Capability
 from reconciler.edge.index.planning import RESOURCES
@@ -35,6 +35,7 @@ class Whole(msgspec.Struct):
 
     drivers: dict[str, int]
     capacities: dict[tuple[int | None, int | None], int]
+    limits: dict[str, Limits]
     taken_from: dict[Ref, str]
     rules: dict[Ref, bool]
     totals: dict[str, Total]
@@ -72,7 +73,7 @@ def write(records: Records, writer: Writer) -> Whole:
         len(users.documents),
     )  # fmt: skip
     return Whole(
-        records.drivers, records.capacities, records.taken_from, records.rules, records.totals,
+        records.drivers, records.capacities, records.limits, records.taken_from, records.rules, records.totals,
         list(records.datacenters),
     )  # fmt: skip
 
@@ -124,7 +125,7 @@ def read(
     records.groups = Shelf.of(reader, "groups", tuple[Ref, ...])
     records.nodes = nodes
     records.resources = Shelf.of(reader, RESOURCES, Resource)
-    records.drivers, records.capacities = whole.drivers, whole.capacities
+    records.drivers, records.capacities, records.limits = whole.drivers, whole.capacities, whole.limits
     records.taken_from, records.rules, records.totals = whole.taken_from, whole.rules, whole.totals
     records.datacenters = {ref: records.entries[ref] for ref in whole.datacenters}
     records.users = _Kept(reader, document)

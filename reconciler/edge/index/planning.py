@@ -15,7 +15,7 @@ import msgspec
 
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
-from reconciler.core.known import Facts
+from reconciler.core.known import Facts, Taken
 from reconciler.core.ledger import Applied, Binding, Held, Intent, Paused, Run, Spent, Status
 from reconciler.core.observed import Report
 from reconciler.core.placement import Room, Rooms
@@ -52,6 +52,7 @@ class _World(msgspec.Struct):
     unlisted: set[Target]
     abandoned: set[Target]
     _generations: dict[int, int]
+    _taken: dict[str, Taken] | None
     drains: dict[Target, Drain]
     renames: dict[Ref, set[Ref]]
     watchers: dict[Ref, set[Ref]]
@@ -121,6 +122,8 @@ def write(planner: Planner, writer: Writer) -> Whole:
     desired, sights, ledger, rooms = world.desired, world.sights, world.ledger, world.rooms
     assert desired is not None, "a planner that has planned has a revision"
     next(rooms.by_load(), None)  # in order
+    if desired.policy.limits:
+        _ = world.taken  # it is counted once somebody asks
     for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("ledger", ledger, LEDGER)):
         for table in kinds:
             if (name, table) != ("sights", "_packed"):

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from reconciler.core.desired import Demand, Resource
+from reconciler.core.desired import Demand, Limits, Resource
 from reconciler.core.refs import Ref, tenant_of
 from reconciler.driver import Capability
 from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.load.document import Declared, Reading
 from reconciler.edge.load.findings import Finding, Warning_
-from reconciler.edge.load.lower import Lowered, lower_node
+from reconciler.edge.load.lower import Lowered, lower_limits, lower_node
 from reconciler.edge.load.machine import member_refs
 from reconciler.edge.load.records import Document, Layer, Records, Total, Users
 from reconciler.edge.load.tree import Tree
@@ -49,6 +49,7 @@ class Attempt:
         self.datacenters = Layer(records.datacenters)
         self.drivers = Layer(records.drivers)
         self.capacities = Layer(records.capacities)
+        self.limits = Layer(records.limits)
         self.taken_from = Layer(records.taken_from)
         self.rules = Layer(records.rules)
         self.nodes = Layer(records.nodes)
@@ -133,6 +134,12 @@ class Attempt:
                 self.taken_from[declared.ref] = declared.spec.source.machine
             else:
                 del self.taken_from[declared.ref]
+        elif declared.kind == "Tenant":
+            limits = lower_limits(declared)
+            if sign > 0 and limits != Limits():
+                self.limits[declared.name] = limits
+            elif self.limits.get(declared.name) is not None:
+                del self.limits[declared.name]
         elif declared.kind == "FirewallRule":
             if sign > 0:
                 self.rules[declared.ref] = True

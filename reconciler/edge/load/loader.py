@@ -58,6 +58,8 @@ class Loader:
         self._capabilities = capabilities if capabilities is not None else {}
         self._records = Records()
         self._tree: Tree | None = None
+        self._locator: Locator | None = None
+        """Of the tree in force, once somebody asked where a field comes from."""
         self._revision = _NOWHERE
         self.held: Held = NOTHING_HELD
         """What images held before (of the tree that was applied last, say): other contents are a mistake."""
@@ -71,7 +73,7 @@ class Loader:
 
     def resume(self, records: Records, tree: Tree, revision: Revision) -> None:
         """Go on from a tree that was read by another process."""
-        self._records, self._tree, self._revision = records, tree, revision
+        self._records, self._tree, self._revision, self._locator = records, tree, revision, None
 
     def load(self, tree: Tree, revision: Revision = _NOWHERE) -> Delta:
         """Takes a tree into force. Lists it whole and reads what differs from the last good one."""
@@ -95,7 +97,7 @@ class Loader:
         attempt = self._judged(tree, changes)
         delta = self._delta(attempt)
         attempt.commit()
-        self._tree, self._revision = tree, revision
+        self._tree, self._revision, self._locator = tree, revision, None
         return msgspec.structs.replace(delta, desired=self.desired)
 
     def glance(self, tree: Tree, changes: Changes) -> Delta:
@@ -161,7 +163,7 @@ class Loader:
                 datacenter=datacenter.name,
                 datacenter_id=datacenter.spec.id,
                 revision=self._revision,
-                policy=lower_policy(datacenter.spec, self.entries("Tenant")),
+                policy=lower_policy(datacenter.spec, records.limits),
                 nodes=records.nodes,
                 resources=records.resources,
             )
@@ -188,9 +190,9 @@ class Loader:
         declared = self.declared(ref)
         if declared is None or self._tree is None:
             return None
-        attempt = Attempt(self._records, self._tree, self._capabilities)
-        locator = Locator(_contents(attempt))
-        return locator.provenance(declared.file, declared.index, (*declared.prefix, *path))
+        if self._locator is None:
+            self._locator = Locator(_contents(Attempt(self._records, self._tree, self._capabilities)))
+        return self._locator.provenance(declared.file, declared.index, (*declared.prefix, *path))
 
     def declared(self, ref: Ref) -> Declared | None:
         """The document behind a ref, a member of a group too; read again from the text, so also for machines."""

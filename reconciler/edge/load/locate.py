@@ -29,8 +29,12 @@ class Provenance(msgspec.Struct, frozen=True):
     column: int
 
 
+_KEPT = 1_000
+"""Files whose positions are kept at a time."""
+
+
 class Locator:
-    """Finds fields in texts; each document is read once."""
+    """Finds fields in texts; each document is read once, unless there are very many."""
 
     def __init__(self, read: ReadText) -> None:
         self._read_text = read
@@ -38,6 +42,8 @@ class Locator:
 
     def documents(self, file: str) -> list[Read]:
         if file not in self._files:
+            if len(self._files) >= _KEPT:
+                self._files.clear()
             data = self._read_text(file)
             chunks, _ = stream.cut(file, data) if data is not None else ([], [])
             self._files[file] = [roundtrip.read(file, index, chunk) for index, chunk in enumerate(chunks)]

@@ -6,7 +6,7 @@ Must not go here: comparing things with each other (checks.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -261,9 +261,13 @@ def _drain(said: DrainSpec | None) -> Drain | None:
 _DEFAULT = Policy()
 
 
-def lower_policy(spec: dc.Datacenter, tenants: Iterable[Declared]) -> Policy:
+def lower_limits(tenant: Declared) -> Limits:
+    return Limits(**tenant.spec.limits.model_dump())
+
+
+def lower_policy(spec: dc.Datacenter, limits: Mapping[str, Limits]) -> Policy:
+    """`limits`: of the tenants that have any."""
     rules, placement = spec.policy, spec.placement
-    limits = {tenant.name: Limits(**tenant.spec.limits.model_dump()) for tenant in tenants}
     return Policy(
         follow=spec.follow,
         drift=spec.drift,
@@ -274,7 +278,7 @@ def lower_policy(spec: dc.Datacenter, tenants: Iterable[Declared]) -> Policy:
         protect=frozenset(rules.protect),
         overprovision=placement.overprovision.model_dump(),
         reserve=placement.reserve.model_dump(exclude_none=True),
-        limits={name: limit for name, limit in limits.items() if limit != Limits()},
+        limits=dict(limits),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from reconciler.core.desired import NodeWant, Resource
+from reconciler.core.desired import Limits, NodeWant, Resource
 from reconciler.core.refs import Ref
 from reconciler.edge.load.document import Declared
 
@@ -187,6 +187,8 @@ class Records:
         self.datacenters: dict[Ref, Declared] = {}
         self.drivers: dict[str, int] = {}
         """How many nodes each driver has."""
+        self.limits: dict[str, Limits] = {}
+        """Of the tenants that have any."""
         self.capacities: dict[tuple[int | None, int | None], int] = {}
         """How many nodes say that they have so much memory and disk."""
         self.taken_from: dict[Ref, str] = {}
