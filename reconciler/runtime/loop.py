@@ -179,9 +179,10 @@ class Loop:
             ended=self._last,
             nodes=node_statuses(self._rounds.states, self._runs.busy),
         )
-        if not self._runs.executing:
+        if not self._runs.executing and all(map(self._settled, self._rounds.reports)):
             return found
-        # One that is gone on with, of which no step has begun yet, makes no node busy.
+        # A plan that is gone on with, of which no step has begun yet, makes no node busy; and what a target that was
+        # not read since our last write held before says nothing about how it is now.
         return msgspec.structs.replace(found, ready=False, reconciling=True)
 
     # -- the source --------------------------------------------------------------------------------------------------
