@@ -69,7 +69,7 @@ acme/field.yaml:4:77: Machine/acme/field:nics.1.ip: 10.0.9.9 is outside 10.0.1.0
 acme/flow.yaml:6:10: not YAML: while parsing a flow sequence that began in line 5, expected ',' or ']', but got ':' (close the bracket, and put commas between the entries)
 acme/ip1.yaml:4:57: Machine/acme/ip1:state: 7 is not a choice here (one of running, stopped or any)
 acme/ip2.yaml:4:37: Machine/acme/ip2:nics.0.ip: 10.0.12.3 in broken is taken already by acme/ip1 (take another address)
-acme/kind.yaml:2:7: kind: 'Machin' is no kind (did you mean Machine? There are Datacenter, Node, Network, NetworkPool, Package, Image, Tenant, Machine)
+acme/kind.yaml:2:7: kind: 'Machin' is no kind (did you mean Machine? There are Datacenter, Node, Network, NetworkPool, Package, Image, Tenant, Volume, Machine, FirewallRule)
 acme/kind.yaml:4:15: Machine/acme/kind:state: 'on' is not a choice here (one of running, stopped or any)
 acme/merge.yaml:5:3: spec: merge keys are not used (write it out, or put it into _defaults.yaml)
 acme/merge.yaml:6:10: Machine/acme/merge:image: there is no Image 'nope2' of acme or of the datacenter (add it, or name another)
