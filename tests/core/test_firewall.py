@@ -11,7 +11,7 @@ from reconciler.core.ledger import Paused
 from reconciler.core.plan import Action
 from reconciler.core.refs import Ref
 from reconciler.core.values import plain
-from tests.builders import NOW, Fleet, desired, image, machine, network, resource
+from tests.builders import NOW, Fleet, GiB, desired, image, machine, network, resource
 
 WEB, DB = Ref("Machine/acme/web"), Ref("Machine/acme/db")
 BOTH = ("Network/acme/db",)
@@ -118,3 +118,9 @@ def test_pool_of_networks_lets_in_where_the_machine_came_to_lie() -> None:
     wants = (NicWant((Ref("Network/acme/db"), Ref("Network/acme/app")), primary=True),)
     pool = msgspec.structs.replace(pool, nics=wants, digest="pool")
     assert firewall(settled(site(pool, rules=[rule(to=[DB])])))[0]["to"] == ["10.0.2.10"]
+
+
+def test_change_that_gives_out_no_other_address_leaves_the_firewall_alone() -> None:
+    fleet = settled(site(machine("web"), machine("db", nics=BOTH), rules=RULES))
+    plan = fleet.plan(site(machine("web", memory=2 * GiB), machine("db", nics=BOTH), rules=RULES))
+    assert [change.ref for change in plan.changes] == [WEB]
