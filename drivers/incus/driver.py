@@ -251,12 +251,13 @@ class IncusDriver:
                 act.volume, act.object = volume, thing
 
     async def _look_machine(self, act: Act, fence: int) -> None:
-        found = await self.node.bearer(act.step.uid, act.view, fence=fence)
+        also = [self.node.member(place) or "" for place in act.step.places]
+        found = await self.node.bearer(act.step.uid, act.view, fence=fence, also=also)
         name = found.instance.name if found else str(act.step.args.get("fields", {}).get("hostname", ""))
         if name and name not in self.node.touched:
             await self.node.settle(name)
             self.node.names = None if found is None else self.node.names
-            found = await self.node.bearer(act.step.uid, act.view, fence=fence)
+            found = await self.node.bearer(act.step.uid, act.view, fence=fence, also=also)
         act.found = found
         await self._look_at_volumes(act)
         if found is None:

@@ -241,8 +241,9 @@ class Node:
             return None
         return Found(msgspec.convert(answer, Instance), etag)
 
-    async def bearer(self, uid: str, view: View, *, fence: int) -> Found | None:
-        """The instance whose marks bear the uid. Raises Twins if there are several.
+    async def bearer(self, uid: str, view: View, *, fence: int, also: Iterable[str] = ()) -> Found | None:
+        """The instance whose marks bear the uid. Raises Twins if there are several. `also`: members beside the view's
+        own that it may be on.
 
         A name that we remember is checked; that there is none is believed only of a listing made since no older
         controller could write any more (the fence that we found on the node is ours).
@@ -252,7 +253,8 @@ class Node:
         assert self.names is not None, "it was listed a line ago"
         name = self.names.get(uid)
         if name is None:
-            if self.doubts or self._dumb & {view.suffix.removeprefix("."), "none", ""}:
+            if self.doubts or self._dumb & {view.suffix.removeprefix("."), *also, "none", ""}:
+                self.names = None
                 raise ApiError("not every machine there could be read, so none can be said to be missing")
             return None
         found = await self.instance(name)
