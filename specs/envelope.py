@@ -27,7 +27,6 @@ class Model(BaseModel):
         alias_generator=to_camel,
         defer_build=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
 
 
