@@ -182,8 +182,9 @@ def tally_of(world: World, now: float, *, gone: int = 0) -> Tally:
 
 
 def destroys(work: Work) -> bool:
-    """A machine that lives goes to quarantine."""
-    return work.action in (Action.DESTROY, Action.REPLACE) and work.found is not None and work.found.lifecycle == "live"
+    """A machine that lives goes to quarantine, or a data disk of it is destroyed."""
+    away = work.action in (Action.DESTROY, Action.REPLACE) and work.found is not None and work.found.lifecycle == "live"
+    return away or any(map(rules.loses_disk, work.differences))
 
 
 def restarts(work: Work) -> bool:

@@ -115,13 +115,15 @@ def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Chang
     """The ledger's entries ride on the steps, so that the executor makes no choices."""
     result = []
     last = len(steps) - 1
+    loss = next((step.id for step in steps if step.verb in ("quarantine", "destroy-disk")), None)
     for index, step in enumerate(steps):
         before: list[Entry] = list(_bound(work, world)) if index == 0 else []
         after: list[Entry] = []
+        if step.id == loss:  # a change spends one, however much of the machine it takes away
+            before.append(Spent("destroys", work.ref, work.target))
         if step.verb == "quarantine":
             old = work.found.marks if work.found and work.found.marks else None
             incarnation = old.incarnation if old else work.incarnation
-            before.append(Spent("destroys", work.ref, work.target))
             seconds = change.recoverable_for or 0.0
             after.append(Quarantined(work.ref, step.uid, incarnation, work.target, seconds))
         restarts = step.risk is Risk.RESTART and work.action is not Action.DESTROY

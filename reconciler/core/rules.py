@@ -235,7 +235,7 @@ def allowed_differences(
         rule = _withheld(difference, heal=heal, intent=request.intent, replace=resource.behaviour.replace)
         if rule == "drift" and drift == "off":
             continue
-        if rule is None and guarded and _loses_disk(difference):
+        if rule is None and guarded and loses_disk(difference):
             rule = "protected"
         if rule is None:
             made.append(difference)
@@ -281,7 +281,7 @@ def _protection(decision: Decision) -> bool:
     return bool(marks and marks.protected) or bool(decision.binding and decision.binding.protected)
 
 
-def _loses_disk(difference: Difference) -> bool:
+def loses_disk(difference: Difference) -> bool:
     """A data disk goes: a difference of it, or of `/disks` where it is the last one."""
     depth = difference.path.count("/")
     return difference.path.startswith("/disks") and depth < 3 and difference.after is None

@@ -87,6 +87,20 @@ def test_a_plan_keeps_within_each_budget_and_uses_it_up(budget: Budget, most: di
     assert len(plan.changes) + len(kept(plan)) == 6
 
 
+def test_a_data_disk_that_goes_is_a_destroy() -> None:
+    disks = {"disks": {name: {"size": GiB, "path": f"/{name}"} for name in ("data", "logs")}}
+    fleet = Fleet("a", "b", "c", "inc/x", "inc/y")
+    fleet.apply(fleet.plan(site(Policy(), "acme/m1@a", body=disks)))
+    wanted = site(Policy(destroys=Budget(per_plan=1)), "acme/m1@a")
+    (change,) = fleet.plan(wanted).changes
+    spent = [entry for step in change.steps for entry in step.on_intent if isinstance(entry, Spent)]
+    assert [step.verb for step in change.steps].count("destroy-disk") == 2
+    assert spent == [Spent("destroys", change.ref, Target("a"))]
+    held = fleet.plan(site(Policy(destroys=Budget(per_plan=0)), "acme/m1@a"))
+    assert not held.changes
+    assert kept(held) == ["the budget of 0 destroys a plan is spent"]
+
+
 def test_a_hold_says_whose_budget_it_is() -> None:
     fleet = fleet_of(*SIX)
 
