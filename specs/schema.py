@@ -24,7 +24,7 @@ COMBINED = "trueup.schema.json"
 DEFAULTS = "defaults.schema.json"
 
 
-def _describe() -> None:
+def describe() -> None:
     """What stands beneath each field of a model becomes its description. Only here: whoever just reads documents need
     not read the source of the models, which takes a sixth of a command's start."""
     models = list(_beneath(Model))
@@ -54,7 +54,7 @@ def _definitions() -> tuple[dict[str, Any], dict[str, Any]]:
     """({kind: schema of its spec}, shared definitions)."""
     from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-    _describe()
+    describe()
     models: list[Any] = [(kind.model, "validation") for kind in KINDS.values()]
     models += [(Metadata, "validation"), (SharedMetadata, "validation")]
     refs, schema = models_json_schema(

@@ -88,7 +88,9 @@ def _cell(text: str) -> str:
 
 def kinds_page() -> str:
     from specs.kinds import KINDS
+    from specs.schema import describe
 
+    describe()
     lines = ["# Kinds", "", _GENERATED, ""]
     lines += [
         "Every document has `apiVersion: trueup/v1`, a `kind`, `metadata` (`name`, `tenant`, `tags`, `renamedFrom`) "
