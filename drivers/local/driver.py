@@ -80,7 +80,7 @@ class LocalDriver:
                 return
             reason = None if namespace.present(self._node.place) else unusable()
             if reason:
-                raise NodeUnreachable(f"{self._target}: {reason}")
+                raise NodeUnreachable(reason)
             try:
                 if self._up is None:
                     made = await anyio.to_thread.run_sync(self._node.enter)
@@ -89,9 +89,9 @@ class LocalDriver:
                     made = False
                 await self._node.chamber.call(self._node.bring_up, made)
             except _FAILURES as error:
-                raise NodeUnreachable(f"{self._target}: {error}") from None
+                raise NodeUnreachable(str(error)) from None
             except OSError as error:
-                raise NodeUnreachable(f"{self._target}: {error.strerror or error}") from None
+                raise NodeUnreachable(error.strerror or str(error)) from None
             self._up = True
 
     # Observing
@@ -104,10 +104,10 @@ class LocalDriver:
                 break
             except (StorageDead, Stuck) as error:
                 if again:
-                    raise NodeUnreachable(f"{self._target}: {error}") from None
+                    raise NodeUnreachable(str(error)) from None
                 await self._rise(again=True)
             except (StorageFailed, Hung, OSError) as error:
-                raise NodeUnreachable(f"{self._target}: {error}") from None
+                raise NodeUnreachable(str(error)) from None
         if since is not None and since.get(self._target) == report.digest:
             return (Unchanged(self._target, began, report.digest),)
         return (report,)
