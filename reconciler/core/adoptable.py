@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.core.desired import NodeWant
 from reconciler.core.observed import Object, Report
-from reconciler.core.refs import Target
+from reconciler.core.refs import Target, node_of
 from reconciler.core.values import canonical
 
 Document = dict[str, Any]
@@ -41,16 +41,17 @@ class Draft(msgspec.Struct):
 def draft(node: NodeWant, reports: Mapping[Target, Report], tenant: str) -> Draft:
     """Documents for all unmanaged objects on a node. What several members hold, networks and images, comes once."""
     made = Draft([], [])
+    own = {target: report for target, report in reports.items() if node_of(target) == node.name}
     strangers = [
         (target, thing)
-        for target, report in sorted(reports.items())
+        for target, report in sorted(own.items())
         for thing in report.objects
         if thing.marks is None and thing.lifecycle == "live"
     ]
     images = _images(made, (pair for pair in strangers if pair[1].kind == "Image"))
     networks = _networks(made, node, (pair for pair in strangers if pair[1].kind == "Network"))
     known = {
-        thing.native_name for report in reports.values() for thing in report.objects
+        thing.native_name for report in own.values() for thing in report.objects
         if thing.kind == "Network" and thing.marks is not None
     }  # fmt: skip
     packages: dict[bytes, str] = {}

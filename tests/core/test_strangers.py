@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.core.adoptable import draft
 from reconciler.core.observed import Object
 from reconciler.core.plan import Plan
-from reconciler.core.refs import Ref
-from tests.builders import machine, plan_of, report, small_site
+from reconciler.core.refs import Ref, Target
+from tests.builders import machine, node, plan_of, report, small_site
 
 
 def stranger(ip: str) -> Object:
@@ -36,3 +37,15 @@ def test_an_authored_address_that_an_unmanaged_machine_has_is_held() -> None:
 def test_it_is_free_again_once_the_stranger_has_gone() -> None:
     plan = plan_of(small_site(machine("a")), report(objects=[stranger("10.0.1.10")]), report())
     assert addresses(plan) == {"Machine/acme/a": "10.0.1.10"}
+
+
+def test_documents_are_drafted_for_the_node_that_was_named_alone() -> None:
+    def network(name: str) -> Object:
+        fields = {"tag": "app", "subnet": "10.9.0.0/24", "gateway": "10.9.0.1"}
+        return Object("Network", name, name, fields, digest=name, marks=None, lifecycle="live")
+
+    reports = {Target(each): report(each, objects=[network(each.replace("/", "-"))]) for each in ("a", "other", "a/x")}
+    drafted = draft(node("a"), reports, "acme")
+    assert sorted(each["metadata"]["name"] for each in drafted.documents) == ["a", "a-x"]
+    drafted = draft(node("other"), reports, "acme")
+    assert [each["metadata"]["name"] for each in drafted.documents] == ["other"]
