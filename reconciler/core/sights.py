@@ -38,14 +38,10 @@ class _Open:
                 self.by_ref.setdefault(found.marks.ref, []).append(found)
 
 
-def _same(ref: Ref) -> Ref:
-    return ref
-
-
 class Sights:
     """`reports` are without their objects: those are asked for with `objects`, `of` and `on`."""
 
-    def __init__(self, open_at_most: int = OPEN, own: Callable[[Ref], Ref] = _same) -> None:
+    def __init__(self, open_at_most: int, own: Callable[[Ref], Ref]) -> None:
         """`own`: the very object by which others know a ref, so that a fleet's names are kept once."""
         self._own = own
         self.reports: dict[Target, Report] = {}
