@@ -89,7 +89,7 @@ class Budget(Model):
 
 class Budgets(Model):
     destroys: Budget = Field(default_factory=Budget)
-    """Machines that go to quarantine, or lose a data disk. Unless it says otherwise: 5 or 10% a plan, 10 or 20% a day."""
+    """Machines that go to quarantine or lose a data disk. By default 5 or 10% a plan, 10 or 20% a day."""
     restarts: Budget = Field(default_factory=Budget)
     """Machines that are stopped for a change."""
     creates: Budget = Field(default_factory=Budget)
