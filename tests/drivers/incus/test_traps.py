@@ -97,7 +97,7 @@ async def test_address_of_another_machine_is_refused_before_the_server_takes_it(
         wanted, found = await made(scene)
         address = scene.context(wanted).addresses[0]
         other = scene.fresh()
-        scene._addresses[other.ref, address.network] = scene._addresses[wanted.ref, address.network]
+        scene.addresses[other.ref, address.network] = scene.addresses[wanted.ref, address.network]
         create = scene.change(other, None).steps[0]
         fields = {**create.args["fields"]}
         fields["nics"] = {"net0": {**fields["nics"]["net0"], "mac": "02:00:00:00:00:99"}}
