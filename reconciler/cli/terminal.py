@@ -56,18 +56,18 @@ def confirmed(question: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise UsageError("there is nobody to ask: this is no terminal", hint="say --yes if you mean it")
-    sys.stderr.write(f"{question} Only `yes` is taken for a yes: ")
-    sys.stderr.flush()
-    return _answer() == "yes"
+    return _answer(f"{question} Only `yes` is taken for a yes: ") == "yes"
 
 
-def _answer() -> str:
-    """A line from the terminal; Ctrl-C is no answer. Waiting for it blocks the event loop, whose own handler would only
-    take note of the signal and go on waiting."""
+def _answer(question: str) -> str:
+    """A line from the terminal; Ctrl-C is no answer, from the moment on that the question can be read. Waiting for it
+    blocks the event loop, whose own handler would only take note of the signal and go on waiting."""
     import signal
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
         return sys.stdin.readline().strip()
     except KeyboardInterrupt:
         sys.stderr.write("\n")

@@ -87,7 +87,7 @@ def _measured(work: Callable[[Bench, Bare], Awaitable[Measured]]) -> Measured:
                 async with Scene(LocalHarness(hand)) as scene:
                     copy = Path(folder) / "image"
                     copy.mkdir()
-                    images.fill(copy, {"busybox": "static"}, None)
+                    images.fill(copy, {"busybox": "static"}, None, [])
                     bare("image", copy)
                     return await work(Bench(scene), bare)
             finally:
