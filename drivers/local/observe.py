@@ -186,7 +186,7 @@ class Observer:
         if fields.get("hostname") == zone:
             del fields["hostname"]  # nobody wrote one
         fields["state"] = "running" if running else "stopped"
-        image = self._image(volume.origin)
+        image = self.image(volume.origin)
         if image:
             fields["image"] = image
         else:
@@ -220,7 +220,7 @@ class Observer:
             caps["swap"] = written["swap"]
         return caps
 
-    def _image(self, origin: str | None) -> str:
+    def image(self, origin: str | None) -> str:
         """Digest of the image it is a clone of; empty where it is none of ours, or was promoted."""
         if origin is None:
             return ""
