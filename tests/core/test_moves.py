@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import pytest
 
 from drivers.sim.shape import SimShape
-from reconciler.core.compact import compacted
 from reconciler.core.desired import (
     Affinity,
     Behaviour,
@@ -23,14 +21,12 @@ from reconciler.core.desired import (
     Resource,
     Update,
 )
-from reconciler.core.ledger import Bound, Intent, Ledger, Moving, Result, Spent
-from reconciler.core.observed import Capacity
+from reconciler.core.ledger import Bound, Moving, Spent
 from reconciler.core.plan import Action, Cause, Change, Manner, Plan, Risk, Undo
 from reconciler.core.planner import make_plan
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.core.render.plan import plan_text
 from tests.builders import (
-    NOW,
     Fleet,
     GiB,
     desired,
@@ -377,195 +373,6 @@ def test_a_document_that_names_another_node_is_held() -> None:
     assert "the document asks for node edge1" in plan.holds[0].sentence
 
 
-# -- what a crash leaves behind ------------------------------------------------------------------------------------
-
-
-def begun(fleet: Fleet, plan: Plan, steps: int) -> None:
-    """Journal a run's intents and do its steps, as far as the given number of whole steps."""
-    fleet.journal(*plan.entries)
-    for change in plan.changes:
-        if change.ref != WEB:
-            fleet.take(change)
-    for step in the_move(plan).steps[:steps]:
-        fleet.journal(Intent("p", step.id, step.target, step.ref, step.uid, step.source), *step.on_intent)
-        fleet._act(step, the_move(plan), NOW)
-        fleet.journal(Result("p", step.id, step.target, step.ref, "applied", source=step.source), *step.on_applied)
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 3])
-def test_a_move_cut_short_after_any_step_is_taken_up_again(steps: int) -> None:
-    fleet = on_a(machine())
-    wanted = site(machine(), at=cluster(a=FANS))
-    begun(fleet, fleet.plan(wanted), steps)
-    assert len(live(fleet)) == 1
-    for _ in range(3):
-        fleet.apply(fleet.plan(wanted))
-    assert live(fleet) == [(C if steps == 1 else B, "running")], "where it did not get to is asked last"
-    rest = fleet.plan(wanted)
-    assert (rest.changes, rest.entries, rest.holds) == ((), (), ())
-
-
-def under_way(fleet: Fleet, wanted: Desired) -> Plan:
-    """The controller died while the node carried it over: an intent without an outcome."""
-    plan = fleet.plan(wanted)
-    begun(fleet, plan, 1)
-    move = the_move(plan).steps[1]
-    fleet.journal(Intent("p", move.id, move.target, move.ref, move.uid, move.source), *move.on_intent)
-    return plan
-
-
-@pytest.mark.parametrize("silent", [A, B])
-def test_while_nobody_knows_where_it_is_it_is_made_nowhere(silent: Target) -> None:
-    """It is not on the member that answers; so it may be on the other one, whichever that is."""
-    fleet = on_a(machine())
-    wanted = site(machine(), at=cluster(a=FANS))
-    plan = under_way(fleet, wanted)
-    step = the_move(plan).steps[1]
-    found = fleet.objects[A].pop(step.uid)
-    fleet.journal(Result("p", step.id, step.target, step.ref, "unconfirmed", source=step.source))
-    dumb = report(silent, (), identity=None, complete=False, claimed=False, problem="no answer")
-    told = [dumb if each.target == silent else each for each in fleet.reports()]
-    plan = plan_of(wanted, *told, remembered=fleet.ledger(), heal_all=True)
-    assert [change for change in plan.changes if change.ref == WEB] == []
-    assert (WEB, "unknown") in rules_of(plan)
-    fleet.objects[B][step.uid] = found
-    fleet.apply(fleet.plan(wanted))
-    assert live(fleet) == [(B, "running")]
-
-
-def test_both_members_are_waited_for_while_the_step_is_in_flight() -> None:
-    fleet = on_a(machine())
-    wanted = site(machine(), at=cluster(a=FANS))
-    plan = under_way(fleet, wanted)
-    fleet.objects[A].pop(the_move(plan).uid)
-    plan = fleet.plan(wanted, heal_all=True)
-    assert [change for change in plan.changes if change.ref == WEB] == []
-
-
-def test_it_has_its_room_at_both_ends_until_it_has_arrived() -> None:
-    wanted = site(machine(memory=40 * GiB), at=cluster("a", "b", a=FANS))
-    fleet = on_a(machine(memory=40 * GiB))
-    under_way(fleet, wanted)
-    more = site(machine(memory=40 * GiB), machine("db", memory=30 * GiB), at=cluster("a", "b", a=FANS))
-    plan = plan_of(more, *(each for each in fleet.reports() if each.target != C), remembered=fleet.ledger())
-    assert (DB, "placement") in rules_of(plan)
-
-
-def test_its_room_at_the_other_end_is_kept_from_others() -> None:
-    """Whether it is still wanted there or not: nobody knows yet that it did not arrive."""
-    big = machine(memory=40 * GiB)
-    fleet = on_a(big)
-    fleet.journal(Moving(WEB, the_move(fleet.plan(site(big, at=cluster(a=FANS)))).uid, B))
-    more = site(big, machine("db", memory=30 * GiB, constraints=Constraints(node="inc/b")))
-    plan = fleet.plan(more)
-    assert (DB, "placement") in rules_of(plan)
-    fleet.apply(plan)
-    assert [change.target for change in fleet.plan(more).changes if change.ref == DB] == [B]
-
-
-def test_room_that_a_move_took_is_given_back_once_the_drain_is_lifted() -> None:
-    fleet = on_a(machine())
-    begun(fleet, fleet.plan(site(machine(), at=cluster(a=FANS))), 1)
-    assert fleet.ledger().bound(WEB)[0].moving == B
-    plan = fleet.plan(site(machine()))
-    assert [step.verb for change in plan.changes for step in change.steps] == ["start"]
-    fleet.apply(plan)
-    assert fleet.ledger().bound(WEB)[0].moving is None
-    assert fleet.plan(site(machine())).entries == ()
-
-
-def test_a_place_taken_in_vain_does_not_stand_in_its_own_way() -> None:
-    """It was on its way to the only member that can take it, and goes there again."""
-    wanted = site(machine(memory=40 * GiB), at=cluster("a", "b", a=FANS))
-    fleet = on_a(machine(memory=40 * GiB))
-    plan = fleet.plan(wanted)
-    fleet.journal(Moving(WEB, the_move(plan).uid, B))
-    two = [each for each in fleet.reports() if each.target != C]
-    assert moves(plan_of(wanted, *two, remembered=fleet.ledger())) == [(WEB, A, B)]
-    full = msgspec.structs.replace(two[1], capacity=Capacity(GiB, 1000, GiB), digest="full")
-    plan = plan_of(wanted, two[0], full, remembered=fleet.ledger())
-    assert (moves(plan), rules_of(plan)) == ([], [(WEB, "move")])
-
-
-def test_the_binding_goes_with_the_machine() -> None:
-    fleet = on_a(machine())
-    before = fleet.ledger().bound(WEB)[0]
-    plan = fleet.plan(site(machine(), at=cluster(a=FANS)))
-    begun(fleet, plan, 2)
-    (after,) = fleet.ledger().bound(WEB)
-    assert (after.target, after.moving) == (B, None)
-    assert (after.uid, after.incarnation, after.addresses) == (before.uid, before.incarnation, before.addresses)
-    assert after.applied == before.applied, "what was applied to it last still tells drift from intent"
-
-
-# -- drain: stop ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("behaviour", [Behaviour(), Behaviour(any_state=True), Behaviour(ignore=("/state",))])
-def test_a_drain_stops_what_runs_there_and_shows_it(behaviour: Behaviour) -> None:
-    fleet = on_a(machine(behaviour=behaviour))
-    wanted = site(machine(behaviour=behaviour), at=cluster(a=POWER))
-    plan = fleet.plan(wanted)
-    assert plan.proved, plan.problems
-    (change,) = plan.changes
-    assert [step.verb for step in change.steps] == ["stop"]
-    assert [(each.path, each.cause) for each in change.differences] == [("/state", Cause.OPERATION)]
-    assert change.reason.sentence == "inc/a is being drained: power works"
-    fleet.apply(plan)
-    assert live(fleet) == [(A, "stopped")]
-    rest = fleet.plan(wanted)
-    assert rest.changes == ()
-    assert [(hold.ref, hold.rule) for hold in rest.holds] == [("Node/inc/a", "drain")]
-    assert "what lives there (1) stays stopped" in rest.holds[0].sentence
-
-
-def test_it_is_up_again_once_the_drain_is_lifted() -> None:
-    fleet = on_a(machine())
-    fleet.apply(fleet.plan(site(machine(), at=cluster(a=POWER))))
-    plan = fleet.plan(site(machine()))
-    assert [step.verb for change in plan.changes for step in change.steps] == ["start"]
-    fleet.apply(plan)
-    assert live(fleet) == [(A, "running")]
-    assert fleet.plan(site(machine())).changes == ()
-
-
-def test_a_machine_that_git_wants_stopped_is_stopped_by_git() -> None:
-    fleet = on_a(machine())
-    plan = fleet.plan(site(machine(body={"state": "stopped"}), at=cluster(a=POWER)))
-    assert [each.cause for change in plan.changes for each in change.differences] == [Cause.INTENT]
-
-
-def test_who_starts_it_by_hand_meanwhile_has_drifted() -> None:
-    fleet = on_a(machine())
-    wanted = site(machine(), at=cluster(a=POWER))
-    fleet.apply(fleet.plan(wanted))
-    for uid, found in fleet.objects[A].items():
-        if found.kind == "Machine":
-            fields = {**found.fields, "state": "running"}
-            fleet.objects[A][uid] = msgspec.structs.replace(found, fields=fields, digest="other")
-    plan = fleet.plan(wanted)
-    assert plan.changes == ()
-    assert (WEB, "drift") in rules_of(plan)
-
-
-def test_stops_by_a_drain_spend_the_budget_of_restarts() -> None:
-    group = [machine(f"web-{n}") for n in range(1, 4)]
-    policy = Policy(restarts=Budget(per_plan=2))
-    plan = on_a(*group).plan(site(*group, at=cluster(a=POWER), policy=policy))
-    spent = [entry for change in plan.changes for step in change.steps for entry in step.on_intent
-             if isinstance(entry, Spent)]  # fmt: skip
-    assert (len(plan.changes), len(spent)) == (2, 2)
-
-
-def test_a_whole_node_is_drained_as_each_of_its_members() -> None:
-    fleet = Fleet("edge1")
-    fleet.apply(fleet.plan(desired(image(), network(), machine())))
-    plan = fleet.plan(desired(image(), network(), machine(), nodes=[node("edge1", drain=POWER)]))
-    assert [step.verb for change in plan.changes for step in change.steps] == ["stop"]
-    everywhere = msgspec.structs.replace(cluster(), drain=POWER)
-    assert [change.target for change in on_a(machine()).plan(site(machine(), at=everywhere)).changes] == [A]
-
-
 # -- what is shown and kept ----------------------------------------------------------------------------------------
 
 
@@ -598,14 +405,6 @@ def test_what_a_drain_stops_is_called_so() -> None:
     page = plan_text(on_a(machine()).plan(site(machine(), at=cluster(a=POWER))))
     assert "~ Machine/acme/web will be stopped" in page
     assert "(inc/a is being drained: power works)" in page
-
-
-def test_a_shortened_ledger_remembers_both_ends() -> None:
-    fleet = on_a(machine())
-    begun(fleet, fleet.plan(site(machine(), at=cluster(a=FANS))), 1)
-    kept = Ledger(compacted(fleet.ledger())).bound(WEB)
-    assert kept == fleet.ledger().bound(WEB)
-    assert kept[0].moving == B
 
 
 def test_a_move_of_another_thing_of_that_name_says_nothing() -> None:
