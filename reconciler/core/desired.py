@@ -56,6 +56,8 @@ class Constraints(msgspec.Struct, frozen=True, gc=False):
     spread: Affinity | None = None
     near: Affinity | None = None
     avoid: Affinity | None = None
+    fields: tuple[str, ...] = ()
+    """What is said of it that not every driver can do (`Capability.fields`)."""
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):

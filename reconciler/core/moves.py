@@ -1,6 +1,7 @@
 """Why a machine leaves the place where it lives, and among which targets it may choose another.
 
-Owns: the two causes of a move (a document that names another node, a drain), and what makes one impossible.
+Owns: the causes of a move (a document that names another node, or wants what this one's driver cannot do; a drain), and
+what makes one impossible.
 Must not go here: the choice of the target (siting), the work of a move (work), how it is carried over (shapes).
 
 A machine is carried over by one driver, between the targets of one node. Nothing moves back by itself: once a drain is
@@ -14,6 +15,7 @@ import msgspec
 from reconciler.core.desired import Resource
 from reconciler.core.known import Known
 from reconciler.core.observed import Object
+from reconciler.core.placement import unserved
 from reconciler.core.plan import Cause, Difference, Manner, Reason
 from reconciler.core.refs import Target, node_of
 from reconciler.core.standing import targets_of
@@ -34,10 +36,18 @@ def departure(world: Known, resource: Resource, target: Target) -> Departure | N
     node = resource.constraints.node
     if node is not None and node not in (target, node_of(target)):
         return Departure(Cause.INTENT, Reason("place", f"the document asks for node {node}"))
+    if resource.constraints.fields and (why := _unserved(world, resource, target)) is not None:
+        return Departure(Cause.INTENT, Reason("place", why))
     drain = world.drains.get(target)
     if drain is None or drain.how != "move":
         return None
     return Departure(Cause.OPERATION, Reason("drain", f"{target} {drain.sentence}"))
+
+
+def _unserved(world: Known, resource: Resource, target: Target) -> str | None:
+    node = world.targets.get(target)
+    shape = world.shapes.get(node.driver) if node is not None else None
+    return unserved(resource, shape.capability) if shape is not None else None
 
 
 def reachable(world: Known, source: Target, found: Object) -> tuple[Target, ...] | str:

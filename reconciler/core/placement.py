@@ -223,7 +223,13 @@ def _unable(resource: Resource, capability: Capability) -> str | None:
         return f"its driver takes no image of type {wants.image_type}"
     if volumes_of(resource) and "Volume" not in capability.kinds:
         return "its driver makes no Volume"
-    return None
+    return unserved(resource, capability)
+
+
+def unserved(resource: Resource, capability: Capability) -> str | None:
+    """What is said of it and would have no effect there."""
+    lacking = [field for field in resource.constraints.fields if field not in capability.fields]
+    return f"its driver does nothing for {lacking[0]}" if lacking else None
 
 
 def _net(demand: Demand, freed: Demand | None) -> Demand:

@@ -18,10 +18,10 @@ from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, NicWant, Resource, volumes_of
 from reconciler.core.known import NO_FACTS
 from reconciler.core.ledger import Address
-from reconciler.core.moves import reachable
+from reconciler.core.moves import departure, reachable
 from reconciler.core.placement import Placing, Room, choose, most, placing, plus, rejections
 from reconciler.core.plan import Action, Hold
-from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of
+from reconciler.core.refs import Ref, Target, Uid, kind_of
 from reconciler.core.render.quantities import moment
 from reconciler.core.standing import targets_of
 from reconciler.core.work import Work, grown
@@ -111,8 +111,7 @@ class Siting:
         assert resource is not None, "only what is wanted is placed"
         facts = self.world.facts.get(decision.former or decision.ref)
         if facts is not None and target is not None and decision.bucket in (Bucket.VANISHED, Bucket.UNMADE):
-            node = resource.constraints.node
-            may_stay = (node is None or node in (target, node_of(target))) and target not in self.world.drains
+            may_stay = departure(self.world, resource, target) is None and target not in self.world.drains
             if decision.bucket is Bucket.UNMADE and may_stay:
                 return Site(target)
             # It is proved not to be there: what it had there does not count against it.

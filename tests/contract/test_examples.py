@@ -41,6 +41,7 @@ SMARTOS = Capability(
     kinds=frozenset({"Machine", "Image"}),
     image_types=frozenset({"zone-dataset", "lx-dataset", "zvol"}),
     brands=frozenset({"zone", "lx", "vm"}),
+    fields=frozenset({"snapshots"}),
 )
 """As the sheets tell it; its driver is still to come."""
 

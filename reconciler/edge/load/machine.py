@@ -302,6 +302,7 @@ class _Machine(Lowering):
         if (
             place == frame.place
             and not spec.traits
+            and spec.snapshots is None
             and common.apart is None
             and common.near is None
             and common.avoid is None
@@ -316,6 +317,7 @@ class _Machine(Lowering):
             spread=common.apart,
             near=common.near,
             avoid=common.avoid,
+            fields=() if spec.snapshots is None else ("snapshots",),
         )
         return shared_constraints(made)
 

@@ -253,6 +253,11 @@ def test_constraints_hold_all_that_placement_asks() -> None:
     )  # fmt: skip
 
 
+def test_a_machine_with_a_schedule_asks_for_a_driver_that_keeps_it() -> None:
+    assert machine('  snapshots: {schedule: "0 3 * * *", keep: 3}\n').constraints.fields == ("snapshots",)
+    assert machine("").constraints.fields == ()
+
+
 def test_a_disk_image_makes_a_virtual_machine() -> None:
     assert machine("  image: vm\n").constraints == Constraints(brand="vm", image_type="disk")
 

@@ -13,7 +13,10 @@ from reconciler.errors import SpecErrors
 CAPABILITIES = {
     "local": Capability(frozenset({"Machine", "Network", "Image"}), frozenset({"rootfs"}), frozenset({"zone"})),
     "incus": Capability(
-        frozenset({"Machine", "Volume", "FirewallRule"}), frozenset({"rootfs", "disk"}), frozenset({"zone", "vm"})
+        frozenset({"Machine", "Volume", "FirewallRule"}),
+        frozenset({"rootfs", "disk"}),
+        frozenset({"zone", "vm"}),
+        frozenset({"snapshots"}),
     ),
 }
 
