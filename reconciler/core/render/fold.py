@@ -118,10 +118,11 @@ def sorted_by_need(needs: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def fold_holds(holds: Iterable[Hold], *, expand: bool = False) -> list[tuple[Hold, ...]]:
-    """Holds of one rule that say the same of several refs."""
+    """Holds of one rule that say the same of several refs, down to the fields that differ."""
     groups: dict[object, list[Hold]] = {}
     for index, hold in enumerate(holds):
-        same = (hold.rule, hold.sentence, hold.lifts.replace(short(hold.ref), "…"), kind_of(hold.ref))
+        fields = canonical(msgspec.to_builtins(hold.differences))
+        same = (hold.rule, hold.sentence, hold.lifts.replace(short(hold.ref), "…"), kind_of(hold.ref), fields)
         groups.setdefault(index if expand else same, []).append(hold)
     return [tuple(group) for group in groups.values()]
 

@@ -152,13 +152,17 @@ def hold_block(group: Sequence[Hold]) -> list[str]:
     told = not where or where == short(head.ref) or where in head.sentence
     lines = [pair(f"  ! {subject}: {head.sentence}", "" if told else where)]
     lines += [f"{INDENT}{line}" for line in _held_differences(group)]
-    lines.append(f"{INDENT}rule {head.rule}" + (f" · {head.lifts}" if head.lifts else ""))
+    lifts = head.lifts.replace(short(head.ref), _named(group))
+    lines.append(f"{INDENT}rule {head.rule}" + (f" · {lifts}" if lifts else ""))
     return lines
 
 
+def _named(group: Sequence[Hold]) -> str:
+    """What a command that lifts them all is told: each, as long as they fit into a line."""
+    return " ".join(short(hold.ref) for hold in group) if len(group) <= 3 else "REF"
+
+
 def _held_differences(group: Sequence[Hold]) -> list[str]:
-    if any(hold.differences != group[0].differences for hold in group):
-        return []
     lines = []
     for found in group[0].differences:
         before, after = quantities.difference(found.path, found.before, found.after)
