@@ -125,6 +125,10 @@ def failed(folder: Path | str, stderr: str, *, doing: str) -> TrueupError:
     return SourceUnreadable(f"{folder}: git {doing}: {text or 'failed and did not say why'}")
 
 
+_SSH = ("ssh:", "Host key", "kex_", "Connection ")
+"""How the line begins in which ssh says why."""
+
+
 def clean(stderr: str) -> str:
     """The line of git's answer that says what is wrong, without what could be a password in a URL."""
     lines = [
@@ -133,7 +137,7 @@ def clean(stderr: str) -> str:
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote:"))] or lines
     first = telling[0] if telling else ""
     if first == "fatal: Could not read from remote repository.":  # ssh has said why before
-        first = next((line for line in lines if line.startswith(("ssh:", "Host key", "kex_"))), first)
+        first = next((line for line in lines if line.startswith(_SSH) or "Permission denied (" in line), first)
     return without_credentials(re.sub(r"^(fatal|error|ERROR|remote): *", "", first))
 
 

@@ -114,6 +114,12 @@ _CAUSES = (
         "a deploy key or a credential helper of the user that runs trueup",
     ),
     (
+        ("Host key for",),
+        "its host shows another key than the known one",
+        "if that is right: ssh-keygen -R HOST, and learn the new one",
+    ),
+    (("kex_exchange", "Connection closed by", "Connection reset by"), "its host ended the connection", ""),
+    (
         ("Host key verification failed",),
         "its host key is not known",
         "check it, then: ssh-keyscan HOST >> ~/.ssh/known_hosts",
