@@ -42,6 +42,7 @@ CAPABILITY = Capability(
     brands=frozenset({"zone", "vm"}),
     fields=frozenset({"snapshots"}),
     image_sources=frozenset({"file", "url", "folder", "busybox", "machine"}),
+    plainly=True,
 )
 
 MANNERS: Mapping[str, Manner] = {

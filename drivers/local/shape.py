@@ -60,6 +60,7 @@ class LocalShape:
         image_types=frozenset({"rootfs"}),
         brands=frozenset({"zone"}),
         image_sources=frozenset({"file", "url", "folder", "debian", "busybox"}),
+        plainly=True,
     )
 
     def native(self, resource: Resource, context: NativeContext) -> Fields:

@@ -35,6 +35,7 @@ CAPABILITY = Capability(
     brands=frozenset({"zone", "lx", "vm"}),
     fields=frozenset({"snapshots"}),
     image_sources=frozenset({"file", "url", "folder", "debian", "busybox", "machine"}),
+    plainly=True,
 )
 
 MANNERS: Mapping[str, Manner] = {

@@ -57,13 +57,16 @@ def several(known: Ref | tuple[Ref, ...]) -> tuple[Ref, ...]:
     return known if isinstance(known, tuple) else (known,)
 
 
+_OCTETS = {str(number): number for number in range(256)}
+
+
 def _number(ip: str) -> int:
     """As `int(ip_address(ip))`, which takes 20 times as long for the usual."""
-    parts = ip.split(".")
-    if len(parts) == 4 and len(ip) < 16 and "" not in parts and "".join(parts).isdecimal():
-        first, second, third, fourth = map(int, parts)
-        return first << 24 | second << 16 | third << 8 | fourth
-    return int(ip_address(ip))
+    try:
+        first, second, third, fourth = [_OCTETS[part] for part in ip.split(".")]
+    except (KeyError, ValueError):
+        return int(ip_address(ip))
+    return first << 24 | second << 16 | third << 8 | fourth
 
 
 class Pool:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.core.classify import Bucket, Case, classify
-from reconciler.core.compare import Comparison, compare, marks_behind, sticky_addresses, takes_of, wanted_of
+from reconciler.core.compare import Comparison, compare, sticky_addresses
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.moves import Departure, departure
 from reconciler.core.observed import Object
-from reconciler.core.pauses import borne
-from reconciler.core.plan import rest_digest
 from reconciler.core.refs import Ref, Target, Uid
-from reconciler.core.world import Facts, World
+from reconciler.core.world import World
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -42,70 +40,6 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def allocates(self) -> bool:
         return any(address is None for address in self.addresses)
-
-
-def resting(world: World, target: Target) -> list[Ref]:
-    """The usual case, told quickly: machines of a target of which the ledger and their one live object are of one
-    mind, and that are just as wanted. They are clean, their facts are up to date. It may leave one out wrongly, never
-    take one in."""
-    if target not in world.targets or world.standings[target].problem is not None or world.desired is None:
-        return []
-    mine, found = world.desired.datacenter_id, []
-    for ref, thing in world.sights.alone(target):
-        if ref in world.dirty and thing.marks is not None and thing.marks.datacenter == mine:
-            facts = _usual(world, ref, target, thing)
-            if facts is not None:
-                world.put_facts(world.resources[ref].ref, facts)
-                found.append(ref)
-    world.dirty.difference_update(found)
-    return found
-
-
-def rests(world: World, ref: Ref) -> bool:
-    """The same of one machine."""
-    binding = world.ledger.sole(ref)
-    found = world.only(ref, binding.target) if binding is not None else None
-    return binding is not None and found is not None and _usual(world, ref, binding.target, found) is not None
-
-
-def _usual(world: World, ref: Ref, target: Target, found: Object) -> Facts | None:
-    """What the machine takes from the world, if it is at rest; else None. `found`: the only one to bear its ref and
-    its uid."""
-    resource, binding, marks = world.resources.get(ref), world.ledger.sole(ref), found.marks
-    if resource is None or binding is None or marks is None:
-        return None
-    if (binding.uid, binding.incarnation, binding.target) != (marks.uid, marks.incarnation, target):
-        return None
-    if found.lifecycle != "live" or found.unknown or binding.sealed is None or binding.quarantined_until is not None:
-        return None
-    if marks.paused_until is not None and borne(world.ledger, marks, 0.0) is not None:
-        return None
-    wants, plain = resource.demand, _kept(resource, binding.addresses)
-    addresses = binding.addresses if plain else sticky_addresses(resource, binding, world.current)
-    if binding.demand != (wants.memory, wants.cpu, wants.disk) or None in addresses:
-        return None
-    if binding.moving is not None or departure(world, resource, target) is not None:
-        return None
-    wanted = wanted_of(resource, world.shape_of(target), world.context(resource, target, addresses))
-    if found.fields != wanted:
-        return None
-    if marks_behind(resource, found, rest_digest(ref, wanted, protected=resource.protected)) is not None:
-        return None
-    had = [(address.network, address.ip) for address in binding.addresses]
-    if not plain or takes_of(wanted, wants) != wants or world.bears(ref, found) != had:
-        return world.facts_of(ref)
-    held = tuple(had) if len(had) < 2 else tuple(sorted(had))
-    return Facts(target, wants, held, held, world.closure(resource))
-
-
-def _kept(resource: Resource, addresses: tuple[Address, ...]) -> bool:
-    """Whether each interface is of one network, says nothing of its address, and has one there, in order."""
-    if len(resource.nics) != len(addresses):
-        return False
-    for nic, address in zip(resource.nics, addresses, strict=True):
-        if nic.ip is not None or nic.mac is not None or nic.networks != (address.network,):
-            return False
-    return True
 
 
 def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:

@@ -15,6 +15,7 @@ from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
 from reconciler.core.desired import FIRST, Demand, Desired, Drain, NicWant, NodeWant, Resource
 from reconciler.core.ledger import Address, Binding, Ledger
+from reconciler.core.mould import Mould, taken
 from reconciler.core.observed import Object
 from reconciler.core.placement import Rooms
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of, make_ref, minted, name_of, tenant_of
@@ -120,6 +121,8 @@ class Known:
         self._closures: dict[tuple[Ref, ...], tuple[Ref, ...]] = {}
         self._referred: dict[tuple[Ref, ...], dict[Ref, Resource]] = {}
         """What machines refer to, by their references: answers for as long as nothing else is desired."""
+        self._moulds: dict[tuple[bytes, tuple[Ref, ...], str, bool], Mould | None] = {}
+        """By what the form of a machine is made of. As long."""
         self._timers: list[tuple[float, Ref]] = []
         self._timed: set[tuple[float, Ref]] = set()
         self._now = 0.0
@@ -334,6 +337,19 @@ class Known:
         return NativeContext(
             self.targets[target], target, whole, references, halted=halted, parties=self._parties_of(resource)
         )
+
+    def mould(self, resource: Resource, target: Target) -> Mould | None:
+        """What the machine's form on this target is filled into, if it has one."""
+        drain = self.drains.get(target)
+        key = (resource.body, resource.references, self.targets[target].driver, drain is not None)
+        if key not in self._moulds:
+            self._moulds[key] = taken(
+                resource,
+                self.shape_of(target),
+                lambda named, addresses: self.context(named, target, addresses),
+                self.closure(resource),
+            )
+        return self._moulds[key]
 
     def _parties_of(self, resource: Resource) -> dict[Ref, tuple[tuple[Ref, str], ...]]:
         found = {ref: self.coming.get(ref) or self.facts.get(ref, NO_FACTS).addresses for ref in resource.parties}

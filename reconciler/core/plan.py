@@ -15,7 +15,7 @@ import msgspec
 from reconciler.core.ledger import Address, Entry
 from reconciler.core.observed import Lifecycle, Object
 from reconciler.core.refs import Ref, Target, Uid
-from reconciler.core.values import digest, find
+from reconciler.core.values import canonical, digest, find
 
 
 class Action(StrEnum):
@@ -300,7 +300,13 @@ class Plan(msgspec.Struct, frozen=True):
 def rest_digest(ref: str, fields: Mapping[str, Any], *, protected: bool) -> str:
     """What `Marks.applied` bears once a change came to its end: an object is at rest when its fields are right and
     its marks say so of this ref, these fields and this protection."""
-    return digest({"ref": ref, "protected": protected, "fields": fields})
+    return sealed_digest(ref, canonical(fields), protected=protected)
+
+
+def sealed_digest(ref: str, fields: bytes, *, protected: bool) -> str:
+    """The same of canonical fields."""
+    rest = b"true" if protected else b"false"
+    return digest(b'{"fields":%b,"protected":%b,"ref":%b}' % (fields, rest, canonical(ref)))
 
 
 def plan_digest(datacenter_id: str, tree: str, changes: tuple[Change, ...]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.core.classify import Bucket
-from reconciler.core.decide import Decision, decide_machine, decide_realisation, resting, rests
+from reconciler.core.decide import Decision, decide_machine, decide_realisation
 from reconciler.core.desired import Desired
 from reconciler.core.ledger import Ledger
 from reconciler.core.making import Key, Making
@@ -18,6 +18,7 @@ from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
 from reconciler.core.recall import recalled
 from reconciler.core.refs import SINGLE, Ref, Target, kind_of
+from reconciler.core.resting import resting, rests
 from reconciler.core.rules import Request
 from reconciler.core.shape import Shape
 from reconciler.core.sights import OPEN

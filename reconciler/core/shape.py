@@ -29,6 +29,9 @@ class Capability(msgspec.Struct, frozen=True):
     fields: frozenset[str] = frozenset()
     """Fields of a machine that not every driver can hold, and this one does: `snapshots`."""
     image_sources: frozenset[str] = frozenset({"file", "url", "folder"})
+    plainly: bool = False
+    """A promise: the form of a machine shows its name and its addresses just as they stand, wherever it shows them, and
+    depends on them, on the target and on its node in no other way. Then the form of machines alike is made once."""
 
 
 class NativeContext(msgspec.Struct, frozen=True):

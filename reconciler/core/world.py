@@ -46,6 +46,7 @@ class World(Known):
         self._came_in()
         self._closures.clear()
         self._referred.clear()
+        self._moulds.clear()
         wanted = desired.resources
         if changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
@@ -192,8 +193,30 @@ class World(Known):
             for watcher in self.watchers.get(ref, ()):
                 self._stain(watcher)
         if (old.target, old.needs) != (new.target, new.needs):
-            self._need(old, -1)
-            self._need(new, 1)
+            self._need(old.target, old.needs, -1)
+            self._need(new.target, new.needs, 1)
+
+    def put_all(self, target: Target, found: Mapping[Ref, Facts]) -> None:
+        """The same of many machines that are all on one target, and none is on its way to another."""
+        known = [ref for ref in found if ref in self.facts]
+        for ref in known:
+            self.put_facts(ref, found[ref])
+        fresh = {ref: new for ref, new in found.items() if ref not in self.facts} if known else found
+        self.facts.update(fresh)
+        self.homes.setdefault(target, {}).update(dict.fromkeys(fresh))
+        needs: dict[tuple[Ref, ...], int] = {}
+        memory = cpu = disk = 0
+        for ref, new in fresh.items():
+            demand, needs[new.needs] = new.demand, needs.get(new.needs, 0) + 1
+            memory, cpu, disk = memory + demand.memory, cpu + demand.cpu, disk + demand.disk
+            for network, ip in new.addresses:
+                (self.holders.get(network) or self.holders.setdefault(network, Holders())).take(ip, ref)
+            for watcher in self.watchers.get(ref, ()) if new.addresses else ():
+                self._stain(watcher)
+            self._count(ref, new, 1)
+        self.rooms.promise(target, Demand(memory, cpu, disk))
+        for each, count in needs.items():
+            self._need(target, each, count)
 
     def facts_of(self, ref: Ref) -> Facts:
         """What a machine takes from the world by all that is known now."""
@@ -221,17 +244,17 @@ class World(Known):
         for place in facts.places:
             self.rooms.promise(place, facts.demand, sign)
 
-    def _need(self, facts: Facts, sign: int) -> None:
-        if facts.target is None:
-            return
-        for ref in facts.needs:
+    def _need(self, target: Target | None, needs: tuple[Ref, ...], more: int) -> None:
+        """So many more machines (less, below 0) of the target need these there."""
+        for ref in needs if target is not None else ():
+            assert target is not None, "what is nowhere needs nothing"
             counts = self.needs.setdefault(ref, {})
-            counts[facts.target] = counts.get(facts.target, 0) + sign
-            if not counts[facts.target]:
-                del counts[facts.target]
-                self._stain(ref, facts.target)
-            elif sign > 0 and counts[facts.target] == 1:
-                self._stain(ref, facts.target)
+            had = counts.get(target, 0)
+            counts[target] = had + more
+            if not counts[target]:
+                del counts[target]
+            if not had or target not in counts:
+                self._stain(ref, target)
 
     def _stain(self, ref: Ref, target: Target | None = None) -> None:
         """To be decided anew: a machine, or the realisation of another thing on the target (None: on all). A thing

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from reconciler.core.decide import decide_machine, resting, rests
+from reconciler.core.decide import decide_machine
 from reconciler.core.desired import Desired, NicWant, Resource
 from reconciler.core.observed import Object
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target
+from reconciler.core.resting import resting, rests
 from reconciler.core.world import World
 from tests.builders import NOW, SHAPES, Fleet, machine, network, node, small_site
 
