@@ -45,8 +45,9 @@ test-incus: .venv/.dev ## Tests on real Incus and LXD daemons, in namespaces of 
 bench: packages-test .venv/.dev ## The published table, measured here; NAME=… for one row
 	$(BIN)/python -m tests.benchmarks $(NAME)
 
-reference: .venv/.dev ## Write the generated parts: schemas, docs/reference
+reference: .venv/.dev ## Write the generated parts: schemas, plain records, docs/reference
 	$(BIN)/python -m specs.schema
+	$(BIN)/python -m specs.derive
 	$(BIN)/python -m reconciler.cli.reference
 
 lock: ## Resolve the newest versions and write them down

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from specs.envelope import DriftSwitch, Ip, Model, SpecError
+from specs import rules
+from specs.envelope import DriftSwitch, Ip, Model
 from specs.network import Mtu, NicTag
 from specs.units import Duration, Share
 
 Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
-_REQUIRES = re.compile(r"(>=|<=|==|>|<)\d+(\.\d+)*")
-
-
-def _requires(value: str) -> str:
-    for part in value.replace(",", " ").split():
-        if not _REQUIRES.fullmatch(part):
-            raise SpecError(f"{part!r} is not a bound on versions", 'write ">=0.3 <0.5"')
-    return value
+Requires = Annotated[str, AfterValidator(rules.requires)]
+"""`>=0.3 <0.5`."""
+Kinds = Annotated[list[str], AfterValidator(rules.known_kinds)]
 
 
 class NicTagFacts(Model):
@@ -58,16 +53,8 @@ class Allowance(Model):
     share: Share | None = None
 
 
-def _allowance(value: Any) -> Any:
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
-        return {"count": value}
-    return {"share": value} if isinstance(value, str) else value
-
-
 Allowed = Annotated[
-    Allowance, BeforeValidator(_allowance, json_schema_input_type=Annotated[int, Field(ge=0)] | Share | Allowance)
+    Allowance, BeforeValidator(rules.allowance, json_schema_input_type=Annotated[int, Field(ge=0)] | Share | Allowance)
 ]
 """`4`, `20%`, or `{count: 4, share: 20%}`: then the larger of the two."""
 
@@ -96,29 +83,20 @@ class Budgets(Model):
     """Machines that take room anew: created, or back from quarantine."""
 
 
-def _kinds(value: list[str]) -> list[str]:
-    from specs.kinds import KINDS
-
-    for kind in value:
-        if kind not in KINDS:
-            raise SpecError(f"{kind!r} is no kind", f"one of {', '.join(KINDS)}")
-    return value
-
-
 class Policy(Model):
     trusted_signers: str | None = None
     """A file of ssh allowed_signers, within the repository."""
     budgets: Budgets = Field(default_factory=Budgets)
     quarantine: Duration = 7 * 86400
     """How long a removed thing can be brought back."""
-    protect: Annotated[list[str], AfterValidator(_kinds)] = Field(default_factory=list)
+    protect: Kinds = Field(default_factory=list)
     """Kinds whose removal always takes two commits."""
 
 
 class Datacenter(Model):
     id: Uuid
     """Written by `trueup init`, never changed: all identities come from it."""
-    requires: Annotated[str, AfterValidator(_requires)] | None = None
+    requires: Requires | None = None
     """The versions of trueup that may act here."""
     follow: Literal["auto", "approve", "off"] = "approve"
     """What the loop does with new commits."""

@@ -5,16 +5,22 @@ Owns: the base of the models and the types shared by several kinds. Must not go 
 
 from __future__ import annotations
 
-import functools
-import ipaddress
-import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 
-API_VERSION = "trueup/v1"
+from specs import values
 
 
 class Model(BaseModel):
@@ -30,10 +36,15 @@ class Model(BaseModel):
     )
 
 
-def SpecError(summary: str, fix: str, *, fields: tuple[str, ...] = ()) -> PydanticCustomError:
-    """A mistake in one value: what is wrong, and what to write instead. `fields`: which ones, where several do not
-    fit together."""
-    return PydanticCustomError("spec", "{summary}", {"summary": summary, "fix": fix, "fields": fields})
+def whole(rule: Callable[[Any], None]) -> Any:
+    """What has to hold of a model's fields together: a function that raises SpecError."""
+
+    def check(self: Any) -> Any:
+        rule(self)
+        return self
+
+    check.rule = rule  # type: ignore[attr-defined]  # the plain record is checked by the same
+    return model_validator(mode="after")(check)
 
 
 FORMS = {
@@ -49,44 +60,16 @@ FORMS = {
 }
 """What the patterns of fields mean, in words."""
 
-_NAME = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
-_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-_NAME_RE, _LABEL_RE = re.compile(_NAME), re.compile(_LABEL)
-
-
-def _name(value: str) -> str:
-    if len(value) > 63 or not _NAME_RE.match(value):
-        raise SpecError(
-            f"{value!r} is not a name",
-            "1 to 63 of a-z, 0-9, dot, dash and underscore, beginning and ending with a-z or 0-9",
-        )
-    return value
-
-
-@functools.lru_cache(4096)
-def _label(value: str) -> str:
-    if len(value) > 63 or not _LABEL_RE.match(value):
-        raise SpecError(
-            f"{value!r} is not a name that a host can bear",
-            "1 to 63 of a-z, 0-9 and dash, beginning and ending with a-z or 0-9",
-        )
-    return value
-
-
-@functools.lru_cache(65536)
-def _reference(value: str) -> str:
-    for part in value.split("/", 1):
-        if len(part) > 63 or not _NAME_RE.match(part):
-            raise SpecError(f"{value!r} is not a reference", "write a name, tenant/name or datacenter/name")
-    return value
-
-
-Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": _NAME, "maxLength": 63})]
-Label = Annotated[str, AfterValidator(_label), WithJsonSchema({"type": "string", "pattern": _LABEL, "maxLength": 63})]
+Name = Annotated[
+    str, AfterValidator(values.name), WithJsonSchema({"type": "string", "pattern": values.NAME, "maxLength": 63})
+]
+Label = Annotated[
+    str, AfterValidator(values.label), WithJsonSchema({"type": "string", "pattern": values.LABEL, "maxLength": 63})
+]
 """A name that can be a host's: no dots."""
 Reference = Annotated[
     str,
-    AfterValidator(_reference),
+    AfterValidator(values.reference),
     WithJsonSchema({"type": "string", "pattern": r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$"}),
 ]
 """The name of something of the same tenant or of the datacenter; `tenant/name`, `datacenter/name` where both exist."""
@@ -98,98 +81,25 @@ class Secret(Model):
     secret: Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-def text_due(value: Any) -> tuple[str, str]:
-    """What is wrong with a value where text is due, and what to write instead."""
-    if isinstance(value, (dict, list)) or value is None:
-        shown = "nothing" if value is None else "a map" if isinstance(value, dict) else "a list"
-        return f"text is due here, not {shown}", ""
-    spelled = str(value).lower() if isinstance(value, bool) else str(value)
-    kind = {bool: "a truth value", int: "a number", float: "a number"}.get(type(value), "a date")
-    return f"text is due here, and {spelled} is read as {kind}", f'put it in quotes: "{spelled}"'
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, (str, dict)):
-        return value
-    raise SpecError(*text_due(value))
-
-
-Text = Annotated[str | Secret, BeforeValidator(_text, json_schema_input_type=str | Secret)]
+Text = Annotated[str | Secret, BeforeValidator(values.text, json_schema_input_type=str | Secret)]
 """Free text, or `{secret: name}`."""
 
 
-def _only_secret(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value
-    raise SpecError("a secret must not stand here in clear", "write {secret: NAME} and keep the value with a provider")
-
-
-OnlySecret = Annotated[Secret, BeforeValidator(_only_secret, json_schema_input_type=Secret)]
+OnlySecret = Annotated[Secret, BeforeValidator(values.only_secret, json_schema_input_type=Secret)]
 """A field known to be secret: never a literal."""
 
 
-@functools.lru_cache(4096)
-def _ip(value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise SpecError(f"{value!r} is not an address", "write it as 10.0.1.5 or 2001:db8::5") from None
-
-
-@functools.lru_cache(4096)
-def _subnet(value: str) -> str:
-    if "/" not in value:
-        raise SpecError(f"{value!r} has no prefix length, and a subnet needs one", f"write it as {value}/24")
-    try:
-        return str(ipaddress.ip_network(value))
-    except ValueError as wrong:
-        if "host bits" in str(wrong):
-            network = ipaddress.ip_network(value, strict=False)
-            raise SpecError(f"{value!r} is an address within a subnet", f"write {network}") from None
-        raise SpecError(f"{value!r} is not a subnet", "write it as 10.0.1.0/24") from None
-
-
-def _span(value: str) -> str:
-    first, dash, last = value.partition("-")
-    try:
-        low, high = ipaddress.ip_address(first.strip()), ipaddress.ip_address(last.strip())
-    except ValueError:
-        raise SpecError(f"{value!r} is not a range of addresses", "write it as 10.0.1.10-10.0.1.250") from None
-    if not dash or low.version != high.version or int(low) > int(high):
-        raise SpecError(f"{value!r} ends before it begins", f"write {high}-{low}")
-    return f"{low}-{high}"
-
-
-_MAC_RE = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-
-
-def _mac(value: str) -> str:
-    mac = value.lower().replace("-", ":")
-    if not _MAC_RE.fullmatch(mac):
-        raise SpecError(f"{value!r} is not a MAC address", "write it as 02:00:5e:10:00:01")
-    if int(mac[1], 16) & 1:
-        raise SpecError(f"{value!r} is a group address, no interface can have it", "make the second digit even")
-    return mac
-
-
-Ip = Annotated[str, AfterValidator(_ip)]
-Subnet = Annotated[str, AfterValidator(_subnet)]
-Span = Annotated[str, AfterValidator(_span)]
+Ip = Annotated[str, AfterValidator(values.ip)]
+Subnet = Annotated[str, AfterValidator(values.subnet)]
+Span = Annotated[str, AfterValidator(values.span)]
 """`first-last`."""
-Mac = Annotated[str, AfterValidator(_mac)]
+Mac = Annotated[str, AfterValidator(values.mac)]
 """Lower case with colons."""
 
 TagValue = str | bool | int
 Trait = str | bool
 DriftSwitch = Literal["heal", "report", "off"]
-
-
-def _tags(value: Any) -> Any:
-    if isinstance(value, dict):
-        for key in value:
-            if not key or len(key) > 63 or "/" in key:
-                raise SpecError(f"{key!r} is not a tag", "1 to 63 characters without a slash")
-    return value
+Tags = Annotated[dict[str, TagValue], BeforeValidator(values.tags)]
 
 
 class Metadata(Model):
@@ -198,7 +108,7 @@ class Metadata(Model):
     name: Name
     tenant: Label | None = None
     """Whose it is. A folder's `_defaults.yaml` usually says it once."""
-    tags: Annotated[dict[str, TagValue], BeforeValidator(_tags)] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
     renamed_from: Reference | None = None
     """The name it had before: it is renamed, not destroyed and made anew."""
 
@@ -207,4 +117,4 @@ class SharedMetadata(Model):
     """What the items of a plural document share."""
 
     tenant: Label | None = None
-    tags: Annotated[dict[str, TagValue], BeforeValidator(_tags)] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-from specs.envelope import Label, Model, Reference, SpecError, Trait
+from specs import rules
+from specs.envelope import Label, Model, Reference, Trait, whole
 from specs.units import Size
 
 ImageType = Literal["rootfs", "disk", "zone-dataset", "lx-dataset", "zvol"]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-SOURCES = ("file", "url", "folder", "machine", "debian", "busybox")
-FETCHED = ("file", "url")
 
 
 class Source(Model):
@@ -30,15 +29,7 @@ class Source(Model):
     busybox: Literal["static"] | None = None
     """A small system made of the static busybox of the node, without any network."""
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Source:
-        given = [name for name in SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise SpecError(
-                "a source is exactly one thing" + (f", not {' and '.join(given)}" if given else ""),
-                f"one of {', '.join(SOURCES)}",
-            )
-        return self
+    _one = whole(rules.one_source)
 
 
 class Requirements(Model):
@@ -61,10 +52,4 @@ class Image(Model):
     tenants: list[Label] | None = None
     """Who may use it; without it, everybody who can name it."""
 
-    @model_validator(mode="after")
-    def _digest_where_fetched(self) -> Image:
-        fetched = [name for name in FETCHED if getattr(self.source, name) is not None]
-        if fetched and self.digest is None:
-            summary, fix = f"contents from a {fetched[0]} need their digest", "digest: sha256:… (sha256sum FILE)"
-            raise SpecError(summary, fix, fields=("source", "digest"))
-        return self
+    _fetched = whole(rules.digest_where_fetched)

@@ -15,8 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from specs.envelope import API_VERSION, Metadata, Model, SharedMetadata
+from specs.envelope import Metadata, Model, SharedMetadata
 from specs.kinds import KINDS, Kind
+from specs.models import MODELS
+from specs.values import API_VERSION
 
 BASE = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent / "schemas"
@@ -55,13 +57,13 @@ def _definitions() -> tuple[dict[str, Any], dict[str, Any]]:
     from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
     describe()
-    models: list[Any] = [(kind.model, "validation") for kind in KINDS.values()]
+    models: list[Any] = [(model, "validation") for model in MODELS.values()]
     models += [(Metadata, "validation"), (SharedMetadata, "validation")]
     refs, schema = models_json_schema(
         models, by_alias=True, ref_template="#/$defs/{model}", schema_generator=GenerateJsonSchema
     )
     definitions = schema["$defs"]
-    return {kind.name: refs[kind.model, "validation"] for kind in KINDS.values()}, definitions
+    return {name: refs[model, "validation"] for name, model in MODELS.items()}, definitions
 
 
 def _metadata(kind: Kind) -> dict[str, Any]:

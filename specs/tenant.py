@@ -6,20 +6,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from specs.envelope import Model, Name, SpecError
+from specs import rules
+from specs.envelope import Model, Name
 from specs.units import Cores, Size
 
-
-def _key(value: str) -> str:
-    line = value.strip()
-    if "PRIVATE KEY" in line:
-        raise SpecError("a private key must not stand here", "write the public key: ssh-ed25519 AAAA… name")
-    if "\n" in line or len(line.split()) < 2:
-        raise SpecError(f"{value[:20]!r}… is not a public key", "one line: ssh-ed25519 AAAA… name")
-    return line
-
-
-PublicKey = Annotated[str, AfterValidator(_key)]
+PublicKey = Annotated[str, AfterValidator(rules.public_key)]
 
 
 class User(Model):

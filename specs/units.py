@@ -1,106 +1,15 @@
-"""Quantities as people write them: sizes, times, shares, cores.
+"""The models' types of quantities: how each is read (quantities.py), and how editors are told of it.
 
-Owns: how a quantity is spelled and what it comes to (bytes, seconds, parts of one, thousandths of a core).
-Must not go here: which field holds which quantity.
-
-Each parser raises QuantityError with what is wrong and what to write instead.
+Must not go here: reading them, which field holds which quantity.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
-_FACTORS = {"B": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
-_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
-
-
-def QuantityError(summary: str, fix: str) -> PydanticCustomError:
-    """The error of a quantity: `fix` is the hint shown beside the sentence."""
-    return PydanticCustomError("quantity", "{summary}", {"summary": summary, "fix": fix})
-
-
-def _spelled(value: object, what: str, example: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise QuantityError(f"a {what} is due here", f"write {example}")
-    if not isinstance(value, str):
-        raise QuantityError(f"{value} has no unit, and a {what} needs one", f"write {example}")
-    return value
-
-
-def parse_size(value: object) -> int:
-    """`512Mi`, `25Gi`, `1.5Ti` as bytes."""
-    near = value if isinstance(value, int) and not isinstance(value, bool) else 25
-    return _size(_spelled(value, "size", f"{near}Mi or {near}Gi"))
-
-
-@functools.lru_cache(4096)
-def _size(text: str) -> int:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise QuantityError(f"{text!r} is not a size", "write a number and a unit: 512Mi, 25Gi, 2Ti")
-    number, unit = match.groups()
-    factor = _FACTORS.get(unit)
-    if factor is None:
-        raise _wrong_unit(text, number, unit)
-    size = Decimal(number) * factor
-    if size != int(size):
-        raise QuantityError(f"{text!r} is not a whole number of bytes", "write it in a smaller unit")
-    return int(size)
-
-
-def _wrong_unit(text: str, number: str, unit: str) -> PydanticCustomError:
-    if not unit:
-        return QuantityError(f"{text!r} has no unit, and a size needs one", f"write {number}Mi or {number}Gi")
-    binary = {name.lower(): name for name in _FACTORS}.get(unit.lower().removesuffix("b") + "i")
-    if unit.lower() in {"kb", "mb", "gb", "tb", "pb", "k", "m", "g", "t", "p"} and binary:
-        return QuantityError(f"{unit!r} is not used: sizes are in powers of 1024", f"write {number}{binary}")
-    close = {name.lower(): name for name in _FACTORS}.get(unit.lower().removesuffix("b"))
-    if close:
-        return QuantityError(f"{unit!r} is not a unit of size", f"write {number}{close}")
-    return QuantityError(f"{unit!r} is not a unit of size", "units are Ki, Mi, Gi, Ti, Pi")
-
-
-def parse_duration(value: object) -> int | float:
-    """`500ms`, `30s`, `2m`, `1h`, `7d` as seconds; an int where it is whole."""
-    near = value if isinstance(value, int) and not isinstance(value, bool) else 30
-    return _duration(_spelled(value, "time", f"{near}s or {near}m"))
-
-
-@functools.lru_cache(4096)
-def _duration(text: str) -> int | float:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise QuantityError(f"{text!r} is not a time", "write a number and one unit of ms, s, m, h, d: 30s, 7d")
-    seconds = Decimal(match[1]) * _SECONDS[match[2]]
-    return int(seconds) if seconds == int(seconds) else float(seconds)
-
-
-def parse_share(value: object) -> float:
-    """`20%` as 0.2."""
-    text = _spelled(value, "share", "20%")
-    match = _SHARE.fullmatch(text)
-    if match is None or Decimal(match[1]) > 100:
-        raise QuantityError(f"{text!r} is not a share", "write 0% to 100%")
-    return float(Decimal(match[1]) / 100)
-
-
-def parse_cores(value: object) -> int:
-    """`1.5` cores as 1500 thousandths."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise QuantityError(f"{value!r} is not a number of cores", "write cores as a number: 1.5")
-    thousandths = Decimal(str(value)) * 1000
-    if not thousandths.is_finite() or thousandths <= 0 or thousandths != int(thousandths):
-        raise QuantityError(f"{value} is not a number of cores", "cores are above 0, in steps of 0.001")
-    return int(thousandths)
+from specs.quantities import parse_cores, parse_duration, parse_share, parse_size
 
 
 def _text_schema(pattern: str, description: str, examples: list[Any]) -> WithJsonSchema:

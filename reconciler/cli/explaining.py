@@ -19,6 +19,7 @@ from reconciler.core.render import quantities
 from reconciler.core.render.explain import Explanation, Origin
 from reconciler.core.render.quantities import moment
 from reconciler.core.values import flatten, plain, segments
+from reconciler.edge.load.lower import dumped
 
 _OF_THE_NODE = frozenset({"tag", "vlan", "mtu", "gateway"})
 _OF_THE_DATACENTER = frozenset({"resolvers", "search"})
@@ -98,10 +99,8 @@ def _fields(here: Looking, found: Prospect, ref: Ref, resource: Resource | None)
     """What it resolves to: the normal form where it lives or would live, else its spec."""
     declared = here.source.loader.entry(ref)
     if resource is None and declared is not None:
-        dumped = declared.spec.model_dump(by_alias=True, exclude_none=True, mode="json")
-        return {
-            path: Origin(value, "", place(here.source, ref, segments(path))) for path, value in flatten(dumped).items()
-        }
+        said = flatten(dumped(declared.spec))
+        return {path: Origin(value, "", place(here.source, ref, segments(path))) for path, value in said.items()}
     if resource is None:
         return {}
     package = package_of(here.source, ref) if kind_of(ref) == "Machine" else None

@@ -19,6 +19,7 @@ from reconciler.core.render.listing import NodeRow, Row
 from reconciler.core.render.quantities import moment
 from reconciler.core.standing import Standing
 from reconciler.core.values import plain
+from reconciler.edge.load.lower import dumped
 
 _ON_NODES = ("Machine", "Volume", "Network", "Image")
 
@@ -39,7 +40,7 @@ def rows_of(here: Looking, found: Prospect, kind: str) -> list[Row]:
 
 
 def _dumped(spec: Any) -> Mapping[str, Any]:
-    fields: Mapping[str, Any] = spec.model_dump(by_alias=True, exclude_none=True, mode="json")
+    fields: Mapping[str, Any] = dumped(spec)
     cpu = fields.get("cpu")
     return {**fields, "cpu": round(cpu * 1000)} if isinstance(cpu, float) else fields
 

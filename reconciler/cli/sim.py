@@ -280,26 +280,25 @@ def _value(text: str) -> Any:
 
 
 def _size(text: str) -> int:
-    from specs.units import parse_size
+    from specs.quantities import parse_size
 
     return int(_parsed(parse_size, text))
 
 
 def _share(text: str) -> float:
-    from specs.units import parse_share
+    from specs.quantities import parse_share
 
     return float(_parsed(parse_share, text))
 
 
 def _parsed(parse: Callable[[str], Any], text: str) -> Any:
-    from pydantic_core import PydanticCustomError
-
     from reconciler.errors import UsageError
+    from specs.values import SpecError
 
     try:
         return parse(text)
-    except PydanticCustomError as error:
-        raise UsageError(error.message(), hint=str((error.context or {}).get("fix", ""))) from error
+    except SpecError as error:
+        raise UsageError(error.summary, hint=error.fix) from error
 
 
 def _generate(args: Namespace) -> int:

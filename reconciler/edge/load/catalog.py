@@ -16,11 +16,7 @@ from reconciler.core.refs import Ref, make_ref, tenant_of
 from reconciler.driver import Capability
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.wording import nearest
-from specs.datacenter import Datacenter
-from specs.image import Image
-from specs.network import Network
-from specs.node import Node
-from specs.package import Package
+from specs.plain import Datacenter, Image, Network, Node, Package
 
 KNOWN_DRIVERS = frozenset({"local", "incus", "smartos", "sim"})
 OPERATOR = "datacenter"

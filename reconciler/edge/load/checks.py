@@ -19,8 +19,7 @@ from reconciler.edge.load.firewall import check_rule
 from reconciler.edge.load.frame import size
 from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network, lower_volume, renamed_ref
 from reconciler.edge.load.records import Total
-from specs.network import Network
-from specs.node import Node
+from specs.plain import Network, Node
 
 
 def lower_thing(declared: Declared, catalog: Catalog) -> Lowered:

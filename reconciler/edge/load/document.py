@@ -1,7 +1,9 @@
 """From the plain value of a document to the things it declares, validated.
 
-Owns: the envelope, the plural short form, defaults laid beneath, the models of `specs`.
-Must not go here: anything that needs another document (lower.py, checks.py), messages of the models (wording.py).
+Owns: the envelope, the plural short form, defaults laid beneath, the records of `specs`.
+Must not go here: anything that needs another document (lower.py, checks.py), messages of the models (mistakes.py).
+
+A fast tier reads the records: it may only accept. What it refuses is read by the models, which know what is wrong.
 """
 
 from __future__ import annotations
@@ -11,21 +13,35 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 
 from reconciler.core.refs import Ref, make_ref
 from reconciler.edge.load import wording
 from reconciler.edge.load.defaults import EVERY, NOTHING, KindDefaults, Values, merged, stripped
-from reconciler.edge.load.doubt import READ_BY_OTHERS, mended
 from reconciler.edge.load.findings import CERTAIN, Doubt, Finding, Path
-from specs.envelope import API_VERSION, Metadata, SharedMetadata
 from specs.kinds import KINDS, PLURALS, Kind
+from specs.plain import Metadata, SharedMetadata
+from specs.spelled import read
+from specs.values import API_VERSION
 
 DefaultsFor = Callable[[str], KindDefaults]
 
+READ_BY_OTHERS: dict[str, frozenset[str]] = {
+    "Datacenter": frozenset({"nicTags"}),
+    "Node": frozenset({"driver", "nics", "members", "capacity"}),
+    "Network": frozenset({"nicTag", "vlan", "subnet", "range", "gateway", "reserved", "tenants"}),
+    "NetworkPool": frozenset({"networks"}),
+    "Package": frozenset({"memory", "cpu", "disk", "traits"}),
+    "Image": frozenset({"source", "type", "requirements", "origin", "tenants"}),
+    "Tenant": frozenset(),
+    "Volume": frozenset({"node"}),
+    "Machine": frozenset({"replicas"}),
+    "FirewallRule": frozenset(),
+}
+"""Fields by which other documents are judged: where one of them is unknown, what names the thing is not."""
+
 
 class Declared(msgspec.Struct, frozen=True):
-    """One thing that a document declares, validated by itself. `spec` is the model of its kind."""
+    """One thing that a document declares, validated by itself. `spec` is the record of its kind."""
 
     kind: str
     ref: Ref
@@ -198,9 +214,14 @@ class _Document:
     def _who(self, kind: Kind, values: Values, path: Path, defaults: KindDefaults) -> Who:
         """What it is called and whose it is, as far as that can be told. `path`: where the metadata stands."""
         try:
-            metadata = Metadata.model_validate(values)
-        except ValidationError as wrong:
-            return self._who_in_doubt(kind, values, path, defaults, wrong)
+            metadata = read(Metadata, values)
+        except msgspec.ValidationError:
+            from reconciler.edge.load.doubt import strict
+
+            strictly, found = strict(Metadata, values)
+            if strictly is None:
+                return self._who_in_doubt(kind, values, path, defaults, found)
+            metadata = strictly
         if (
             kind.tenancy == "must"
             and metadata.tenant is not None
@@ -211,16 +232,17 @@ class _Document:
         return _unowned(kind, metadata), True, placed
 
     def _who_in_doubt(
-        self, kind: Kind, values: Values, path: Path, defaults: KindDefaults, wrong: ValidationError
+        self, kind: Kind, values: Values, path: Path, defaults: KindDefaults, found: list[wording.Explained]
     ) -> Who:
-        found = wording.explain(wrong, Metadata, values)
+        from reconciler.edge.load.doubt import strict
+
         meant = {one.meant for one in found}
         for one in found:
             if one.about != "missing" or not (one.path[-1] in meant or self.doubt.lacks(path)):
                 self._told(self._placed(path, one))
         bad = {one.path[0] for one in found} | meant
         good = {key: inner for key, inner in values.items() if key not in bad}
-        metadata = Metadata.model_validate({"name": "unnamed", **good})
+        metadata = strict(Metadata, {"name": "unnamed", **good})[0] or Metadata(name="unnamed")
         placed = self._whose(kind, metadata, path, lacking="tenant" in bad or "metadata" in defaults.lacking)
         return _unowned(kind, metadata), "name" not in bad, placed and "tenant" not in bad
 
@@ -266,9 +288,11 @@ class _Document:
         if written is not None and not isinstance(written, dict):
             self.wrong(("metadata",), "metadata is a map", "metadata: {tenant: …}")
         try:
-            SharedMetadata.model_validate(stripped(shared))
-        except ValidationError as wrong:
-            found = wording.explain(wrong, SharedMetadata, shared)
+            read(SharedMetadata, stripped(shared))
+        except msgspec.ValidationError:
+            from reconciler.edge.load.doubt import strict
+
+            _, found = strict(SharedMetadata, stripped(shared), shared)
             for one in found:
                 self._told(msgspec.structs.replace(one, path=("metadata", *one.path)))
             bad = {one.path[0] for one in found} | {one.meant for one in found}
@@ -295,17 +319,22 @@ class _Document:
             self._declare_in_doubt(kind, who, values, defaults, prefix=prefix)
             return
         try:
-            model = kind.model.model_validate(values)
-        except ValidationError:
-            self._declare_in_doubt(kind, who, values, defaults, prefix=prefix)
-            return
+            declared = read(kind.plain, values)
+        except msgspec.ValidationError:
+            from reconciler.edge.load.doubt import strict
+
+            strictly, _ = strict(kind.plain, values)
+            if strictly is None:
+                self._declare_in_doubt(kind, who, values, defaults, prefix=prefix)
+                return
+            declared = strictly
         self.out.declared.append(
             Declared(
                 kind.name,
                 make_ref(kind.name, metadata.name, metadata.tenant),
                 metadata.name,
                 metadata.tenant,
-                model,
+                declared,
                 self.file,
                 self.index,
                 prefix,
@@ -315,19 +344,21 @@ class _Document:
         )
 
     def _declare_in_doubt(self, kind: Kind, who: Who, values: Values, defaults: KindDefaults, *, prefix: Path) -> None:
-        """Something is wrong, or was not read: a model with stand-ins is judged by others and judges none."""
+        """Something is wrong, or was not read: a spec with stand-ins is judged by others and judges none."""
+        from reconciler.edge.load.doubt import mended
+
         written, named, placed = who
         name = written.name if written is not None and named else f"?{self.file}:{self.index}:{prefix[-1]}"
         metadata = written or Metadata(name="unnamed")
         ref = make_ref(kind.name, name, metadata.tenant)
-        model, told, doubt = mended(kind, values, self.doubt.beneath(prefix), lacking="spec" in defaults.lacking)
+        spec, told, doubt = mended(kind, values, self.doubt.beneath(prefix), lacking="spec" in defaults.lacking)
         for one in told:
             self._told(msgspec.structs.replace(one, path=(*prefix, *one.path)), ref if named and placed else "")
-        if model is None or not placed:
+        if spec is None or not placed:
             self.out.lost += [name] if named else []
             return
         declared = Declared(
-            kind.name, ref, name, metadata.tenant, model, self.file, self.index, prefix,
+            kind.name, ref, name, metadata.tenant, spec, self.file, self.index, prefix,
             tags=metadata.tags, renamed_from=metadata.renamed_from, doubt=doubt, nameless=not named,
         )  # fmt: skip
         self.out.declared.append(declared)
@@ -344,7 +375,7 @@ class _Document:
 def _unowned(kind: Kind, metadata: Metadata) -> Metadata:
     """Without the tenant that such a thing cannot have: that was told."""
     if kind.tenancy == "never" and metadata.tenant is not None:
-        return metadata.model_copy(update={"tenant": None})
+        return msgspec.structs.replace(metadata, tenant=None)
     return metadata
 
 
@@ -390,8 +421,7 @@ def _check_kind_defaults(file: str, name: str, given: Values) -> list[Finding]:
     if name == EVERY:
         del allowed["spec"]
     else:
-        model = KINDS[name].model
-        allowed["spec"] = [field.alias or own for own, field in model.model_fields.items()]
+        allowed["spec"] = list(KINDS[name].plain.__struct_encode_fields__)
     findings = []
     for part, values in given.items():
         if part not in allowed:

@@ -3,33 +3,22 @@
 Owns: which of its values count for nothing, and what stands in for them, so that all else is judged in the same run and
 nothing is told that only follows from what was told already. Must not go here: finding mistakes, their wording.
 
-None of this runs for a document without mistakes.
+None of this runs for a document without mistakes: it is here that the models are imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from reconciler.edge.load.findings import Doubt, Path, within
-from reconciler.edge.load.wording import Explained, explain
+from reconciler.edge.load.mistakes import explain
+from reconciler.edge.load.wording import Explained
 from specs.kinds import Kind
-
-READ_BY_OTHERS: dict[str, frozenset[str]] = {
-    "Datacenter": frozenset({"nicTags"}),
-    "Node": frozenset({"driver", "nics", "members", "capacity"}),
-    "Network": frozenset({"nicTag", "vlan", "subnet", "range", "gateway", "reserved", "tenants"}),
-    "NetworkPool": frozenset({"networks"}),
-    "Package": frozenset({"memory", "cpu", "disk", "traits"}),
-    "Image": frozenset({"source", "type", "requirements", "origin", "tenants"}),
-    "Tenant": frozenset(),
-    "Volume": frozenset({"node"}),
-    "Machine": frozenset({"replicas"}),
-    "FirewallRule": frozenset(),
-}
-"""Fields by which other documents are judged: where one of them is unknown, what names the thing is not."""
+from specs.models import model_of, plain_of
+from specs.plain import Plain
 
 STAND_INS: dict[str, dict[str, Any]] = {
     "Datacenter": {"id": "00000000-0000-0000-0000-000000000000"},
@@ -58,11 +47,22 @@ _ELEMENTS = {
 
 _ROUNDS = 64
 
+Record = TypeVar("Record", bound=Plain)
+
+
+def strict(record: type[Record], values: Any, shown: Any = None) -> tuple[Record | None, list[Explained]]:
+    """The record as its model reads it, or every mistake. `shown`: the values as written, where they are others."""
+    model = model_of(record)
+    try:
+        return plain_of(model.model_validate(values)), []
+    except ValidationError as wrong:
+        return None, explain(wrong, model, values if shown is None else shown)
+
 
 class Mended(NamedTuple):
-    """A model with stand-ins (None if even that cannot be), the mistakes, and what of it is in doubt."""
+    """A record with stand-ins (None if even that cannot be), the mistakes, and what of it is in doubt."""
 
-    model: Any
+    spec: Any
     told: list[Explained]
     doubt: Doubt
 
@@ -80,7 +80,7 @@ def mended(kind: Kind, values: dict[str, Any], doubt: Doubt, *, lacking: bool) -
         except ValidationError as wrong:
             found = explain(wrong, kind.model, values)
         else:
-            return Mended(model, told, Doubt(tuple(unknown), doubt.lacking))
+            return Mended(plain_of(model), told, Doubt(tuple(unknown), doubt.lacking))
         meant = [(*one.path[:-1], one.meant) for one in found if one.meant]
         told += [one for one in found if not _follows(one, [*unknown, *meant], lacks)]
         for one in found:

@@ -17,7 +17,7 @@ from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding, Warning_
 from reconciler.edge.load.lower import Lowering, drop_none, resource
-from specs.firewall import FirewallRule, Party
+from specs.plain import FirewallRule, Party
 
 SIDES = (("from", "from_"), ("to", "to"))
 

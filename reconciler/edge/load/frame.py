@@ -17,10 +17,7 @@ from reconciler.edge.load.catalog import may_use
 from reconciler.edge.load.findings import Path
 from reconciler.edge.load.lower import Lowering, image_digest, interned
 from reconciler.edge.load.nics import Nics, lower_nics
-from specs.image import Image
-from specs.machine import Exceptional, Machine, Nic
-from specs.node import Node
-from specs.package import Package
+from specs.plain import Exceptional, Image, Machine, Nic, Node, Package
 
 BRAND_OF_TYPE = {"disk": "vm", "zvol": "vm", "lx-dataset": "lx"}
 """The brand that an image's type leaves, where it is not `zone`."""

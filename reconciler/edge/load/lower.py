@@ -29,12 +29,9 @@ from reconciler.core.values import canonical, digest
 from reconciler.edge.load.catalog import Catalog, Problem
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding, Path
-from specs import datacenter as dc
-from specs.image import SOURCES, Image
-from specs.network import Network
-from specs.node import Drain as DrainSpec
-from specs.node import Node
-from specs.volume import Volume
+from specs import plain
+from specs.plain import Image, Network, Node, Volume
+from specs.rules import SOURCES
 
 T = TypeVar("T")
 
@@ -110,7 +107,13 @@ def drop_none(values: dict[str, Any]) -> dict[str, Any]:
 
 def dumped(model: Any) -> Any:
     """The resolved spec as plain values, in the words it was written in, without what was not said."""
-    return model.model_dump(by_alias=True, exclude_none=True)
+    return _said(msgspec.to_builtins(model))
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _said(each) for key, each in value.items() if each is not None}
+    return [_said(each) for each in value] if isinstance(value, list) else value
 
 
 def lower_network(lowering: Lowering) -> None:
@@ -254,7 +257,7 @@ def lower_node(declared: Declared) -> NodeWant:
     return want
 
 
-def _drain(said: DrainSpec | None) -> Drain | None:
+def _drain(said: plain.Drain | None) -> Drain | None:
     return Drain(said.how, said.reason, said.by) if said is not None else None
 
 
@@ -262,10 +265,10 @@ _DEFAULT = Policy()
 
 
 def lower_limits(tenant: Declared) -> Limits:
-    return Limits(**tenant.spec.limits.model_dump())
+    return Limits(**msgspec.structs.asdict(tenant.spec.limits))
 
 
-def lower_policy(spec: dc.Datacenter, limits: Mapping[str, Limits]) -> Policy:
+def lower_policy(spec: plain.Datacenter, limits: Mapping[str, Limits]) -> Policy:
     """`limits`: of the tenants that have any."""
     rules, placement = spec.policy, spec.placement
     return Policy(
@@ -276,17 +279,17 @@ def lower_policy(spec: dc.Datacenter, limits: Mapping[str, Limits]) -> Policy:
         creates=_budget(rules.budgets.creates, _DEFAULT.creates),
         quarantine=int(rules.quarantine),
         protect=frozenset(rules.protect),
-        overprovision=placement.overprovision.model_dump(),
-        reserve=placement.reserve.model_dump(exclude_none=True),
+        overprovision=msgspec.structs.asdict(placement.overprovision),
+        reserve=drop_none(msgspec.structs.asdict(placement.reserve)),
         limits=dict(limits),
     )
 
 
-def _budget(spec: dc.Budget, default: Budget) -> Budget:
+def _budget(spec: plain.Budget, default: Budget) -> Budget:
     """Each window as written; a window that is not keeps its default."""
     fields: dict[str, Any] = {}
     for window in ("per_plan", "per_hour", "per_day", "per_node", "per_rack", "per_tenant"):
-        given: dc.Allowance | None = getattr(spec, window)
+        given: plain.Allowance | None = getattr(spec, window)
         if given is not None:
             fields[window] = given.count
             fields[window + "_share"] = given.share or 0

@@ -21,8 +21,8 @@ from reconciler.edge.load.findings import Path
 from reconciler.edge.load.frame import Frame, company, frame_of, merged_traits, shared_constraints, size
 from reconciler.edge.load.lower import Lowered, Lowering, renamed_ref, resource, sole
 from reconciler.edge.load.stream import IS_POINTER, POINTER
-from specs import machine as spec_of
-from specs.machine import Exceptional, Machine
+from specs import plain
+from specs.plain import Exceptional, Machine
 
 ReadFile = Callable[[str], str | None]
 """Path in the tree → the text; None if there is no such file."""
@@ -162,7 +162,7 @@ class _Machine(Lowering):
         spec = self.spec
         update = None
         if spec.replicas is not None:
-            rules = spec.update or spec_of.Update()
+            rules = spec.update or plain.Update()
             update = Update(
                 group=self.declared.ref,
                 canary=rules.canary,
@@ -179,7 +179,7 @@ class _Machine(Lowering):
             renamed_from=renamed_ref(self.declared),
         )
 
-    def _affinity(self, spec: spec_of.Affinity | None, field: str) -> Affinity | None:
+    def _affinity(self, spec: plain.Affinity | None, field: str) -> Affinity | None:
         if spec is None:
             return None
         found: list[Ref] = []
@@ -334,7 +334,7 @@ def _within(place: str, other: str) -> bool:
     return place == other or place.startswith(other + "/") or other.startswith(place + "/")
 
 
-def _disk(disk: spec_of.Disk) -> dict[str, Any]:
+def _disk(disk: plain.Disk) -> dict[str, Any]:
     body: dict[str, Any] = {"delegated": disk.delegated}
     if disk.size is not None:
         body["size"] = disk.size
@@ -343,7 +343,7 @@ def _disk(disk: spec_of.Disk) -> dict[str, Any]:
     return body
 
 
-def _ready(ready: spec_of.Ready) -> dict[str, Any]:
+def _ready(ready: plain.Ready) -> dict[str, Any]:
     body: dict[str, Any] = {"within": ready.within}
     for name in ("http", "tcp", "exec"):
         given = getattr(ready, name)

@@ -14,7 +14,7 @@ from reconciler.core.desired import NicWant
 from reconciler.core.refs import Ref, name_of, short
 from reconciler.edge.load.catalog import Catalog, Problem, may_use, within
 from reconciler.edge.load.findings import Path
-from specs.machine import Nic
+from specs.plain import Nic
 
 if TYPE_CHECKING:
     from reconciler.edge.load.lower import Lowering

@@ -15,7 +15,8 @@ from trees import BASE, CAPABILITIES, HEAD, loaded, mistakes
 
 from reconciler.edge.git import CommitTree, Repository
 from reconciler.edge.load import FolderTree, Loader, MemoryTree
-from reconciler.edge.load.doubt import READ_BY_OTHERS, STAND_INS
+from reconciler.edge.load.document import READ_BY_OTHERS
+from reconciler.edge.load.doubt import STAND_INS
 from reconciler.errors import SpecErrors
 from specs.kinds import KINDS
 

@@ -15,7 +15,7 @@ from reconciler.core.refs import Ref, Target
 from reconciler.core.values import canonical, plain
 from reconciler.driver import NativeContext
 from reconciler.driver.forms import native_form
-from specs.machine import COMPARED
+from specs.rules import COMPARED
 
 GiB = 2**30
 
