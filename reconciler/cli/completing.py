@@ -64,7 +64,7 @@ def _known(folder: Path, state: Path | None) -> Iterator[str]:
         with suppress(TrueupError, OSError):
             journal = State(state or state_folder(datacenter)).journal
             if journal.stat().st_size <= _JOURNAL:
-                yield from read(journal).refs
+                yield from read(journal).bindings.refs
 
 
 def _wanted(remembered: Remembered) -> Iterator[str]:

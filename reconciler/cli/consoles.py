@@ -67,7 +67,7 @@ async def _reached(args: Namespace) -> AsyncIterator[Reached]:
     ref = _machine(args.ref)
     async with session.looking(args) as here:
         desired = await here.desired()
-        bound = [binding for binding in here.ledger.bound(ref) if binding.quarantined_until is None]
+        bound = [binding for binding in here.ledger.bindings.of(ref) if binding.quarantined_until is None]
         if not bound:
             raise UsageError(f"no machine {short(ref)} is known to have been made", hint="trueup get machines")
         uid, target = bound[0].uid, Target(bound[0].target)

@@ -28,7 +28,7 @@ _OF_THE_DATACENTER = frozenset({"resolvers", "search"})
 def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
     """Raises UsageError if neither git nor a node knows the ref."""
     ref = full_ref(name)
-    known = found.world.seen(ref) or found.world.ledger.bound(ref)
+    known = found.world.seen(ref) or found.world.ledger.bindings.of(ref)
     if not known:
         declared = [one.ref for one in here.source.loader.entries(kind_of(ref))]
         ref = existing(found.desired, name, declared)
@@ -75,7 +75,7 @@ def _exists(found: Prospect, ref: Ref) -> str:
         words.append(f"is in quarantine on {target} until {moment(until)}" if until else f"{state} on {target}")
     if words:
         return f"it {', '.join(words)}"
-    for binding in found.world.ledger.bound(ref):
+    for binding in found.world.ledger.bindings.of(ref):
         why = found.world.unreadable(binding.target)
         return f"it is bound to {binding.target}, " + (f"of which nothing is known: {why}" if why else "and not there")
     return "it is not there yet"
@@ -124,7 +124,7 @@ def _form(found: Prospect, ref: Ref) -> Mapping[str, object] | None:
     if change is not None:
         return change.after
     resource, world = found.desired.resources[ref], found.world
-    bound = [binding for binding in world.ledger.bound(ref) if binding.target in world.targets]
+    bound = [binding for binding in world.ledger.bindings.of(ref) if binding.target in world.targets]
     if not bound or kind_of(ref) not in world.shape_of(bound[0].target).capability.kinds:
         return None
     context = world.context(resource, bound[0].target, bound[0].addresses)

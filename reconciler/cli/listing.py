@@ -70,7 +70,7 @@ def _rows(found: Prospect, ref: Ref, said: Mapping[str, str]) -> Iterator[Row]:
         yield Row(ref, target, state, thing.fields, marks.uid if marks else "")
     if seen:
         return
-    bound = found.world.ledger.bound(ref)
+    bound = found.world.ledger.bindings.of(ref)
     for binding in bound:
         why = found.world.unreadable(binding.target)
         state = f"unknown: {why}" if why else said.get(ref, "not there")

@@ -76,7 +76,7 @@ def _shown(value: Any) -> str:
 
 
 def _edits(here: Looking, ref: Ref, *, node: bool, addresses: bool) -> list[Edit]:
-    bound = [binding for binding in here.ledger.bound(ref) if binding.quarantined_until is None]
+    bound = [binding for binding in here.ledger.bindings.of(ref) if binding.quarantined_until is None]
     declared = here.source.loader.declared(ref)
     if not bound or declared is None:
         raise UsageError(f"{short(ref)} was not made yet: nothing was chosen for it", hint="apply, then pin")

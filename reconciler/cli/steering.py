@@ -75,7 +75,7 @@ def _marked(subject: str) -> Callable[[Writing], Awaitable[str]]:
                 execution = await here.execution(plan, lambda _: None, moves=False)
                 failures = (await execution.run()).failures
                 return f"not written on it yet: {failures[0].reason}" if failures else ""
-            silent = [target for target in here.ledger.targets(ref) if world.unreadable(target) is not None]
+            silent = [target for target in here.ledger.bindings.targets(ref) if world.unreadable(target) is not None]
             return f"{min(silent)} cannot be read now: it is written on it once it can" if silent else ""
         except (TryLater, FenceLost) as error:
             return f"not written on it yet: {error}"
@@ -108,7 +108,7 @@ async def _subject(here: Looking, name: str) -> str:
     ref = full_ref(name)
     if kind_of(ref) == "Node" and name_of(ref) in desired.nodes:
         return ref
-    if ref in desired.resources or here.ledger.bound(ref):
+    if ref in desired.resources or here.ledger.bindings.of(ref):
         return ref
     raise UsageError(f"neither git nor the ledger knows {ref}", hint="trueup get machines")
 
@@ -201,7 +201,7 @@ async def _forget_thing(here: Writing, args: Namespace) -> int:
         )
     plan = forgetting(found.world, ref, here.now())
     if not plan.changes and not plan.entries:
-        if any(binding.quarantined_until is not None for binding in here.ledger.bound(ref)):
+        if any(binding.quarantined_until is not None for binding in here.ledger.bindings.of(ref)):
             raise UsageError(
                 f"{short(ref)} is in quarantine, and is purged when its time is over",
                 hint=f"to keep it: trueup restore {short(ref)}, apply, then remove it and forget it",

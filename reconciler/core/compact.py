@@ -43,8 +43,8 @@ def _entries(ledger: Ledger) -> Iterator[Entry]:
         yield Claimed(target, identity)
     for target in sorted(ledger.covered):
         yield Covered(target)
-    for ref, incarnation in sorted(ledger.incarnations.items()):
-        if incarnation > max((binding.incarnation for binding in ledger.bound(ref)), default=0):
+    for ref, incarnation in sorted(ledger.bindings.incarnations.items()):
+        if incarnation > max((binding.incarnation for binding in ledger.bindings.of(ref)), default=0):
             # It is not there any more, but the next one must not get an old one's identity. Told before what is
             # there, which may be older: it took the name over.
             yield Bound(ref, Uid(""), incarnation, Target(""))

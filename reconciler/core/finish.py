@@ -158,7 +158,7 @@ def _bound(work: Work, world: World) -> tuple[Entry, ...]:
     known = world.ledger.bindings.get((ref, place))
     if known is not None and (known.uid, known.addresses, known.demand) == (entry.uid, entry.addresses, entry.demand):
         return goes
-    newer = [each for each in world.ledger.bound(ref) if each.incarnation > work.incarnation]
+    newer = [each for each in world.ledger.bindings.of(ref) if each.incarnation > work.incarnation]
     return (*(Forgotten(each.ref, each.uid, each.target) for each in newer), entry, *goes)
 
 

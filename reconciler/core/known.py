@@ -210,7 +210,7 @@ class Known:
 
     def binding(self, ref: Ref) -> Binding | None:
         """What the ledger knows of a machine, else what its one object proves by itself."""
-        bound = self.ledger.bound(ref)
+        bound = self.ledger.bindings.of(ref)
         if bound:
             return bound[0]
         seen = self.seen(ref)
@@ -263,7 +263,7 @@ class Known:
     def incarnation(self, ref: Ref) -> int:
         """The highest known of the ref in ledger, live or quarantined; 0 if there was none."""
         known = [found.marks.incarnation for _, found in self.seen(ref) if found.marks]
-        return max([self.ledger.incarnations.get(ref, 0), *known])
+        return max([self.ledger.bindings.incarnation(ref), *known])
 
     def mint(self, ref: Ref, incarnation: int, target: Target | None = None) -> tuple[Uid, int]:
         """An identity that nothing known bears, and its incarnation: a thing keeps the uid that it was made with when
@@ -367,7 +367,7 @@ class Known:
 
     def realisations(self, ref: Ref) -> set[Target]:
         """Where a Network or Image is, or should be, or is remembered."""
-        return {*self.needs.get(ref, ()), *self.sights.places(ref), *self.ledger.targets(ref)}
+        return {*self.needs.get(ref, ()), *self.sights.places(ref), *self.ledger.bindings.targets(ref)}
 
     def _came_in(self) -> None:
         """Something is other than before: what was answered may be so no more."""
@@ -376,4 +376,4 @@ class Known:
 
     def known(self, ref: Ref) -> bool:
         """Whether the ref is wanted, seen or remembered."""
-        return ref in self.facts or ref in self.resources or ref in self.sights or bool(self.ledger.targets(ref))
+        return ref in self.facts or ref in self.resources or ref in self.sights or self.ledger.bindings.known(ref)

@@ -7,15 +7,15 @@ Must not go here: how entries are stored (edge), decisions on what they mean for
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from reconciler.core.binding import Address as Address
 from reconciler.core.binding import Binding as Binding
 from reconciler.core.binding import bare, resealed
+from reconciler.core.bindings import Bindings
 from reconciler.core.entries import Accepted as Accepted
 from reconciler.core.entries import Applied as Applied
 from reconciler.core.entries import Bound as Bound
@@ -43,8 +43,6 @@ from reconciler.core.entries import touched as touched
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.values import canonical
 
-V = TypeVar("V")
-
 
 class Run:
     """A plan being carried out: the generation it was given, and the latest status of each step that had a result."""
@@ -57,21 +55,13 @@ class Run:
 
 
 class Ledger:
-    """The folded journal. Mutable only through `fold`; everything else reads.
-
-    `bindings` is by (ref, target): kinds with one realisation per target have several.
-    """
+    """The folded journal. Mutable only through `fold`; everything else reads."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.sequence = 0
         self.last_at = 0.0
         """When the last record was written: a clock that is before it has jumped."""
-        self.bindings: dict[tuple[Ref, Target], Binding] = {}
-        self._places: dict[Ref, tuple[Target, ...]] = {}
-        self._spread: dict[Ref, dict[Target, None]] = {}
-        """Where each ref is bound: of kinds that are in one place, and of those that are on each target."""
-        self._ones: dict[Any, Any] = {}
-        self.incarnations: dict[Ref, int] = {}
+        self.bindings = Bindings()
         self.claims: dict[Target, str] = {}
         self.covered: set[Target] = set()
         self.written: dict[Target, int] = {}
@@ -98,25 +88,6 @@ class Ledger:
     @property
     def generation(self) -> int:
         return self.applied.generation if self.applied else 0
-
-    @property
-    def refs(self) -> Iterator[Ref]:
-        """Every ref that is bound."""
-        return chain(self._places, self._spread)
-
-    def targets(self, ref: Ref) -> Collection[Target]:
-        """Where a ref is bound, in no order that means anything."""
-        return self._spread.get(ref) or self._places.get(ref, ())
-
-    def bound(self, ref: Ref) -> tuple[Binding, ...]:
-        """Every binding of a ref, in order of its targets."""
-        targets = self.targets(ref)
-        return tuple([self.bindings[ref, target] for target in (sorted(targets) if len(targets) > 1 else targets)])
-
-    def sole(self, ref: Ref) -> Binding | None:
-        """The binding of a thing that is bound in just one place."""
-        targets = self._places.get(ref)
-        return self.bindings[ref, targets[0]] if targets is not None and len(targets) == 1 else None
 
     def spent_after(self, since: float) -> list[tuple[float, Spent]]:
         """What was spent after a time, with its own (unix seconds)."""
@@ -149,53 +120,28 @@ class Ledger:
         if run is not None:
             run.outcomes[entry.step] = entry.status
 
-    def _one(self, value: V) -> V:
-        """The one object of this value: what comes from a file is a fresh one each time."""
-        found: V = self._ones.setdefault(value, value)
-        return found
-
     def _put(self, binding: Binding) -> None:
-        ref, target = binding.ref, binding.target
-        self.bindings[ref, target] = binding
-        if kind_of(ref) in PER_TARGET:
-            self._spread.setdefault(ref, {})[target] = None
-        else:
-            self._places[ref] = self._one((target,))
-        self.incarnations[ref] = max(binding.incarnation, self.incarnations.get(ref, 0))
-
-    def _drop(self, ref: Ref, target: Target) -> Binding | None:
-        spread = self._spread.get(ref, {})
-        spread.pop(target, None)
-        if self._places.get(ref) == (target,):
-            del self._places[ref]
-        if not spread:
-            self._spread.pop(ref, None)
-        return self.bindings.pop((ref, target), None)
+        self.bindings[binding.ref, binding.target] = binding
 
     def _bound(self, entry: Bound) -> None:
         """A thing of which there is one in all is bound in one place, and the newest incarnation is what counts. What
         was applied to it goes with it wherever it moves."""
-        ref, target, one = entry.ref, self._one(entry.target), self._one
-        old = self.bindings.get((ref, target))
-        if ref in self._places:
-            others = self.bound(ref)
-            if any(other.incarnation > entry.incarnation for other in others):
-                return
-            for other in others:
-                if other.target != target:
-                    self._drop(ref, other.target)
-                    old = other if old is None else old
-        addresses = tuple([Address(one(each.network), each.ip, each.mac, each.authored) for each in entry.addresses])
-        fresh = Binding(ref, entry.uid, entry.incarnation, target, addresses, one(entry.demand))
+        ref, target = entry.ref, entry.target
+        old = self.bindings.sole(ref)
+        if old is None:
+            old = self.bindings.get((ref, target))
+        elif old.incarnation > entry.incarnation:
+            return
+        fresh = Binding(ref, entry.uid, entry.incarnation, target, entry.addresses, entry.demand)
         if old is not None and old.uid == entry.uid:
-            sealed = one(resealed(old, ref, addresses))
+            sealed = resealed(old, ref, entry.addresses)
             fresh = msgspec.structs.replace(fresh, sealed=sealed, revision=old.revision, protected=old.protected)
         self._put(fresh)
 
     def _moving(self, entry: Moving) -> None:
-        for binding in self.bound(entry.ref):
+        for binding in self.bindings.of(entry.ref):
             if binding.uid == entry.uid:
-                self._put(msgspec.structs.replace(binding, moving=self._one(entry.target)))
+                self._put(msgspec.structs.replace(binding, moving=entry.target))
 
     def _settled(self, entry: Settled) -> None:
         self._settle(entry, canonical(entry.fields))
@@ -208,19 +154,20 @@ class Ledger:
         if base is None:
             if self._superseded(entry.ref):
                 return
-            base = Binding(entry.ref, entry.uid, self.incarnations.get(entry.ref, 1), self._one(entry.target))
-            self._put(base)
-        sealed = self._one(bare(fields, base.ref, base.addresses))
-        self.bindings[base.ref, base.target] = Binding(
-            base.ref, base.uid, base.incarnation, base.target, base.addresses, base.demand, sealed,
-            self._one(entry.revision), entry.protected,
+            base = Binding(entry.ref, entry.uid, self.bindings.incarnation(entry.ref) or 1, entry.target)
+        sealed = bare(fields, base.ref, base.addresses)
+        self._put(
+            Binding(
+                base.ref, base.uid, base.incarnation, base.target, base.addresses, base.demand, sealed, entry.revision,
+                entry.protected,
+            )
         )  # fmt: skip
 
     def _quarantined(self, entry: Quarantined, at: float) -> None:
         old = self._same(entry)
         if old is None and self._superseded(entry.ref):
             return
-        base = old or Binding(entry.ref, entry.uid, entry.incarnation, self._one(entry.target))
+        base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
         self._put(msgspec.structs.replace(base, quarantined_until=at + entry.seconds, moving=None))
         self.witnessed.discard(entry.ref)
 
@@ -231,28 +178,25 @@ class Ledger:
 
     def _superseded(self, ref: Ref) -> bool:
         """Another thing bears the name by now: what is told of an older one changes nothing."""
-        return kind_of(ref) not in PER_TARGET and ref in self._places
+        return ref in self.bindings.single
 
     def _purged(self, entry: Purged) -> None:
         """What has a realisation on each target stays witnessed: others may be left."""
         if self._same(entry) is not None:
-            self._drop(entry.ref, entry.target)
-        if kind_of(entry.ref) not in PER_TARGET and entry.ref not in self._places:
+            del self.bindings[entry.ref, entry.target]
+        if kind_of(entry.ref) not in PER_TARGET and entry.ref not in self.bindings.single:
             self.witnessed.discard(entry.ref)
 
     def _renamed(self, entry: Renamed) -> None:
-        for binding in self.bound(entry.before):
+        for binding in self.bindings.of(entry.before):
             if binding.uid == entry.uid:
-                self._drop(entry.before, binding.target)
-                if kind_of(entry.after) not in PER_TARGET:
-                    for other in self.bound(entry.after):
-                        self._drop(entry.after, other.target)
-                sealed = self._one(resealed(binding, entry.after, binding.addresses))
+                del self.bindings[entry.before, binding.target]
+                sealed = resealed(binding, entry.after, binding.addresses)
                 self._put(msgspec.structs.replace(binding, ref=entry.after, sealed=sealed))
 
     def _forgotten(self, entry: Forgotten) -> None:
         if self._same(entry) is not None:
-            self._drop(entry.ref, entry.target)
+            del self.bindings[entry.ref, entry.target]
         self.witnessed.discard(entry.ref)
 
     def _claimed(self, entry: Claimed) -> None:

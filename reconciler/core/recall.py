@@ -24,7 +24,7 @@ def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -
     """`target`: for kinds with a realisation on each. Empty if the ledger knows already, or nothing is sure."""
     if kind_of(ref) in PER_TARGET:
         return _realisation(world, ref, target, now) if target else ()
-    bound = world.ledger.bound(ref)
+    bound = world.ledger.bindings.of(ref)
     binding = bound[0] if bound else None
     seen = world.seen(ref)
     if binding is not None and not any(found.marks and found.marks.uid == binding.uid for _, found in seen):

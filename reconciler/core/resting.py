@@ -37,7 +37,7 @@ def resting(world: World, target: Target) -> list[Ref]:
 
 def rests(world: World, ref: Ref) -> bool:
     """The same of one machine."""
-    binding = world.ledger.sole(ref)
+    binding = world.ledger.bindings.sole(ref)
     found = world.only(ref, binding.target) if binding is not None else None
     return binding is not None and found is not None and _usual(world, ref, binding.target, found) is not None
 
@@ -45,7 +45,7 @@ def rests(world: World, ref: Ref) -> bool:
 def _usual(world: World, ref: Ref, target: Target, found: Object) -> Facts | None:
     """What the machine takes from the world, if it is at rest; else None. `found`: the only one to bear its ref and
     its uid."""
-    resource, binding, marks = world.resources.get(ref), world.ledger.sole(ref), found.marks
+    resource, binding, marks = world.resources.get(ref), world.ledger.bindings.sole(ref), found.marks
     if resource is None or binding is None or marks is None:
         return None
     if (binding.uid, binding.incarnation, binding.target) != (marks.uid, marks.incarnation, target):

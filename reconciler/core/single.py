@@ -33,7 +33,7 @@ def forgetting(world: World, ref: Ref, now: float) -> Plan:
     seen = {change.target for change in changes}
     entries = tuple(
         Forgotten(ref, binding.uid, binding.target)
-        for binding in world.ledger.bound(ref)
+        for binding in world.ledger.bindings.of(ref)
         if binding.target not in seen and binding.quarantined_until is None
     )
     return _plan(world, tuple(changes), entries, now)

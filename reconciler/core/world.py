@@ -33,7 +33,8 @@ class World(Known):
 
     def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
         super().__init__(shapes, ledger, open_at_most=open_at_most)
-        for ref, target in self.ledger.bindings:
+        self.dirty.update(self.ledger.bindings.single)
+        for ref, target in self.ledger.bindings.each:
             self._stain_one(ref, target)
         for target in self.ledger.claims:
             self._judge(target)
@@ -68,6 +69,8 @@ class World(Known):
             self._take_nodes(desired, _differing(self.nodes, desired.nodes))
         if before is not None and _sizing(before.policy) != _sizing(desired.policy):
             self._stale_rooms.update(self.targets)
+        if before is None:
+            self.ledger.bindings.rename(self._own)
 
     def take_report(self, report: Report) -> dict[Ref, None]:
         """A target's report; only what differs from the last one is looked at. Returns the refs it tells news of."""

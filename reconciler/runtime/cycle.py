@@ -151,8 +151,8 @@ def machines_of(desired: Desired, ledger: Ledger) -> Counter[Account]:
     """How many machines each account is of: those that git wants or the ledger knows."""
     found: Counter[Account] = Counter()
     wanted = {ref for ref in list(desired.resources) if is_single(ref)}
-    for ref in wanted.union(ref for ref in ledger.refs if is_single(ref)):
-        found.update(accounts(desired.nodes, ref, next(iter(ledger.targets(ref)), Target(""))))
+    for ref in wanted.union(ref for ref in ledger.bindings.refs if is_single(ref)):
+        found.update(accounts(desired.nodes, ref, next(iter(ledger.bindings.targets(ref)), Target(""))))
     return found
 
 

@@ -37,7 +37,8 @@ def reservations(changes: Iterable[Change], ledger: Ledger) -> list[Bound | Movi
     return [
         entry
         for entry in wanted
-        if isinstance(entry, Bound | Moving) and all(binding.uid == entry.uid for binding in ledger.bound(entry.ref))
+        if isinstance(entry, Bound | Moving)
+        and all(binding.uid == entry.uid for binding in ledger.bindings.of(entry.ref))
     ]
 
 

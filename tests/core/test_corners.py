@@ -113,7 +113,7 @@ def test_what_was_seen_in_quarantine_before_our_last_write_is_left_alone() -> No
 
 def test_a_growth_that_was_taken_back_frees_what_was_kept_for_it() -> None:
     fleet, site = made(machine()), small_site(machine())
-    (binding,) = fleet.ledger().bound(WEB)
+    (binding,) = fleet.ledger().bindings.of(WEB)
     fleet.journal(Bound(WEB, binding.uid, 1, EDGE, binding.addresses, (9 * GiB, 1000, 10 * GiB)))
     plan = fleet.plan(site)
     assert [entry.demand for entry in plan.entries if isinstance(entry, Bound)] == [(GiB, 1000, 10 * GiB)]
@@ -155,7 +155,7 @@ def test_a_network_that_went_with_its_document_is_forgotten() -> None:
 def test_an_authored_address_that_the_ledger_lost_is_no_change() -> None:
     wanted = machine(ips={APP: "10.0.1.2"})
     fleet = made(wanted)
-    (binding,) = fleet.ledger().bound(WEB)
+    (binding,) = fleet.ledger().bindings.of(WEB)
     fleet.records = [record for record in fleet.records if not isinstance(record.entry, Bound)]
     fleet.journal(Bound(WEB, binding.uid, 1, EDGE))
     site = msgspec.structs.replace(wanted, nics=(NicWant((APP,), "10.0.1.2", binding.addresses[0].mac, primary=True),))

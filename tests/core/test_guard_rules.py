@@ -482,4 +482,4 @@ def test_quarantine_is_kept_to_its_end() -> None:
     plan = fleet.plan(small_site(), now=NOW + 7 * 86400)
     assert actions(plan) == [("purge", WEB)]
     fleet.apply(plan)
-    assert not fleet.ledger().bound(WEB)
+    assert not fleet.ledger().bindings.of(WEB)

@@ -410,7 +410,7 @@ def test_what_a_drain_stops_is_called_so() -> None:
 def test_a_move_of_another_thing_of_that_name_says_nothing() -> None:
     fleet = on_a(machine())
     fleet.journal(Moving(WEB, Uid("another"), B))
-    assert fleet.ledger().bound(WEB)[0].moving is None
+    assert fleet.ledger().bindings.of(WEB)[0].moving is None
 
 
 def test_drift_of_a_network_there_does_not_keep_it_away() -> None:

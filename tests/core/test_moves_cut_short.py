@@ -111,11 +111,11 @@ def test_its_room_at_the_other_end_is_kept_from_others() -> None:
 def test_room_that_a_move_took_is_given_back_once_the_drain_is_lifted() -> None:
     fleet = on_a(machine())
     begun(fleet, fleet.plan(site(machine(), at=cluster(a=FANS))), 1)
-    assert fleet.ledger().bound(WEB)[0].moving == B
+    assert fleet.ledger().bindings.of(WEB)[0].moving == B
     plan = fleet.plan(site(machine()))
     assert [step.verb for change in plan.changes for step in change.steps] == ["start"]
     fleet.apply(plan)
-    assert fleet.ledger().bound(WEB)[0].moving is None
+    assert fleet.ledger().bindings.of(WEB)[0].moving is None
     assert fleet.plan(site(machine())).entries == ()
 
 
@@ -134,10 +134,10 @@ def test_a_place_taken_in_vain_does_not_stand_in_its_own_way() -> None:
 
 def test_the_binding_goes_with_the_machine() -> None:
     fleet = on_a(machine())
-    before = fleet.ledger().bound(WEB)[0]
+    before = fleet.ledger().bindings.of(WEB)[0]
     plan = fleet.plan(site(machine(), at=cluster(a=FANS)))
     begun(fleet, plan, 2)
-    (after,) = fleet.ledger().bound(WEB)
+    (after,) = fleet.ledger().bindings.of(WEB)
     assert (after.target, after.moving) == (B, None)
     assert (after.uid, after.incarnation, after.addresses) == (before.uid, before.incarnation, before.addresses)
     assert after.applied == before.applied, "what was applied to it last still tells drift from intent"
@@ -146,6 +146,6 @@ def test_the_binding_goes_with_the_machine() -> None:
 def test_a_shortened_ledger_remembers_both_ends() -> None:
     fleet = on_a(machine())
     begun(fleet, fleet.plan(site(machine(), at=cluster(a=FANS))), 1)
-    kept = Ledger(compacted(fleet.ledger())).bound(WEB)
-    assert kept == fleet.ledger().bound(WEB)
+    kept = Ledger(compacted(fleet.ledger())).bindings.of(WEB)
+    assert kept == fleet.ledger().bindings.of(WEB)
     assert kept[0].moving == B

@@ -278,7 +278,7 @@ def test_a_machine_that_was_bound_and_never_made_goes_elsewhere_if_its_document_
     plan = fleet.plan(site(machine(constraints=Constraints(node="edge2"))))
     assert homes(plan) == {WEB: "edge2"}
     fleet.apply(plan)
-    assert [binding.target for binding in fleet.ledger().bound(WEB)] == ["edge2"]
+    assert [binding.target for binding in fleet.ledger().bindings.of(WEB)] == ["edge2"]
 
 
 def test_rooms_are_mended_in_place() -> None:

@@ -424,7 +424,7 @@ class Check:
 
     def may_create(self, change: Change) -> None:
         """Nothing of that name may live where nobody has looked (I1, I2)."""
-        for place in (place for binding in self.ledger.bound(change.ref) for place in binding.places):
+        for place in (place for binding in self.ledger.bindings.of(change.ref) for place in binding.places):
             told = self.life.reports.get(place)
             assert told is not None, change.id
             assert told.complete, f"{change.id}: {place} was not listed"

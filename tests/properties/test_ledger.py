@@ -110,19 +110,19 @@ def test_fields_applied_are_told_as_they_were_however_they_look_like_names(
     told = {**given, "hostname": ref.rpartition("/")[2], "ips": [each.ip for each in held], "more": more}
     entries = [Bound(ref, Uid("u1"), 1, Target("edge1"), held), Settled(ref, Uid("u1"), Target("edge1"), told, "r")]
     ledger = Ledger(recorded(entries))
-    assert ledger.bound(ref)[0].applied == told
+    assert ledger.bindings.of(ref)[0].applied == told
     other = Ref(f"{ref}-renamed")
     ledger.fold(Record(3, 0, Renamed(Uid("u1"), ref, other)))
-    assert ledger.bound(other)[0].applied == told
+    assert ledger.bindings.of(other)[0].applied == told
     moved = tuple(Address(each.network, "10.9.9.9", each.mac) for each in held)
     ledger.fold(Record(4, 0, Bound(other, Uid("u1"), 1, Target("edge1"), moved)))
-    assert ledger.bound(other)[0].applied == told
+    assert ledger.bindings.of(other)[0].applied == told
 
 
 def test_what_is_on_two_targets_and_gone_from_one_is_on_the_other() -> None:
     app, uid, one, two = Ref("Network/app"), Uid("u1"), Target("edge1"), Target("edge2")
     entries: list[Entry] = [Bound(app, uid, 1, one), Bound(app, uid, 1, two), Purged(app, uid, one)]
-    assert set(Ledger(recorded(entries)).targets(app)) == {two}
+    assert set(Ledger(recorded(entries)).bindings.targets(app)) == {two}
 
 
 def test_machines_alike_share_what_was_applied() -> None:
@@ -168,10 +168,12 @@ def test_an_entry_survives_its_json(entry: Entry) -> None:
 @given(histories)
 def test_the_indexes_agree_with_the_bindings(history: list[Entry]) -> None:
     ledger = Ledger(recorded(history))
-    assert {(ref, target) for ref in ledger.refs for target in ledger.targets(ref)} == set(ledger.bindings)
+    assert {(ref, target) for ref in ledger.bindings.refs for target in ledger.bindings.targets(ref)} == set(
+        ledger.bindings
+    )
     for (ref, target), binding in ledger.bindings.items():
         assert (binding.ref, binding.target) == (ref, target)
-        assert ledger.incarnations[ref] >= binding.incarnation
+        assert ledger.bindings.incarnations[ref] >= binding.incarnation
     for target in ("edge1", "edge2", "inc/a"):
         flying = sum(intent.target == target for intent in ledger.in_flight.values())
         assert ledger.flying.get(target, 0) == flying
@@ -179,8 +181,8 @@ def test_the_indexes_agree_with_the_bindings(history: list[Entry]) -> None:
 
 @given(histories, entries)
 def test_an_incarnation_once_known_is_never_forgotten(history: list[Entry], last: Entry) -> None:
-    before = Ledger(recorded(history)).incarnations
-    after = Ledger(recorded([*history, last])).incarnations
+    before = Ledger(recorded(history)).bindings.incarnations
+    after = Ledger(recorded([*history, last])).bindings.incarnations
     assert all(after[ref] >= incarnation for ref, incarnation in before.items())
 
 
@@ -228,9 +230,10 @@ def test_the_same_entry_again_changes_no_binding(history: list[Entry], last: Ent
 def test_compacted_records_fold_to_the_same_memory(history: list[Entry]) -> None:
     ledger = Ledger(recorded(history))
     short = Ledger(compacted(ledger))
-    for ref in (*ledger.refs, *short.refs):
-        assert set(short.targets(ref)) == set(ledger.targets(ref))
-    for name in ("incarnations", "claims", "covered", "witnessed", "accepted", "pauses", "lifted", "held", "spent"):
+    for ref in (*ledger.bindings.refs, *short.bindings.refs):
+        assert set(short.bindings.targets(ref)) == set(ledger.bindings.targets(ref))
+    assert short.bindings.incarnations == ledger.bindings.incarnations
+    for name in ("claims", "covered", "witnessed", "accepted", "pauses", "lifted", "held", "spent"):
         if name != "witnessed" or ledger.applied is not None:
             assert getattr(short, name) == getattr(ledger, name), name
     assert _timely(short, ledger.last_at) == _timely(ledger, ledger.last_at)

@@ -34,9 +34,7 @@ SIGHTS = {
     "reports": Report, "_packed": bytes, "_places": tuple[Target, ...], "_spread": dict[Target, None],
     "_bearers": Ref | tuple[Ref, ...], "_owners": dict[str, int],
 }  # fmt: skip
-LEDGER = {
-    "bindings": Binding, "_places": tuple[Target, ...], "_spread": dict[Target, None], "incarnations": int,
-}  # fmt: skip
+BINDINGS = {"each": Binding, "spread": dict[Target, None], "past": int}
 """Tables that go to shelves, by the name of their attribute, with the kind of their values."""
 
 RESOURCES = "resources"
@@ -120,15 +118,19 @@ def write(planner: Planner, writer: Writer) -> Whole:
     """Lay down its tables but the resources; what is to be kept whole is returned. Raises OSError."""
     world = planner.world
     desired, sights, ledger, rooms = world.desired, world.sights, world.ledger, world.rooms
+    bindings = ledger.bindings
     assert desired is not None, "a planner that has planned has a revision"
     next(rooms.by_load(), None)  # in order
     if desired.policy.limits:
         _ = world.taken  # it is counted once somebody asks
-    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("ledger", ledger, LEDGER)):
+    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
         for table in kinds:
             if (name, table) != ("sights", "_packed"):
                 writer.table(f"{name}.{table}", *walked(getattr(owner, table)))
     writer.table("sights._packed", lambda: sights.packed(), len(sights.reports))
+    writer.table(
+        "bindings.single", lambda: ((ref, bindings.sole(ref)) for ref in bindings.single), len(bindings.single)
+    )
     writer.table("rooms", *walked(rooms.by_target))
     _write_holders(world, writer)
     return Whole(
@@ -178,12 +180,16 @@ def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
     planner = Planner(shapes)
     planner._now = whole.now
     world, sights, ledger = planner.world, planner.world.sights, planner.world.ledger
-    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("ledger", ledger, LEDGER)):
+    bindings = ledger.bindings
+    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
         for table, kind in kinds.items():
             setattr(owner, table, Shelf.of(reader, f"{name}.{table}", kind))
+    kept: Shelf[Ref, Binding] = Shelf.of(reader, "bindings.single", Binding)
+    bindings.single = Shelf(lambda ref: bindings.packed(kept[ref]), len(kept))
     world.resources = Shelf.of(reader, RESOURCES, Resource)
     world.reports = sights.reports
-    for owner, found in ((world, whole.world), (sights, whole.sights), (ledger, whole.ledger)):
+    shorts: tuple[tuple[Any, Any], ...] = ((world, whole.world), (sights, whole.sights), (ledger, whole.ledger))
+    for owner, found in shorts:
         for name in found.__struct_fields__:
             setattr(owner, name, getattr(found, name))
     sights.unmanaged = {target: Demand(*took) for target, took in whole.unmanaged.items()}

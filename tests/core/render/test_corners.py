@@ -109,13 +109,18 @@ def hold(**more: Any) -> Hold:
 
 def test_holds_fold_where_they_say_the_same_of_the_same_fields_and_no_field_is_left_out() -> None:
     def held(machine: int, cpu: int) -> Hold:
-        return hold(ref=f"Machine/a/w-{machine}", differences=(live("/cpu", cpu * 1000, 9000),), lifts=f"heal a/w-{machine}")
+        return hold(
+            ref=f"Machine/a/w-{machine}", differences=(live("/cpu", cpu * 1000, 9000),), lifts=f"heal a/w-{machine}"
+        )
 
     text = plan_text(plan(holds=(held(1, 3), held(2, 3), held(3, 4))))
     assert "! Machine a/w-[1-2]: changed" in text
     assert "heal a/w-1 a/w-2" in text
     assert "! Machine/a/w-3: changed" in text
-    assert [line.strip() for line in text.splitlines() if "git says" in line] == ["cpu is 3, git says 9", "cpu is 4, git says 9"]
+    assert [line.strip() for line in text.splitlines() if "git says" in line] == [
+        "cpu is 3, git says 9",
+        "cpu is 4, git says 9",
+    ]
     assert "heal REF" in plan_text(plan(holds=tuple(held(n, 3) for n in range(1, 5))))
     assert plan_text(plan(holds=(held(1, 3), held(2, 3))), View(expand=True)).count("git says") == 2
 

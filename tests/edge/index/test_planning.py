@@ -117,17 +117,18 @@ def test_no_table_of_the_core_is_forgotten() -> None:
     world = World(SHAPES)
     made_anew = {
         "shapes", "ledger", "desired", "resources", "sights", "reports", "holders", "pools", "rooms", "_stale_rooms",
-        "coming", "_own",
-        "_glances", "_proofs", "_closures", "_referred", "_moulds", "_timed", "unmanaged", "_at_most", "_open", "_alone",
-        "_ones", "runs",
+        "coming", "_own", "bindings", "_glances", "_proofs", "_closures", "_referred", "_moulds", "_timed", "unmanaged",
+        "_at_most", "_open", "_alone", "runs",
     }  # fmt: skip
     for owner, shelves, short in (
         (world, planning.WORLD, planning._World),
         (world.sights, planning.SIGHTS, planning._Sights),
-        (world.ledger, planning.LEDGER, planning._Ledger),
+        (world.ledger, {}, planning._Ledger),
     ):
         kept: set[str] = {*shelves, *msgspec.structs.asdict(short(*[None] * len(short.__struct_fields__)))}  # type: ignore[arg-type]
         assert vars(owner).keys() == kept | (made_anew & vars(owner).keys())
+    anew = {"_words", "_numbers"}
+    assert vars(world.ledger.bindings).keys() == planning.BINDINGS.keys() | {"single"} | anew
     assert vars(world.rooms).keys() == {"by_target", "_order", "_loads", "_moved"}
     assert vars(Planner(SHAPES)).keys() == {"world", "pending", "untold", "_now", "_peak"}
 
@@ -138,7 +139,7 @@ def test_a_plan_from_an_index_reads_only_what_it_needs(tmp_path: Path) -> None:
     site.want(machine("web", memory=3 * GiB))
     site.plan()
     read: Any = dict.__len__
-    assert read(site.planner.world.ledger.bindings) < len(site.ledger.bindings)
+    assert read(site.planner.world.ledger.bindings.single) < len(site.ledger.bindings.single)
 
 
 def test_scratch_is_what_the_property_compares_with() -> None:

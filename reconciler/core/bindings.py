@@ -1,0 +1,176 @@
+"""Every binding, kept small: a fleet at rest is remembered by the million, and looked at seldom.
+
+Owns: the bindings by (ref, target), the highest incarnation known of each ref, and how little room they take.
+Must not go here: what an entry of the journal does to them (ledger).
+
+Of a thing that is in one place there is one row of bytes, by its ref: what many have in common (targets, networks,
+sizes, what was applied) is a number in it. A row is some 120 bytes, a Binding with all that it holds 500; opening one
+takes a microsecond or two. Things with a realisation on each target are few, and kept as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, MutableMapping
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from reconciler.core.binding import Address, Binding
+from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
+
+Key = tuple[Ref, Target]
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A Binding but for its ref; numbers stand for words."""
+
+    uid: Uid
+    incarnation: int
+    target: int
+    addresses: tuple[tuple[int, str, str, bool], ...]
+    demand: int
+    sealed: int
+    revision: int
+    protected: bool
+    quarantined_until: float | None
+    moving: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Row).decode
+
+
+class Bindings(MutableMapping[Key, Binding]):
+    """A map, in no order that means anything. What is taken out is frozen; a change is put in again."""
+
+    def __init__(self) -> None:
+        self.single: dict[Ref, bytes] = {}
+        """Rows of things that are in one place."""
+        self.each: dict[Key, Binding] = {}
+        self.spread: dict[Ref, dict[Target, None]] = {}
+        """Where things are that are on several targets."""
+        self.past: dict[Ref, int] = {}
+        """The highest incarnation, where that is not the one of the bound thing."""
+        self._words: list[Any] = [None]
+        self._numbers: dict[Any, int] = {None: 0}
+
+    # -- as a map --------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Key) -> Binding:
+        ref, target = key
+        if kind_of(ref) in PER_TARGET:
+            return self.each[key]
+        found = self.sole(ref)
+        if found is None or found.target != target:
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: Key, binding: Binding) -> None:
+        """A thing that is in one place is there from now on, and nowhere else."""
+        ref, target = key
+        highest, word = self.incarnation(ref), self.word
+        if kind_of(ref) in PER_TARGET:
+            self.each[word(ref), word(target)] = msgspec.structs.replace(
+                binding, sealed=word(binding.sealed), revision=word(binding.revision)
+            )
+            self.spread.setdefault(word(ref), {})[word(target)] = None
+            self.past[ref] = max(highest, binding.incarnation)
+            return
+        self.single[ref] = self.packed(binding)
+        if highest > binding.incarnation:
+            self.past[ref] = highest
+
+    def __delitem__(self, key: Key) -> None:
+        ref, target = key
+        if kind_of(ref) in PER_TARGET:
+            del self.each[key]
+            here = self.spread[ref]
+            del here[target]
+            if not here:
+                del self.spread[ref]
+            return
+        self.past[ref] = max(self[key].incarnation, self.past.get(ref, 0))
+        del self.single[ref]
+
+    def __iter__(self) -> Iterator[Key]:
+        for ref, row in self.single.items():
+            yield ref, self._words[_decode(row).target]
+        yield from self.each
+
+    def __len__(self) -> int:
+        return len(self.single) + len(self.each)
+
+    # -- by ref ----------------------------------------------------------------------------------------------------
+
+    @property
+    def refs(self) -> Iterator[Ref]:
+        """Every ref that is bound."""
+        return chain(self.single, self.spread)
+
+    def known(self, ref: Ref) -> bool:
+        return ref in self.single or ref in self.spread
+
+    def sole(self, ref: Ref) -> Binding | None:
+        """That of a thing which is in one place."""
+        row = self.single.get(ref)
+        return None if row is None else self._opened(ref, row)
+
+    def targets(self, ref: Ref) -> Collection[Target]:
+        """Where a ref is bound, in no order that means anything."""
+        row = self.single.get(ref)
+        return self.spread.get(ref, ()) if row is None else (self._words[_decode(row).target],)
+
+    def of(self, ref: Ref) -> tuple[Binding, ...]:
+        """Every binding of a ref, in order of its targets."""
+        found = self.sole(ref)
+        if found is not None:
+            return (found,)
+        return tuple([self.each[ref, target] for target in sorted(self.spread.get(ref, ()))])
+
+    def incarnation(self, ref: Ref) -> int:
+        """The highest that was ever known; 0 if there was none."""
+        row, past = self.single.get(ref), self.past.get(ref, 0)
+        return past if row is None else max(past, _decode(row).incarnation)
+
+    @property
+    def incarnations(self) -> dict[Ref, int]:
+        """The same of all refs: a walk through all of them."""
+        return {ref: self.incarnation(ref) for ref in (*self.past, *self.single)}
+
+    # -- packing ---------------------------------------------------------------------------------------------------
+
+    def word(self, value: Any) -> Any:
+        """The one object of this value: what comes from a file is a fresh one each time."""
+        return self._words[self._number(value)]
+
+    def rename(self, own: Callable[[Ref], Ref]) -> None:
+        """Know things by these objects of their refs, so that a fleet's names are kept once."""
+        self.single = {own(ref): row for ref, row in self.single.items()}
+
+    def packed(self, binding: Binding) -> bytes:
+        """A row."""
+        number = self._number
+        addresses = tuple([(number(each.network), each.ip, each.mac, each.authored) for each in binding.addresses])
+        return _encode(
+            _Row(
+                binding.uid, binding.incarnation, number(binding.target), addresses, number(binding.demand),
+                number(binding.sealed), number(binding.revision), binding.protected, binding.quarantined_until,
+                number(binding.moving),
+            )
+        )  # fmt: skip
+
+    def _opened(self, ref: Ref, row: bytes) -> Binding:
+        found, words = _decode(row), self._words
+        addresses = tuple([Address(words[net], ip, mac, authored) for net, ip, mac, authored in found.addresses])
+        return Binding(
+            ref, found.uid, found.incarnation, words[found.target], addresses, words[found.demand],
+            words[found.sealed], words[found.revision], found.protected, found.quarantined_until, words[found.moving],
+        )  # fmt: skip
+
+    def _number(self, value: Any) -> int:
+        found = self._numbers.get(value)
+        if found is None:
+            found = self._numbers[value] = len(self._words)
+            self._words.append(value)
+        return found
