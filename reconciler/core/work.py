@@ -21,7 +21,7 @@ from reconciler.core.moves import Departure, moving
 from reconciler.core.observed import Marks, Object
 from reconciler.core.placement import most, plus
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Reason, rest_digest
-from reconciler.core.refs import Ref, Target, Uid, kind_of
+from reconciler.core.refs import Ref, Target, Uid, kind_of, short
 from reconciler.core.rules import Request
 from reconciler.core.shape import NativeContext
 from reconciler.core.values import replaced
@@ -124,13 +124,14 @@ def _in_use(decision: Decision, action: Action, world: World) -> Hold | None:
         return None
     digest = decision.found.fields.get("digest") if decision.found else None
     users = [
-        found.native_name
+        short(found.marks.ref) if found.marks else found.native_name
         for found in world.sights.objects(decision.target)
         if found.kind == "Machine" and found.fields.get("image") == digest
     ]
     if not users:
         return None
-    sentence = f"{users[0]}{' and others were' if len(users) > 1 else ' was'} made from it"
+    others = f" and {len(users) - 1} more were" if len(users) > 1 else " was"
+    sentence = f"{min(users)}{others} made from it"
     return Hold(decision.ref, "in-use", sentence, "wait for their purge", decision.target, action)
 
 

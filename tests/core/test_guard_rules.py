@@ -11,7 +11,7 @@ from reconciler.core.desired import Behaviour, Budget, Constraints, Desired, Lin
 from reconciler.core.ledger import Covered, Held, Paused, Spent, Ticked
 from reconciler.core.plan import Action, Hold, Plan
 from reconciler.core.planner import make_plan
-from reconciler.core.refs import Ref, Target
+from reconciler.core.refs import Ref, Target, short
 from reconciler.core.values import digest, replaced
 from tests.builders import (
     NOW,
@@ -443,7 +443,7 @@ def test_an_image_goes_only_once_nothing_stands_on_it() -> None:
     assert ("destroy", "Image/debian") not in actions(plan)
     (hold,) = plan.holds
     assert hold.rule == "in-use"
-    assert "and others were made from it" in hold.sentence
+    assert hold.sentence == f"{min(short(WEB), short(DB))} and 1 more were made from it"
     fleet.apply(plan)
     for _ in range(2):
         fleet.apply(fleet.plan(empty, now=NOW + 8 * 86400, lineage=gone), now=NOW + 8 * 86400)
