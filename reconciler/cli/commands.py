@@ -229,7 +229,9 @@ COMMANDS = (
         "forget",
         STEER,
         "stop managing a thing, and leave it as it is",
-        "Drop the marks, leave the object. A document that is still there would make a new one: remove it first.",
+        "Drop the marks, leave the object. A document that is still there would make a new one: remove it first. The "
+        "document of a node may stay where another node answers in its place (reimaged, replaced): that one is claimed "
+        "by the next plan, and what was on the old one is made anew.",
         ("trueup forget acme/legacy", "trueup forget Node/edge9"),
         "reconciler.cli.steering:forget",
     ),

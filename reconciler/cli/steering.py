@@ -27,6 +27,7 @@ from reconciler.core.render.plan import plan_text
 from reconciler.core.render.quantities import duration, moment
 from reconciler.core.rules import Request
 from reconciler.core.single import forgetting, marking, releasing
+from reconciler.core.standing import targets_of
 from reconciler.edge.calls import NobodyAnswers, call
 from reconciler.edge.state import State
 from reconciler.errors import FenceLost, TryLater, UsageError
@@ -174,7 +175,7 @@ async def _forget(args: Namespace) -> int:
 async def _forget_node(here: Writing, args: Namespace) -> int:
     name = args.ref.partition("/")[2] or args.ref
     desired = await here.desired()
-    if name in desired.nodes:
+    if name in desired.nodes and not await _replaced(here, name):
         raise UsageError(
             f"the document of node {name} is still there: it would be claimed again",
             hint="remove it and commit, then forget the node",
@@ -189,6 +190,12 @@ async def _forget_node(here: Writing, args: Namespace) -> int:
     await here.ports.journal.append(entries)
     print(f"Node {name} is forgotten.")
     return Exit.DONE
+
+
+async def _replaced(here: Writing, name: str) -> bool:
+    """What answers in the place of all of this node is not what was claimed, and says so itself."""
+    world = (await here.prospect(Request(now=0))).world
+    return all(world.standings[target].another for target in targets_of(world.nodes[name]))
 
 
 async def _forget_thing(here: Writing, args: Namespace) -> int:

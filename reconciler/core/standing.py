@@ -13,16 +13,18 @@ import msgspec
 from reconciler.core.desired import Drain, NodeWant
 from reconciler.core.ledger import Ledger
 from reconciler.core.observed import Report
-from reconciler.core.refs import Target
+from reconciler.core.refs import Target, node_of
 
 
 class Standing(msgspec.Struct, frozen=True):
     """`problem`: why nothing there can be trusted (all is Unknown). `partial`: what is listed is there, what is not
-    listed is Unknown. `unclaimed`: readable, and nobody's yet."""
+    listed is Unknown. `unclaimed`: readable, and nobody's yet. `another`: what answers is not the node that was claimed, so a
+    person may give that one up."""
 
     problem: str | None = None
     partial: str | None = None
     unclaimed: bool = False
+    another: bool = False
 
 
 def declared_targets(nodes: Mapping[str, NodeWant]) -> dict[Target, NodeWant]:
@@ -55,7 +57,7 @@ def standing(target: Target, report: Report | None, claims: Mapping[Target, str]
     claim = report.claim
     if claim is None:
         if known is not None:
-            return Standing(problem="it bears no claim although it was claimed: reimaged, another host or another pool")
+            return _another("it bears no claim although it was claimed: reimaged, another host or another pool", target)
         if any(thing.marks is not None and thing.marks.datacenter == datacenter_id for thing in report.objects):
             return Standing(problem="it holds objects of this datacenter but bears no claim")
         partial = None if report.complete else report.problem or "its listing is incomplete"
@@ -65,8 +67,13 @@ def standing(target: Target, report: Report | None, claims: Mapping[Target, str]
     if claim.identity != report.identity:
         return Standing(problem="its claim was written for another node: the mark was copied")
     if known is not None and known != report.identity:
-        return Standing(problem="it is not the node that was claimed under this name")
+        return _another("it is not the node that was claimed under this name", target)
     return Standing(partial=None if report.complete else report.problem or "its listing is incomplete")
+
+
+def _another(sentence: str, target: Target) -> Standing:
+    remedy = f"if the one that was is gone for good: trueup forget Node/{node_of(target)}"
+    return Standing(problem=f"{sentence} ({remedy})", another=True)
 
 
 UNDECLARED = Standing(problem="its Node document is not there, so it cannot be asked")

@@ -170,6 +170,22 @@ def test_a_node_is_forgotten_only_without_its_document(run: Run) -> None:
     assert "edge2" not in run("get", "machines").out
 
 
+def test_a_node_in_whose_place_another_answers_is_given_up_with_its_document_there(run: Run, folder: Path) -> None:
+    run("apply", "--yes")
+    before = run("get", "machines").out
+    for path in folder.glob("fleet.db*"):
+        path.unlink()
+    run("sim", "add-node", "edge1")
+    run("sim", "add-node", "edge2")
+    told = run("plan")
+    assert "Nothing to do" in told.out
+    assert "trueup forget Node/edge1" in told.out
+    for node in ("edge1", "edge2"):
+        assert run("forget", f"Node/{node}", "--yes").code == Exit.DONE
+    assert run("apply", "--yes").code == Exit.DONE
+    assert run("get", "machines").out == before
+
+
 def test_undo_refuses_to_lose_what_was_committed_since(run: Run) -> None:
     run("apply", "--yes")
     edit("packages.yaml", "512Mi", "768Mi")
