@@ -1,7 +1,8 @@
 """What may pass between networks, out of them, and from a zone's own interface: two nftables tables of this node.
 
-Owns: the rules and their sets. The rules never change; what changes are elements of their sets, each in one
-transaction. Must not go here: bridges, addresses (network.py).
+Owns: the rules and their sets. The rules never change; what changes are elements of their sets, and a chain for each
+network that firewall rules name, each in one transaction. Must not go here: bridges, addresses (network.py), what such
+a chain says (guards.py).
 
 Pitfall kept in mind: with bridge-nf-call-iptables the traffic *within* a bridge passes the inet forward hook too, so
 it is accepted before anything between bridges is dropped.
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from drivers.local.nft import FirewallFailed, Nft
 from drivers.local.place import Place
+from reconciler.core.values import digest
 
 _RULES = """
 table inet {t} {{
@@ -24,16 +26,25 @@ table inet {t} {{
   set bridges {{ type ifname; }}
   set nat4 {{ type ipv4_addr; flags interval; }}
   set nat6 {{ type ipv6_addr; flags interval; }}
+  map guards {{ type ifname : verdict; }}
   chain between {{
     type filter hook forward priority 0; policy accept;
     iifname . oifname @same accept
-    iifname @bridges oifname @bridges drop
     oifname @bridges ct state established,related accept
+    oifname vmap @guards
+    iifname @bridges oifname @bridges drop
     oifname @bridges ct status dnat accept
     oifname @bridges drop
     iifname @bridges ip saddr @nat4 accept
     iifname @bridges ip6 saddr @nat6 accept
     iifname @bridges drop
+  }}
+  chain from_host {{
+    type filter hook output priority 0; policy accept;
+    oifname != @bridges accept
+    ct state established,related accept
+    icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+    oifname vmap @guards
   }}
   chain out {{
     type nat hook postrouting priority 100; policy accept;
@@ -59,10 +70,12 @@ table bridge {t} {{
 
 
 class Bridge(msgspec.Struct, frozen=True):
-    """A bridge of ours without an uplink. `nat`: its subnet, if what leaves it bears the host's address."""
+    """A bridge of ours without an uplink. `nat`: its subnet, if what leaves it bears the host's address; `guard`: the
+    rules of its chain, if firewall rules name its network."""
 
     name: str
     nat: str | None = None
+    guard: tuple[str, ...] = ()
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -79,6 +92,8 @@ class Passing(msgspec.Struct, frozen=True):
 
     bridges: frozenset[str]
     nat: frozenset[str]
+    guards: Mapping[str, str] = {}
+    """Bridge to the digest of its chain as nftables prints it; empty where what goes there does not pass it."""
 
 
 class Firewall:
@@ -93,7 +108,7 @@ class Firewall:
             text = self._nft.run(f"list table inet {self._table}")
         except FirewallFailed:
             return None
-        return Passing(_elements(text, "bridges"), _elements(text, "nat4") | _elements(text, "nat6"))
+        return Passing(_elements(text, "bridges"), _elements(text, "nat4") | _elements(text, "nat6"), _guards(text))
 
     def lay(self, bridges: Iterable[Bridge], ports: Iterable[Port]) -> None:
         """Both tables anew, in one transaction."""
@@ -105,12 +120,19 @@ class Firewall:
         self._nft.run(text)
 
     def add_bridge(self, bridge: Bridge) -> None:
-        self.remove_bridge(bridge.name, None)
+        """What is there already stays in force all the while."""
         self._nft.run(self._bridge("add", bridge))
+        if not bridge.guard:
+            self._unguard(bridge.name)
 
     def remove_bridge(self, name: str, nat: str | None) -> None:
         for command in self._bridge("delete", Bridge(name, nat)).splitlines():
             self._leniently(command)
+        self._unguard(name)
+
+    def _unguard(self, name: str) -> None:
+        self._leniently(f"delete element inet {self._table} guards {{ {_jump(name)} }}")
+        self._leniently(f"delete chain inet {self._table} {_chain(name)}")
 
     def remove_nat(self, subnet: str) -> None:
         self._leniently(f"delete element inet {self._table} {_nat_set(subnet)} {{ {subnet} }}")
@@ -146,6 +168,11 @@ class Firewall:
         text = f'{table} same {{ "{bridge.name}" . "{bridge.name}" }}\n{table} bridges {{ "{bridge.name}" }}\n'
         if bridge.nat:
             text += f"{table} {_nat_set(bridge.nat)} {{ {bridge.nat} }}\n"
+        if bridge.guard:
+            chain = f"chain inet {self._table} {_chain(bridge.name)}"
+            text += f"add {chain}\nflush {chain}\n"
+            text += "".join(f"add rule{chain[5:]} {rule}\n" for rule in bridge.guard)
+            text += f"{table} guards {{ {_jump(bridge.name)} }}\n"
         return text
 
     def _port(self, verb: str, port: Port) -> str:
@@ -167,6 +194,24 @@ def _link_local(mac: str) -> ipaddress.IPv6Address:
 
 def _nat_set(subnet: str) -> str:
     return f"nat{ipaddress.ip_network(subnet).version}"
+
+
+def _chain(bridge: str) -> str:
+    return f"to_{bridge}"
+
+
+def _jump(bridge: str) -> str:
+    return f'"{bridge}" : jump {_chain(bridge)}'
+
+
+def _guards(text: str) -> dict[str, str]:
+    """How nftables prints a chain is its own business, but it prints the same chain the same way."""
+    found = re.search(r"map guards {[^}]*?elements = {([^}]*)}", text)
+    jumps = {" ".join(part.split()) for part in found.group(1).split(",")} if found else set()
+    guards = {}
+    for name, rules in re.findall(r"^\tchain to_(\S+) {\n(.*?)^\t}", text, re.DOTALL | re.MULTILINE):
+        guards[name] = digest(rules.split()) if _jump(name) in jumps else ""
+    return guards
 
 
 def _elements(text: str, name: str) -> frozenset[str]:

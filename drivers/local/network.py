@@ -19,14 +19,14 @@ from typing import Any
 
 import msgspec
 
-from drivers.local import routing
+from drivers.local import guards, routing
 from drivers.local.chamber import run
 from drivers.local.config import Attachment
 from drivers.local.firewall import Bridge, Firewall, Passing, Port
 from drivers.local.netlink import Link
 from drivers.local.place import Place
+from drivers.local.shape import INTERNAL
 
-INTERNAL = ("none", "bridge", "internal", "")
 _MTU = 1500
 
 
@@ -115,8 +115,11 @@ class Networks:
         if segment.uplink is None:
             self._gateway(segment.bridge, form)
             self._pass(segment.bridge, form)
-        elif form.get("nat"):
-            raise NetworkFailed(f"{name} has an uplink, {segment.uplink}, and nat is for networks that have none")
+            return
+        for field in ("nat", "firewall"):
+            if form.get(field):
+                why = f"{name} has an uplink, {segment.uplink}, and {field} is for networks that have none"
+                raise NetworkFailed(why)
 
     def _segment_of(self, form: Mapping[str, Any]) -> Segment:
         return self.segment(form["tag"], form.get("vlan"), form["subnet"])
@@ -154,8 +157,8 @@ class Networks:
         if self._firewall.read() is None:
             self._firewall.lay([], self._ports())  # other networks are found missing, and put back, by themselves
         self._firewall.remove_nat(form["subnet"])
-        self._firewall.add_bridge(Bridge(bridge, form["subnet"] if form.get("nat") else None))
-        if form.get("nat"):
+        self._firewall.add_bridge(_bridge(bridge, form))
+        if form.get("nat") or form.get("firewall"):
             routing.switch_on(ipaddress.ip_network(form["subnet"]).version)
 
     def let_go(self) -> None:
@@ -168,7 +171,12 @@ class Networks:
         segment = self._segment_of(form)
         if segment.uplink is not None:
             return None
-        return Bridge(segment.bridge, form["subnet"] if form.get("nat") else None)
+        return _bridge(segment.bridge, form)
+
+    def guard(self, form: Mapping[str, Any]) -> str | None:
+        """How its chain reads now; None where its form has no rules."""
+        passing = self._firewall.read() if form.get("firewall") else None
+        return passing.guards.get(self._segment_of(form).bridge) if passing is not None else None
 
     def moved(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         """Whether the network is another bridge now."""
@@ -231,12 +239,21 @@ class Networks:
         if passing is None or segment.bridge not in passing.bridges or not bridge.up:
             return {}
         fields["nat"] = form["subnet"] in passing.nat
+        guard = passing.guards.get(segment.bridge)
+        if guard is not None or form.get("firewall"):
+            right = form.get("firewall") and guard == form.get("guard")
+            fields["firewall"] = form["firewall"] if right else guards.CHANGED
         found, want = addresses.get(bridge.index, []), _gateway_address(form)
         if found != ([want] if want else []):
             fields.pop("gateway", None)
             if found:
                 fields["gateway"] = ", ".join(address.partition("/")[0] for address in found)
         return fields
+
+
+def _bridge(name: str, form: Mapping[str, Any]) -> Bridge:
+    guard = guards.rules(form["subnet"], form["firewall"]) if form.get("firewall") else ()
+    return Bridge(name, form["subnet"] if form.get("nat") else None, tuple(guard))
 
 
 def subnet_of(ip: str) -> str:

@@ -36,6 +36,9 @@ class NetworkVerbs:
         mark = marks.born(deed.marks, deed.seen.identity, name)
         self._node.storage.create(name, mark=mark, form=_record(deed, form))
         self._ensure(deed, form)
+        if form.get("firewall"):
+            made = self._node.storage.read([name]).volumes[name]
+            self._node.storage.set(made, form=self._guarded(deed, form))
 
     def _ensure(self, deed: Deed, form: Mapping[str, Any]) -> None:
         with self._node.locks.network():
@@ -51,7 +54,14 @@ class NetworkVerbs:
         with self._node.locks.network():
             self._node.networks.sweep([form, *self._others(deed)])
         # last: killed before, the next look finds that it is not as it is said to be, and all of this is done again
-        self._node.storage.set(deed.volume, form=_record(deed, form), mark=marks.bound(deed.marks, deed.volume.guid))
+        self._node.storage.set(
+            deed.volume, form=self._guarded(deed, form), mark=marks.bound(deed.marks, deed.volume.guid)
+        )
+
+    def _guarded(self, deed: Deed, form: Mapping[str, Any]) -> str:
+        """With how the chain of its firewall reads, so that an edit by hand is seen."""
+        guard = self._node.networks.guard(form)
+        return _record(deed, {**form, "guard": guard} if guard is not None else form)
 
     def destroy(self, deed: Deed) -> None:
         form = deed.volume.record

@@ -38,10 +38,13 @@ HELD = {
             "metadata",
         }
     ),
-    "Network": frozenset({"tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface"}),
+    "Network": frozenset({"tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"}),
     "Image": frozenset({"digest", "type", "os", "origin"}),
 }
 """`vcpus`, `ioPriority` and `brand` are not held: a zone shares the host's processors and its I/O is the pool's."""
+
+INTERNAL = ("none", "bridge", "internal", "")
+"""What a node says of a nic tag whose networks have no uplink there."""
 
 PAGE = 4096
 """The kernel rounds caps of memory down to whole pages."""
@@ -56,11 +59,12 @@ _SECONDS = {**SECONDS, "create": 0.1, "configure": 0.05, "start": 0.1, "stop": 1
 
 class LocalShape:
     capability = Capability(
-        kinds=frozenset(HELD),
+        kinds=frozenset({*HELD, "FirewallRule"}),
         image_types=frozenset({"rootfs"}),
         brands=frozenset({"zone"}),
         image_sources=frozenset({"file", "url", "folder", "debian", "busybox"}),
         plainly=True,
+        filters=frozenset(INTERNAL),
     )
 
     def native(self, resource: Resource, context: NativeContext) -> Fields:

@@ -32,6 +32,8 @@ class Capability(msgspec.Struct, frozen=True):
     plainly: bool = False
     """A promise: the form of a machine shows its name and its addresses just as they stand, wherever it shows them, and
     depends on them, on the target and on its node in no other way. Then the form of machines alike is made once."""
+    filters: frozenset[str] | None = None
+    """The interfaces, as a node says of its nic tags, on whose networks FirewallRules are in force; None: on any."""
 
 
 class NativeContext(msgspec.Struct, frozen=True):

@@ -90,6 +90,14 @@ class Harness(ABC):
         """A machine that people made without us; its native name."""
         raise SkipTest("the harness makes no machine by hand")
 
+    async def hand_shell(self, thing: Object, script: str) -> str | None:
+        """What a shell in the running machine prints; AssertionError if it ends badly. None: no guest runs there."""
+        return None
+
+    async def hand_let_in(self, network: Object) -> None:
+        """Let everything into a network that firewall rules name, past them."""
+        raise SkipTest("the harness changes no firewall by hand")
+
     def beside(self) -> Harness:
         """This harness for another target of the same node, to which machines can be moved."""
         raise SkipTest("the node has one target")
@@ -139,10 +147,14 @@ class Harness(ABC):
         }
         whole = {key: value for key, value in whole.items() if value is not None}
         nics = tuple(NicWant(tuple(nic["networks"]), primary=bool(nic.get("primary"))) for nic in whole["nics"])
-        references = (image.ref, *(nic.networks[0] for nic in nics))
+        volumes = (Ref(f"Volume/conformance/{volume}") for volume in whole.get("volumes", ()))
+        references = (image.ref, *(nic.networks[0] for nic in nics), *volumes)
         made = resource(Ref(f"Machine/conformance/{name}"), whole, references=references, nics=nics)
         constraints = msgspec.structs.replace(made.constraints, node=self.target)
         return msgspec.structs.replace(made, constraints=constraints)
+
+    def volume(self, name: str, size: int) -> Resource:
+        return resource(Ref(f"Volume/conformance/{name}"), {"size": size}, demand=Demand(disk=size))
 
     def address(self, network: Resource, number: int) -> Address:
         """The `number`-th address that a machine of the kit has on a network; deterministic."""

@@ -63,9 +63,18 @@ def _unfiltered(rule: Declared, network: Resource, catalog: Catalog) -> list[Fin
     tag = network.network.nic_tag if network.network is not None else ""
     found = []
     for ref, node in sorted(catalog.entries.items()):
-        if node.kind == "Node" and tag in node.spec.nics and not catalog.makes("FirewallRule", node.spec.driver):
-            summary = f"{short(ref)} carries {short(network.ref)}, and its driver {node.spec.driver} filters nothing"
+        if node.kind != "Node" or tag not in node.spec.nics:
+            continue
+        driver, interface = node.spec.driver, node.spec.nics[tag]
+        capability = catalog.capabilities.get(driver)
+        if not catalog.makes("FirewallRule", driver):
+            summary = f"{short(ref)} carries {short(network.ref)}, and its driver {driver} filters nothing"
             found.append(rule.finding(("to",), summary, "use a network that only nodes carry which do, as with incus"))
+        elif capability is not None and capability.filters is not None and interface not in capability.filters:
+            summary = (
+                f"{short(ref)} carries {short(network.ref)} on {interface}, where its driver {driver} filters nothing"
+            )
+            found.append(rule.finding(("to",), summary, f"use a network of a nic tag that is `none` on {short(ref)}"))
     return found
 
 

@@ -14,7 +14,7 @@ from unittest import SkipTest
 
 import msgspec
 
-from drivers.incus import DRIVER
+from drivers.incus import DRIVER, acl
 from drivers.incus import marks as marking
 from drivers.incus.busybox import build
 from drivers.incus.units import write_quota, write_size
@@ -131,6 +131,17 @@ class IncusHarness(Harness):
 
     async def hand_stop(self, thing: Object) -> None:
         self.daemons.client("stop", "--force", thing.native_name)
+
+    async def hand_shell(self, thing: Object, script: str) -> str:
+        return self.daemons.client("exec", thing.native_name, "--", "sh", "-c", script)
+
+    async def hand_let_in(self, network: Object) -> None:
+        """Two ways: a rule more, and no rules at all."""
+        name = network.native_name
+        if self.daemons.kind == "lxd":
+            self.daemons.client("network", "unset", name, acl.ATTACHED)
+        else:
+            self.daemons.client("network", "acl", "rule", "add", acl.name_of_acl(name), "ingress", "action=allow")
 
     async def hand_delete(self, thing: Object) -> None:
         self.daemons.client("delete", "--force", thing.native_name)

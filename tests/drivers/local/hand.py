@@ -269,6 +269,15 @@ class LocalHarness(Harness):
     async def hand_stop(self, thing: Object) -> None:
         self.hand.lxc("stop", thing.native_name, "-k")
 
+    async def hand_shell(self, thing: Object, script: str) -> str:
+        return self.hand.lxc("attach", thing.native_name, "--", "/bin/sh", "-c", script)
+
+    async def hand_let_in(self, network: Object) -> None:
+        table = self.hand.place.table
+        chains = self.hand.run("nft", "list", "table", "inet", table)
+        (chain,) = {word for word in chains.split() if word.startswith(f"to_{self.hand.place.bridges}")}
+        self.hand.run("nft", "insert", "rule", "inet", table, chain, "accept")
+
     async def hand_delete(self, thing: Object) -> None:
         self.hand.lxc("stop", thing.native_name, "-k", check=False)
         for verb in (["unmount"], ["destroy", "-r"]):

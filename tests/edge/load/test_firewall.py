@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from trees import BASE, CAPABILITIES, HEAD, loaded, mistakes, tree
 
 from reconciler.core.refs import Ref
 from reconciler.core.values import plain
 from reconciler.edge.load import Loader
+from reconciler.errors import SpecErrors
 
 # ruff: noqa: E501
 NODES = {
@@ -129,3 +131,15 @@ def test_mistake_in_a_rule_is_told_with_its_place(spec: str, told: str) -> None:
 def test_network_on_a_node_that_filters_nothing_takes_no_rules() -> None:
     (found,) = mistakes({"acme/f.yaml": rule("{from: any, to: {networks: [app]}, allow: [tcp]}")})
     assert "FirewallRule/acme/r:to: edge1 carries app, and its driver local filters nothing (use a network" in found
+
+
+def test_network_with_an_uplink_takes_no_rules_where_the_driver_filters_only_what_it_routes() -> None:
+    able = {**CAPABILITIES, "local": msgspec.structs.replace(CAPABILITIES["incus"], filters=frozenset({"none"}))}
+    files = {"acme/f.yaml": rule("{from: any, to: {networks: [app]}, allow: [tcp]}")}
+    with pytest.raises(SpecErrors) as caught:
+        Loader(able).load(tree(files))
+    assert "edge1 carries app on eno1, where its driver local filters nothing (use a network of a nic tag" in str(
+        caught.value
+    )
+    inside = BASE["nodes.yaml"].replace("driver: local, nics: {lan: eno1}", "driver: local, nics: {lan: none}")
+    Loader(able).load(tree({**files, "nodes.yaml": inside}))
