@@ -6,18 +6,18 @@ Must not go here: where a machine should go (the planner's).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import anyio
 import msgspec
 
 from reconciler.core.desired import Drain, Resource
 from reconciler.core.observed import Object
-from reconciler.core.plan import Action, Change, Risk, Step
+from reconciler.core.plan import Action, Change, Risk
 from reconciler.core.refs import Target, node_of
 from reconciler.core.values import digest
 from reconciler.testing.conformance.expect import at_rest, made
+from reconciler.testing.conformance.interruptions import KILLS, Interruption, cancellations
 from reconciler.testing.harness import Harness
 from reconciler.testing.rehearsal import Rehearsal
 from reconciler.testing.scene import Scene, edited, fresh_name
@@ -88,31 +88,14 @@ async def test_machine_moves_stopped_and_what_changed_is_written_on_the_way(harn
 
 
 async def test_killed_before_or_after_each_step_of_a_move_resumes(harness: Harness) -> None:
-    async def before(scene: Scene, step: Step) -> None:
-        await scene.reopen()
-
-    async def after(scene: Scene, step: Step) -> None:
-        await scene.apply(step)
-        await scene.reopen()
-
-    await _interrupt_each_step(harness, (before, after))
+    await _interrupt_each_step(harness, KILLS)
 
 
 async def test_cancelled_during_each_step_of_a_move_resumes(harness: Harness) -> None:
-    def cancelled(seconds: float) -> Callable[[Scene, Step], Awaitable[None]]:
-        async def cut_short(scene: Scene, step: Step) -> None:
-            with anyio.move_on_after(seconds):
-                await scene.apply(step)
-            await scene.reopen()
-
-        return cut_short
-
-    await _interrupt_each_step(harness, tuple(map(cancelled, harness.interrupt_after)))
+    await _interrupt_each_step(harness, cancellations(harness))
 
 
-async def _interrupt_each_step(
-    harness: Harness, interruptions: tuple[Callable[[Scene, Step], Awaitable[None]], ...]
-) -> None:
+async def _interrupt_each_step(harness: Harness, interruptions: tuple[Interruption, ...]) -> None:
     for interrupt in interruptions:
         for number in range(3):
             async with _both(harness) as (here, there):

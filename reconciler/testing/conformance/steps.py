@@ -5,15 +5,15 @@ Owns: what happens to one step. Must not go here: whole changes that go well (li
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from unittest import SkipTest
 
-import anyio
 import msgspec
 
 from reconciler.core.desired import Resource
 from reconciler.core.plan import Action, Change, Expect, Step
 from reconciler.testing.conformance.expect import at_rest, made, refused
+from reconciler.testing.conformance.interruptions import KILLS, Interruption, cancellations
 from reconciler.testing.harness import Harness
 from reconciler.testing.scene import QUARANTINE, Scene, edited
 
@@ -116,33 +116,14 @@ async def test_failure_at_each_step_leaves_a_change_that_can_be_finished(harness
 
 
 async def test_killed_before_or_after_each_step_resumes(harness: Harness) -> None:
-    """The process dies before the call, or after the node acted and before anybody heard of it."""
-
-    async def before(scene: Scene, step: Step) -> None:
-        await scene.reopen()
-
-    async def after(scene: Scene, step: Step) -> None:
-        await scene.apply(step)
-        await scene.reopen()
-
-    await _interrupt_each_step(harness, (before, after))
+    await _interrupt_each_step(harness, KILLS)
 
 
 async def test_cancelled_during_each_step_resumes(harness: Harness) -> None:
-    def cancelled(seconds: float) -> Callable[[Scene, Step], Awaitable[None]]:
-        async def cut_short(scene: Scene, step: Step) -> None:
-            with anyio.move_on_after(seconds):
-                await scene.apply(step)
-            await scene.reopen()
-
-        return cut_short
-
-    await _interrupt_each_step(harness, tuple(map(cancelled, harness.interrupt_after)))
+    await _interrupt_each_step(harness, cancellations(harness))
 
 
-async def _interrupt_each_step(
-    harness: Harness, interruptions: tuple[Callable[[Scene, Step], Awaitable[None]], ...]
-) -> None:
+async def _interrupt_each_step(harness: Harness, interruptions: tuple[Interruption, ...]) -> None:
     for interrupt in interruptions:
         for number in range(12):
             async with Scene(harness) as scene:
