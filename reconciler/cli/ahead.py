@@ -1,19 +1,35 @@
 """Reading the journal beside the tree, where its place can be guessed before the tree is read.
 
-Owns: the thread. Must not go here: where the journal lies, whether the guess was right (session).
+Owns: the thread, or for a large journal the process.
+Must not go here: where the journal lies, whether the guess was right (session).
 """
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Protocol
 
 from reconciler.core.ledger import Ledger
-from reconciler.edge.journal import read
+from reconciler.edge.journal import large, read
 
 
-class Ahead(threading.Thread):
-    """One journal being read. Nobody waits for it at the end of the process."""
+class Ahead(Protocol):
+    """One journal being read."""
+
+    path: Path
+
+    def ledger(self) -> Ledger:
+        """Waits for it. Raises what reading raised."""
+        ...
+
+    def end(self) -> None:
+        """Nobody will ask any more."""
+        ...
+
+
+class Thread(threading.Thread):
+    """Nobody waits for it at the end of the process."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(name="journal", daemon=True)
@@ -27,14 +43,34 @@ class Ahead(threading.Thread):
             self._found = error
 
     def ledger(self) -> Ledger:
-        """Waits for it. Raises what reading raised."""
         self.join()
         if isinstance(self._found, Ledger):
             return self._found
         raise self._found or RuntimeError("the thread that read the journal ended without a word")
 
+    def end(self) -> None:
+        pass
+
+
+class Process:
+    """What it cannot tell is read here."""
+
+    def __init__(self, path: Path) -> None:
+        from reconciler.edge.folded import Folding
+
+        self.path = path
+        self._folding = Folding(path)
+
+    def ledger(self) -> Ledger:
+        return self._folding.ledger() or read(self.path)
+
+    def end(self) -> None:
+        self._folding.end()
+
 
 def begun(path: Path) -> Ahead:
-    reading = Ahead(path)
+    if large(path):
+        return Process(path)
+    reading = Thread(path)
     reading.start()
     return reading

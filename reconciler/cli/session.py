@@ -406,11 +406,15 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
         source.dirty = bool(getattr(args, "dirty", False))
         hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
         reading = begun(State(_named_folder(args) or state_folder(hint)).journal) if hint is not None else None
-        datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
-        state = State.open(datacenter_id, _named_folder(args))
-        secrets = ProvidedSecrets.of(state)
-        source.keyed = secrets.keyed_digest
-        yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
+        try:
+            datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
+            state = State.open(datacenter_id, _named_folder(args))
+            secrets = ProvidedSecrets.of(state)
+            source.keyed = secrets.keyed_digest
+            yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
+        finally:
+            if reading is not None:
+                reading.end()
 
 
 def _named_folder(args: Namespace) -> Path | None:

@@ -22,6 +22,7 @@ import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger, Record
 from reconciler.edge.chain import Chain, present
+from reconciler.edge.forked import possible
 from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
 
@@ -175,6 +176,15 @@ def _soon(function: Callable[[], None]) -> None:
     (loop.call_soon if hasattr(loop, "call_soon") else loop.run_sync_soon)(function)
 
 
+def _folded(chain: Chain) -> Ledger | None:
+    """By another process, if it is large: then what is read and thrown away leaves no gaps in this one's memory."""
+    if not large(chain.path):
+        return None
+    from reconciler.edge.folded import Folding
+
+    return Folding(chain.path).ledger(chain.head)
+
+
 def read(path: Path) -> Ledger:
     """The ledger as it stands, for those who only look (`status`, `plan`): verified, nothing kept open.
 
@@ -189,10 +199,22 @@ def read(path: Path) -> Ledger:
         chain.close()
 
 
+LARGE = 4 << 20
+"""Bytes of a journal from which a process of its own is paid back: some 3,000 machines."""
+
+
+def large(path: Path) -> bool:
+    """Whether it is worth while to have it folded by another process (folded)."""
+    try:
+        return path.stat().st_size >= LARGE and possible()
+    except OSError:
+        return False
+
+
 def _open(path: Path) -> tuple[Chain, Ledger]:
     chain = Chain.open(path)
     try:
-        return chain, chain.ledger()
+        return chain, _folded(chain) or chain.ledger()
     except BaseException:
         chain.close()
         raise

@@ -57,6 +57,17 @@ def test_what_looks_like_the_id_and_is_not_misleads_nobody(read: list[Path], run
     assert not read[0].parent.exists()
 
 
+def test_a_large_journal_is_read_by_another_process(
+    read: list[Path], run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LARGE", 1)
+    text = (folder / "datacenter.yaml").read_text()
+    (folder / "datacenter.yaml").write_text(f"# as it was\n{text}")
+    commit("Say nothing new of the id")
+    assert "512Mi → 513Mi" in run("plan").out
+    assert not read
+
+
 def test_a_broken_journal_is_told_as_ever(read: list[Path], run: Run) -> None:
     assert run("plan").code == Exit.DONE
     read[0].write_bytes(b"no journal at all, but long enough to be taken for a file with something in it")

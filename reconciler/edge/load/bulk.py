@@ -9,17 +9,14 @@ again and again costs more than making them.
 
 from __future__ import annotations
 
-import os
 import pickle
 import selectors
-import signal
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from typing import BinaryIO
 
 from reconciler.core.refs import Ref
+from reconciler.edge.forked import Forked, Work, possible
 from reconciler.edge.load.attempt import Attempt, Changes, names_of
 from reconciler.edge.load.packing import (
     Batch,
@@ -34,7 +31,7 @@ from reconciler.edge.load.packing import (
 )
 from reconciler.edge.load.reading import Reader
 from reconciler.edge.load.records import Document, FileRecord
-from reconciler.edge.load.worker import LENGTH, Setup, Worker, framed
+from reconciler.edge.load.worker import Setup, Worker
 
 WORTHWHILE = 1_000
 """Files from which the workers' start (some 30 ms) is paid back."""
@@ -53,71 +50,15 @@ class Leave(Exception):
 
 def worthwhile(files: int, least: int) -> bool:
     """Whether there is enough to read, and a second core to read it with."""
-    return files >= least and len(os.sched_getaffinity(0)) > 1 and hasattr(os, "fork")
+    return files >= least and possible()
 
 
-class _Process:
-    """One worker, and the two pipes to it."""
+class _Process(Forked):
+    """One worker."""
 
-    def __init__(self, work: Callable[[BinaryIO, BinaryIO], None]) -> None:
-        to_child, from_parent = os.pipe()
-        to_parent, from_child = os.pipe()
-        with warnings.catch_warnings():
-            # newer Pythons warn of forking beside threads: the child takes no lock that another thread may hold
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
-        if self.pid == 0:
-            _child(work, (from_parent, to_parent), to_child, from_child)
-        os.close(to_child)
-        os.close(from_child)
-        self.sink, self.source = from_parent, to_parent
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
         self.unpacker = Unpacker()
-        self._bytes = bytearray()
-
-    def tell(self, data: bytes) -> None:
-        """Raises BrokenPipeError if the worker has gone."""
-        view = memoryview(framed(data))
-        while view:
-            view = view[os.write(self.sink, view) :]
-
-    def hear(self) -> Iterator[Message]:
-        """Every message that has come whole. Waits for something to come; raises EOFError if the worker has gone."""
-        read = os.read(self.source, 1 << 20)
-        if not read:
-            raise EOFError
-        self._bytes += read
-        begin = 0
-        while len(self._bytes) - begin >= LENGTH.size:
-            (length,) = LENGTH.unpack_from(self._bytes, begin)
-            end = begin + LENGTH.size + length
-            if len(self._bytes) < end:
-                break
-            yield unpack(bytes(memoryview(self._bytes)[begin + LENGTH.size : end]))
-            begin = end
-        del self._bytes[:begin]
-
-    def end(self) -> None:
-        """Ends the worker, whatever it is doing, and waits for it."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self.sink)
-        os.close(self.source)
-
-
-def _child(
-    work: Callable[[BinaryIO, BinaryIO], None], foreign: tuple[int, int], source: int, sink: int
-) -> None:  # pragma: no cover - runs in the fork
-    code = 1
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends us
-        for descriptor in foreign:
-            os.close(descriptor)
-        with os.fdopen(source, "rb") as read, os.fdopen(sink, "wb") as write:
-            work(read, write)
-        code = 0
-    finally:
-        os._exit(code)
 
 
 class Bulk:
@@ -146,7 +87,7 @@ class Bulk:
             for process in processes:
                 process.end()
 
-    def _work(self, number: int) -> Callable[[BinaryIO, BinaryIO], None]:
+    def _work(self, number: int) -> Work:
         share = [
             (index, path, blob) for index, (path, blob) in enumerate(self.files) if index // _STRIPE % WORKERS == number
         ]
@@ -164,7 +105,8 @@ class Bulk:
             while selector.get_map():
                 for key, _ in selector.select():
                     speaker: _Process = key.data
-                    for message in speaker.hear():
+                    for data in speaker.hear():
+                        message = unpack(data)
                         if isinstance(message, Done):
                             selector.unregister(speaker.source)
                         else:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 import pickle
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
+from reconciler.edge.forked import framed, receive
 from reconciler.edge.load import checks, document, events, roundtrip, stream
 from reconciler.edge.load.alike import Likenesses
 from reconciler.edge.load.attempt import Attempt
@@ -30,7 +30,6 @@ from reconciler.edge.load.tree import Tree
 
 _KIND = re.compile(rb"^kind:[ ]*(\S+)", re.MULTILINE)
 _MACHINES = {b"Machine", b"Machines"}
-LENGTH = struct.Struct("<Q")
 _BATCH = 200
 """Files that go through the stages together, and in one message."""
 _SEND = 256 * 1024
@@ -42,20 +41,6 @@ class Setup:
 
     def __init__(self, layers: Mapping[str, dict[Any, Any]]) -> None:
         self.layers = layers
-
-
-def framed(data: bytes) -> bytes:
-    """A message as it goes over a pipe: its length, then itself."""
-    return LENGTH.pack(len(data)) + data
-
-
-def receive(pipe: BinaryIO) -> bytes:
-    """One message. Raises EOFError if the other side has gone."""
-    head = pipe.read(LENGTH.size)
-    data = pipe.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else b""
-    if not data:
-        raise EOFError
-    return data
 
 
 _File = tuple[int, str, bytes]
