@@ -19,24 +19,34 @@ Kinds = Annotated[list[str], AfterValidator(rules.known_kinds)]
 
 class NicTagFacts(Model):
     mtu: Mtu | None = None
+    """What every interface of this tag carries, bytes."""
     description: str | None = None
+    """For people."""
 
 
 class Dns(Model):
     resolvers: list[Ip] = Field(default_factory=list)
+    """Asked by every machine that names none itself."""
     search: list[str] = Field(default_factory=list)
+    """Domains tried for short names, by machines that name none."""
 
 
 class Overprovision(Model):
     cpu: Annotated[float, Field(gt=0)] = 1.0
+    """`4`: four promised for each one there is."""
     memory: Annotated[float, Field(gt=0)] = 1.0
+    """`1.2`: a fifth more is promised than there is."""
     disk: Annotated[float, Field(gt=0)] = 1.0
+    """The same for disk."""
 
 
 class ReservedShares(Model):
     memory: Share | None = None
+    """`10%` of a node's memory is promised to nobody."""
     cpu: Share | None = None
+    """The same for processors."""
     disk: Share | None = None
+    """The same for disk."""
 
 
 class Placement(Model):
@@ -50,7 +60,9 @@ class Allowance(Model):
     """The larger of the two counts."""
 
     count: Annotated[int, Field(ge=0)] | None = None
+    """So many, whatever the whole is."""
     share: Share | None = None
+    """`20%` of the machines concerned."""
 
 
 Allowed = Annotated[
@@ -63,9 +75,11 @@ class Budget(Model):
     """How many machines may be hit. Shares are of the machines concerned: all, or those of the node, rack or tenant."""
 
     per_plan: Allowed | None = None
+    """In one plan."""
     per_hour: Allowed | None = None
     """In any hour, whatever plan it was."""
     per_day: Allowed | None = None
+    """In any 24 hours, whatever plan it was."""
     per_node: Allowed | None = None
     """In any hour on one node, or member of a cluster."""
     per_rack: Allowed | None = None
@@ -87,6 +101,7 @@ class Policy(Model):
     trusted_signers: str | None = None
     """A file of ssh allowed_signers, within the repository."""
     budgets: Budgets = Field(default_factory=Budgets)
+    """How much may be destroyed, restarted, made in a time."""
     quarantine: Duration = 7 * 86400
     """How long a removed thing can be brought back."""
     protect: Kinds = Field(default_factory=list)
@@ -105,5 +120,8 @@ class Datacenter(Model):
     nic_tags: dict[NicTag, NicTagFacts] | None = None
     """The physical networks. Where it is given, no other tag can be used."""
     dns: Dns = Field(default_factory=Dns)
+    """Resolvers and search domains of all machines."""
     placement: Placement = Field(default_factory=Placement)
+    """How full nodes may become."""
     policy: Policy = Field(default_factory=Policy)
+    """Budgets, quarantine, protection, signers."""

@@ -79,6 +79,7 @@ class Secret(Model):
     """The name of a secret, resolved only when a step runs."""
 
     secret: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """The name of a secret; its value is nowhere in git, plans or journals."""
 
 
 Text = Annotated[str | Secret, BeforeValidator(values.text, json_schema_input_type=str | Secret)]
@@ -106,9 +107,11 @@ class Metadata(Model):
     """Who a document is about."""
 
     name: Name
+    """Of one kind and tenant, one thing a name."""
     tenant: Label | None = None
     """Whose it is. A folder's `_defaults.yaml` usually says it once."""
     tags: Tags = Field(default_factory=dict)
+    """Names and values of yours, to choose by: `--only role=web`."""
     renamed_from: Reference | None = None
     """The name it had before: it is renamed, not destroyed and made anew."""
 
@@ -117,4 +120,6 @@ class SharedMetadata(Model):
     """What the items of a plural document share."""
 
     tenant: Label | None = None
+    """Whose all of these are."""
     tags: Tags = Field(default_factory=dict)
+    """Of all of these."""

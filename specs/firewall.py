@@ -21,18 +21,23 @@ class Party(Model):
     """One of: tags (a machine that has all of them, with any of the values), machines, networks, subnets."""
 
     tags: TagChoice = Field(default_factory=dict)
+    """Machines that have all of these tags, with any of the values."""
     machines: list[Reference] = Field(default_factory=list)
     """Machines or groups."""
     networks: list[Reference] = Field(default_factory=list)
+    """All machines on these networks."""
     subnets: list[Subnet] = Field(default_factory=list)
+    """Addresses from outside."""
 
     _named = whole(rules.somebody)
 
 
 class FirewallRule(Model):
     from_: Annotated[Literal["any"] | Party, Field(alias="from")]
+    """Who may open connections."""
     to: Literal["any"] | Party
     """What it names takes in only what rules allow; what no rule names takes in everything."""
     allow: Annotated[list[Traffic], Field(min_length=1)]
+    """To what: `tcp/5432`, `udp/8000-8100`, `icmp`, `any`."""
 
     _ours = whole(rules.into_machines)

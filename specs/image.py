@@ -20,6 +20,7 @@ class Source(Model):
     file: str | None = None
     """A tarball or disk on the controller, inside the folders it is allowed to read."""
     url: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    """Where the node or the controller gets a tarball; `digest` says what it must be."""
     folder: str | None = None
     """A root filesystem on the node."""
     machine: Reference | None = None
@@ -34,19 +35,24 @@ class Source(Model):
 
 class Requirements(Model):
     min_memory: Size | None = None
+    """A package must have this much memory."""
     min_disk: Size | None = None
+    """A package must have this much disk."""
     traits: dict[str, Trait] = Field(default_factory=dict)
     """What a node must have."""
 
 
 class Image(Model):
     source: Source
+    """Where it comes from."""
     digest: Digest | None = None
     """Of the contents. Due for a file and a URL; an image that is built has none."""
     os: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")] = "linux"
+    """What runs in it."""
     type: ImageType
     """Decides which drivers can take it."""
     requirements: Requirements = Field(default_factory=Requirements)
+    """What a machine must have to be made of it."""
     origin: Reference | None = None
     """The image that this one is a difference to."""
     tenants: list[Label] | None = None

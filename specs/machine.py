@@ -21,6 +21,7 @@ class Nic(Model):
     ip: Ip | None = None
     """Outside the network's `range`; without it one is given out."""
     mac: Mac | None = None
+    """A fixed one; else it is derived from the machine's identity."""
     primary: bool | None = None
     """Whose gateway is the default one. Without a word, the first."""
 
@@ -41,6 +42,7 @@ class Mount(Model):
     path: Annotated[str, StringConstraints(pattern=r"^/.")]
     """Where the guest finds it."""
     read_only: bool = False
+    """The guest cannot write there."""
 
 
 MountEntry = Annotated[Mount, BeforeValidator(rules.mount, json_schema_input_type=str | Mount)]
@@ -48,6 +50,7 @@ MountEntry = Annotated[Mount, BeforeValidator(rules.mount, json_schema_input_typ
 
 class Spread(Model):
     over: Literal["node", "rack"] = "node"
+    """What counts as one place."""
     hard: bool = False
     """Rather not at all than not apart."""
 
@@ -67,6 +70,7 @@ class Ready(Model):
     http: Http | None = None
     """`:8080/healthz`: an answer below 400 counts."""
     tcp: _PORT | None = None
+    """This port takes a connection."""
     exec: Annotated[list[str], Field(min_length=1)] | None = None
     """A command inside the machine that ends with 0."""
     within: Duration = 60
@@ -80,9 +84,11 @@ class Update(Model):
     canary: Annotated[int, Field(ge=0)] = 0
     """This many first, and the others only once they are ready."""
     batch: Annotated[int, Field(ge=1)] = 1
+    """So many at a time, after the canary."""
     pause: Duration = 0
     """Between batches."""
     max_failures: Annotated[int, Field(ge=0)] = 0
+    """More failures than this stop it."""
     replace: Literal["allowed", "refused"] = "refused"
     """Whether a change that needs a new machine may be made."""
 
@@ -93,6 +99,7 @@ class Snapshots(Model):
     schedule: str
     """As in cron: `0 3 * * *`."""
     keep: Annotated[int, Field(ge=1)] = 7
+    """So many are kept, older ones go."""
 
     _cron = whole(rules.five_fields)
 
@@ -120,10 +127,15 @@ class Exceptional(Model):
     """How one of the replicas differs."""
 
     node: Place | None = None
+    """A place of its own."""
     state: Literal["running", "stopped", "any"] | None = None
+    """Other than the group's."""
     nics: Annotated[list[NicEntry], Field(min_length=1)] | None = None
+    """Other than the group's."""
     package: Reference | None = None
+    """Another size."""
     image: Reference | None = None
+    """Another image."""
 
 
 Ordinal = Annotated[int, Field(ge=1, le=100_000)]
@@ -136,7 +148,9 @@ Compared = Annotated[str, AfterValidator(rules.compared)]
 
 class Machine(Model):
     image: Reference
+    """An Image; another one replaces the root, data disks stay."""
     package: Reference
+    """A Package: its size."""
     brand: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")] | None = None
     """Only where the image leaves a choice: `zone` or `vm`."""
     hostname: Label | None = None
@@ -148,7 +162,9 @@ class Machine(Model):
     nics: list[NicEntry] = Field(default_factory=list)
     """`[app, public]`, or with `{network, ip, mac, primary}`."""
     resolvers: list[Ip] | None = None
+    """Instead of its network's or the datacenter's."""
     search: list[str] | None = None
+    """Instead of the datacenter's."""
     disks: dict[Label, Disk] = Field(default_factory=dict)
     """By name: a data disk outlives a replace. `root` is the one that it starts from."""
     volumes: dict[Label, MountEntry] = Field(default_factory=dict)
@@ -160,19 +176,27 @@ class Machine(Model):
     spread: Spread | None = None
     """Keep the replicas of this group apart."""
     near: Affinity | None = None
+    """Placed where these machines are."""
     avoid: Affinity | None = None
+    """Placed where these machines are not."""
     state: Literal["running", "stopped", "any"] = "running"
     """`any`: whether it runs is the users' business."""
     ssh_keys: Literal["tenant"] | list[PublicKey] = Field(default_factory=list)
     """`tenant`: all keys of the tenant."""
     user_data: UserData | None = None
+    """What the guest is given to set itself up with (cloud-init's user data)."""
     metadata: dict[str, Text] = Field(default_factory=dict)
+    """Names and values that the guest can read."""
     ready: Ready | None = None
+    """How to tell that it serves; what waits for it waits for this."""
     update: Update | None = None
+    """In which portions a group changes."""
     snapshots: Snapshots | None = None
+    """Taken of its root by a schedule."""
     deletion_protection: bool = False
     """Its removal takes a commit of its own first."""
     drift: DriftSwitch | None = None
+    """What is done about changes made by hand, if other than the datacenter says."""
     ignore: list[Compared] = Field(default_factory=list)
     """Fields that are not compared with the node: `/memory`, `/nics/app/mtu`, or all of `/metadata`."""
 

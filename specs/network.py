@@ -18,11 +18,15 @@ class Network(Model):
     vlan: Annotated[int, Field(ge=0, le=4094)] | None = None
     """0 or absent: untagged."""
     subnet: Subnet
+    """`10.1.0.0/24` or an IPv6 one."""
     range: Span | None = None
     """From which addresses are given out; authored ones lie outside it."""
     gateway: Ip | None = None
+    """What machines on it route through; on a network of the node itself, the node's own address."""
     resolvers: list[Ip] | None = None
+    """Asked by machines whose first NIC is on it."""
     routes: dict[Subnet, Ip] = Field(default_factory=dict)
+    """Other ways: subnet to gateway."""
     mtu: Mtu | None = None
     """Else the nic tag's."""
     reserved: list[Ip] = Field(default_factory=list)

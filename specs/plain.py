@@ -162,7 +162,6 @@ class Identity(Plain, frozen=True, kw_only=True):
     certificate: Text | None = None
     key: OnlySecret | None = None
     token: OnlySecret | None = None
-    password: OnlySecret | None = None
     pin: str | None = None
 
 

@@ -15,3 +15,4 @@ class Volume(Model):
     deletion_protection: bool = False
     """Its removal takes a commit of its own first."""
     drift: DriftSwitch | None = None
+    """What is done about changes made by hand, if other than the datacenter says."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,25 @@ def _keyed(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _keyed(inner) for key, inner in value.items()}
     return value
+
+
+def _silent(schema: Any, path: str) -> Iterator[str]:
+    """Fields of the schema, however deep, that do not say what they are."""
+    if isinstance(schema, dict):
+        for name, field in (schema.get("properties") or {}).items():
+            if (
+                isinstance(field, dict)
+                and "description" not in field
+                and name not in ("apiVersion", "kind", "items", "spec", "metadata", "*", *KINDS)
+            ):
+                yield f"{path}.{name}"
+        for name, part in schema.items():
+            yield from _silent(part, f"{path}.{name}" if name not in ("properties", "$defs") else path)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _silent(part, path)
+
+
+def test_every_field_says_what_it_is() -> None:
+    """In an editor, and in the reference."""
+    assert sorted({each for name, schema in schemas().items() for each in _silent(schema, name)}) == []
