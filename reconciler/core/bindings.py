@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, MutableMapping
 from itertools import chain
-from typing import Any
 
 import msgspec
 
 from reconciler.core.binding import Address, Binding
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
+from reconciler.core.words import Words
 
 Key = tuple[Ref, Target]
 
@@ -52,8 +52,7 @@ class Bindings(MutableMapping[Key, Binding]):
         """Where things are that are on several targets."""
         self.past: dict[Ref, int] = {}
         """The highest incarnation, where that is not the one of the bound thing."""
-        self._words: list[Any] = [None]
-        self._numbers: dict[Any, int] = {None: 0}
+        self.words = Words()
 
     # -- as a map --------------------------------------------------------------------------------------------------
 
@@ -69,7 +68,7 @@ class Bindings(MutableMapping[Key, Binding]):
     def __setitem__(self, key: Key, binding: Binding) -> None:
         """A thing that is in one place is there from now on, and nowhere else."""
         ref, target = key
-        highest, word = self.incarnation(ref), self.word
+        highest, word = self.incarnation(ref), self.words.one
         if kind_of(ref) in PER_TARGET:
             self.each[word(ref), word(target)] = msgspec.structs.replace(
                 binding, sealed=word(binding.sealed), revision=word(binding.revision)
@@ -95,7 +94,7 @@ class Bindings(MutableMapping[Key, Binding]):
 
     def __iter__(self) -> Iterator[Key]:
         for ref, row in self.single.items():
-            yield ref, self._words[_decode(row).target]
+            yield ref, self.words[_decode(row).target]
         yield from self.each
 
     def __len__(self) -> int:
@@ -119,7 +118,7 @@ class Bindings(MutableMapping[Key, Binding]):
     def targets(self, ref: Ref) -> Collection[Target]:
         """Where a ref is bound, in no order that means anything."""
         row = self.single.get(ref)
-        return self.spread.get(ref, ()) if row is None else (self._words[_decode(row).target],)
+        return self.spread.get(ref, ()) if row is None else (self.words[_decode(row).target],)
 
     def of(self, ref: Ref) -> tuple[Binding, ...]:
         """Every binding of a ref, in order of its targets."""
@@ -140,17 +139,13 @@ class Bindings(MutableMapping[Key, Binding]):
 
     # -- packing ---------------------------------------------------------------------------------------------------
 
-    def word(self, value: Any) -> Any:
-        """The one object of this value: what comes from a file is a fresh one each time."""
-        return self._words[self._number(value)]
-
     def rename(self, own: Callable[[Ref], Ref]) -> None:
         """Know things by these objects of their refs, so that a fleet's names are kept once."""
         self.single = {own(ref): row for ref, row in self.single.items()}
 
     def packed(self, binding: Binding) -> bytes:
         """A row."""
-        number = self._number
+        number = self.words.number
         addresses = tuple([(number(each.network), each.ip, each.mac, each.authored) for each in binding.addresses])
         return _encode(
             _Row(
@@ -161,16 +156,9 @@ class Bindings(MutableMapping[Key, Binding]):
         )  # fmt: skip
 
     def _opened(self, ref: Ref, row: bytes) -> Binding:
-        found, words = _decode(row), self._words
+        found, words = _decode(row), self.words
         addresses = tuple([Address(words[net], ip, mac, authored) for net, ip, mac, authored in found.addresses])
         return Binding(
             ref, found.uid, found.incarnation, words[found.target], addresses, words[found.demand],
             words[found.sealed], words[found.revision], found.protected, found.quarantined_until, words[found.moving],
         )  # fmt: skip
-
-    def _number(self, value: Any) -> int:
-        found = self._numbers.get(value)
-        if found is None:
-            found = self._numbers[value] = len(self._words)
-            self._words.append(value)
-        return found

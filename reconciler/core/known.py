@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
 from reconciler.core.desired import FIRST, Demand, Desired, Drain, NicWant, NodeWant, Resource
+from reconciler.core.facts import Facts, FactsTable
 from reconciler.core.ledger import Address, Binding, Ledger
 from reconciler.core.mould import Mould, taken
 from reconciler.core.observed import Object
@@ -22,28 +21,6 @@ from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of, make_ref
 from reconciler.core.shape import NativeContext, Shape
 from reconciler.core.sights import OPEN, Sights
 from reconciler.core.standing import UNDECLARED, Standing, lists_absence
-
-
-class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What one machine takes from the world: its place, its room there, its addresses, what it refers to."""
-
-    target: Target | None = None
-    demand: Demand = Demand()
-    addresses: tuple[tuple[Ref, str], ...] = ()
-    had: tuple[tuple[Ref, str], ...] = ()
-    """Those of the addresses that it has already; the others only its document names."""
-    needs: tuple[Ref, ...] = ()
-    moving: Target | None = None
-    """Where it may be too, and takes the same."""
-
-    @property
-    def places(self) -> tuple[Target, ...]:
-        if self.moving is None:
-            return () if self.target is None else (self.target,)
-        return (self.moving,) if self.target is None else (self.target, self.moving)
-
-
-NO_FACTS = Facts()
 
 
 class Taken(NamedTuple):
@@ -104,7 +81,7 @@ class Known:
         self.pools: dict[Ref, Pool] = {}
         self.rooms = Rooms(())
         self._stale_rooms: set[Target] = set()
-        self.facts: dict[Ref, Facts] = {}
+        self.facts = FactsTable(self.ledger.bindings.words)
         self.homes: dict[Target, dict[Ref, None]] = {}
         """Machines by the targets that they may be on."""
         self._taken: dict[str, Taken] | None = None
@@ -237,7 +214,7 @@ class Known:
 
     def has(self, ref: Ref) -> set[tuple[Ref, str]]:
         """The addresses that a machine holds: by the ledger, or by what is seen of it, in quarantine too."""
-        return set(self.facts.get(ref, NO_FACTS).had)
+        return set(self.facts.find(ref).had)
 
     def _held(self, ref: Ref) -> set[tuple[Ref, str]]:
         binding = self.binding(ref)
@@ -322,8 +299,7 @@ class Known:
         return resource.references if tuple(found) == resource.references else tuple(found)
 
     def where(self, ref: Ref) -> Target | None:
-        facts = self.facts.get(ref)
-        return facts.target if facts else None
+        return self.facts.find(ref).target
 
     def context(self, resource: Resource, target: Target, addresses: tuple[Address | None, ...] = ()) -> NativeContext:
         references = self._referred.get(resource.references)
@@ -352,7 +328,7 @@ class Known:
         return self._moulds[key]
 
     def _parties_of(self, resource: Resource) -> dict[Ref, tuple[tuple[Ref, str], ...]]:
-        found = {ref: self.coming.get(ref) or self.facts.get(ref, NO_FACTS).addresses for ref in resource.parties}
+        found = {ref: self.coming.get(ref) or self.facts.find(ref).addresses for ref in resource.parties}
         return {ref: addresses for ref, addresses in found.items() if addresses}
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from reconciler.core.compare import marks_behind, sticky_addresses, wanted_of
 from reconciler.core.desired import Resource
-from reconciler.core.known import Facts
+from reconciler.core.facts import Facts
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.moves import departure
 from reconciler.core.observed import Object

@@ -16,7 +16,6 @@ from reconciler.core.addresses import Pool, mac_for
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, NicWant, Resource, volumes_of
-from reconciler.core.known import NO_FACTS
 from reconciler.core.ledger import Address
 from reconciler.core.moves import departure, reachable
 from reconciler.core.placement import Placing, Room, choose, most, placing, plus, rejections
@@ -158,7 +157,7 @@ class Siting:
 
     def _may_be(self, ref: Ref) -> tuple[Target, ...]:
         """What moves counts at both ends until it has arrived."""
-        facts, placed = self.world.facts.get(ref, NO_FACTS), self.placed.get(ref)
+        facts, placed = self.world.facts.find(ref), self.placed.get(ref)
         return facts.places if placed is None or placed in facts.places else (*facts.places, placed)
 
     def _will_be(self, ref: Ref) -> tuple[Target, ...]:

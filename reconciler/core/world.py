@@ -16,7 +16,8 @@ from reconciler.core.addresses import Holders, Pool, several
 from reconciler.core.capacity import NOTHING, room_of
 from reconciler.core.compare import takes_of
 from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Policy, Resource
-from reconciler.core.known import NO_FACTS, Facts, Known
+from reconciler.core.facts import NO_FACTS, Facts
+from reconciler.core.known import Known
 from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result, touched
 from reconciler.core.observed import Report
 from reconciler.core.placement import Room, most
@@ -166,7 +167,7 @@ class World(Known):
 
     def put_facts(self, ref: Ref, new: Facts) -> None:
         """What a machine takes from the world from now on."""
-        old = self.facts.get(ref, NO_FACTS)
+        old = self.facts.find(ref)
         if old == new:
             return
         if new == NO_FACTS:
@@ -205,7 +206,7 @@ class World(Known):
         for ref in known:
             self.put_facts(ref, found[ref])
         fresh = {ref: new for ref, new in found.items() if ref not in self.facts} if known else found
-        self.facts.update(fresh)
+        self.facts.add(fresh)
         self.homes.setdefault(target, {}).update(dict.fromkeys(fresh))
         needs: dict[tuple[Ref, ...], int] = {}
         memory = cpu = disk = 0

@@ -15,7 +15,8 @@ import msgspec
 
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
-from reconciler.core.known import Facts, Taken
+from reconciler.core.facts import Facts
+from reconciler.core.known import Taken
 from reconciler.core.ledger import Applied, Binding, Held, Intent, Paused, Run, Spent, Status
 from reconciler.core.observed import Report
 from reconciler.core.placement import Room, Rooms
@@ -27,7 +28,7 @@ from reconciler.core.world import World
 from reconciler.edge.index.shelves import Reader, Shelf, Writer, walked
 
 WORLD = {
-    "nodes": NodeWant, "targets": NodeWant, "standings": Standing, "facts": Facts, "homes": dict[Ref, None],
+    "nodes": NodeWant, "targets": NodeWant, "standings": Standing, "homes": dict[Ref, None],
     "needs": dict[Target, int], "_alike": dict[Ref, None], "_combinations": dict[tuple[Ref, ...], None],
 }  # fmt: skip
 SIGHTS = {
@@ -128,6 +129,7 @@ def write(planner: Planner, writer: Writer) -> Whole:
             if (name, table) != ("sights", "_packed"):
                 writer.table(f"{name}.{table}", *walked(getattr(owner, table)))
     writer.table("sights._packed", lambda: sights.packed(), len(sights.reports))
+    writer.table("world.facts", *walked(world.facts))
     writer.table(
         "bindings.single", lambda: ((ref, bindings.sole(ref)) for ref in bindings.single), len(bindings.single)
     )
@@ -184,8 +186,10 @@ def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
     for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
         for table, kind in kinds.items():
             setattr(owner, table, Shelf.of(reader, f"{name}.{table}", kind))
-    kept: Shelf[Ref, Binding] = Shelf.of(reader, "bindings.single", Binding)
-    bindings.single = Shelf(lambda ref: bindings.packed(kept[ref]), len(kept))
+    facts: Shelf[Ref, Facts] = Shelf.of(reader, "world.facts", Facts)
+    world.facts.rows = Shelf(lambda ref: world.facts.packed(facts[ref]), len(facts))
+    single: Shelf[Ref, Binding] = Shelf.of(reader, "bindings.single", Binding)
+    bindings.single = Shelf(lambda ref: bindings.packed(single[ref]), len(single))
     world.resources = Shelf.of(reader, RESOURCES, Resource)
     world.reports = sights.reports
     shorts: tuple[tuple[Any, Any], ...] = ((world, whole.world), (sights, whole.sights), (ledger, whole.ledger))

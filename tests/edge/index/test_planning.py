@@ -117,8 +117,8 @@ def test_no_table_of_the_core_is_forgotten() -> None:
     world = World(SHAPES)
     made_anew = {
         "shapes", "ledger", "desired", "resources", "sights", "reports", "holders", "pools", "rooms", "_stale_rooms",
-        "coming", "_own", "bindings", "_glances", "_proofs", "_closures", "_referred", "_moulds", "_timed", "unmanaged",
-        "_at_most", "_open", "_alone", "runs",
+        "coming", "_own", "bindings", "facts", "_glances", "_proofs", "_closures", "_referred", "_moulds", "_timed",
+        "unmanaged", "_at_most", "_open", "_alone", "runs",
     }  # fmt: skip
     for owner, shelves, short in (
         (world, planning.WORLD, planning._World),
@@ -127,8 +127,8 @@ def test_no_table_of_the_core_is_forgotten() -> None:
     ):
         kept: set[str] = {*shelves, *msgspec.structs.asdict(short(*[None] * len(short.__struct_fields__)))}  # type: ignore[arg-type]
         assert vars(owner).keys() == kept | (made_anew & vars(owner).keys())
-    anew = {"_words", "_numbers"}
-    assert vars(world.ledger.bindings).keys() == planning.BINDINGS.keys() | {"single"} | anew
+    assert vars(world.ledger.bindings).keys() == planning.BINDINGS.keys() | {"single", "words"}
+    assert vars(world.facts).keys() == {"rows", "_words"}
     assert vars(world.rooms).keys() == {"by_target", "_order", "_loads", "_moved"}
     assert vars(Planner(SHAPES)).keys() == {"world", "pending", "untold", "_now", "_peak"}
 
