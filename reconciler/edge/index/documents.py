@@ -23,7 +23,7 @@ from reconciler.edge.load.defaults import NAME
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.reading import Reader as Documents
 from reconciler.edge.load.reading import defaults_in
-from reconciler.edge.load.records import Document, FileRecord, Records, Total, Uses, Using
+from reconciler.edge.load.records import Document, FileRecord, Records, Total, Uses, Using, filed
 from reconciler.edge.load.tree import Tree
 
 Place = tuple[str, int]
@@ -91,7 +91,7 @@ def read(
 
     def file(path: str) -> FileRecord:
         found = files[path]
-        return FileRecord(found.blob, tuple(Document(path, *one) for one in found.documents))
+        return filed(found.blob, tuple(Document(path, *one) for one in found.documents))
 
     known = Shelf(file, len(files))
     """As they were, whatever becomes of the records: places are told in these."""

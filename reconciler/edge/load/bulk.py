@@ -30,7 +30,7 @@ from reconciler.edge.load.packing import (
     unpack,
 )
 from reconciler.edge.load.reading import Reader
-from reconciler.edge.load.records import Document, FileRecord
+from reconciler.edge.load.records import Document, filed
 from reconciler.edge.load.worker import Setup, Worker
 
 WORTHWHILE = 1_000
@@ -151,7 +151,7 @@ class Bulk:
     def _file(self, unpacker: Unpacker, index: int, packed: list[PackedDocument]) -> None:
         path, blob = self.files[index]
         documents = tuple([self._document(unpacker, path, one) for one in packed])
-        self.attempt.files.over[path] = FileRecord(blob, documents)
+        self.attempt.files.over[path] = filed(blob, documents)
 
     def _likes(self, unpacker: Unpacker, likes: Likes) -> None:
         """Machines of which only the name is news. Many: so without a call for each."""
@@ -160,8 +160,8 @@ class Bulk:
         for index, kind, ref, digest in zip(likes.files, likes.kinds, likes.refs, likes.digests, strict=True):
             path, blob = self.files[index]
             shared, uses = unpacker.kind(kind)
-            made = Document(path, b"", (ref,), uses)
-            files[path] = FileRecord(blob, made)
+            made = Document(path, b"", ref, uses)
+            files[path] = filed(blob, (made,))
             if owners.setdefault(ref, made) is not made:
                 raise Leave(f"{ref} is declared twice")
             resources[ref] = shared.resource(ref, digest)

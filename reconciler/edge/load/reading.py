@@ -15,7 +15,7 @@ from reconciler.edge.load import defaults, document, events, roundtrip, stream
 from reconciler.edge.load.attempt import Attempt, Changes, Unit
 from reconciler.edge.load.document import Reading
 from reconciler.edge.load.findings import MANY, Finding, Refused, Warning_
-from reconciler.edge.load.records import Document, FileRecord, Layer
+from reconciler.edge.load.records import Document, Layer, filed
 
 _NO_DOCUMENTS = (b"#cloud-config", b"#!")
 """How files begin that are YAML, or end in .yaml, and are somebody else's."""
@@ -83,7 +83,7 @@ class Reader:
             for index, one in enumerate(fresh):
                 if one in by_file[path]:
                     fresh[index] = self._read_document(path, index, chunks[index], one.digest)
-            self.attempt.files[path] = FileRecord(found.blob, tuple(fresh))
+            self.attempt.files[path] = filed(found.blob, tuple(fresh))
         self._enter()
 
     def _enter(self) -> None:
@@ -197,7 +197,7 @@ class Reader:
         for one in old.documents if old else ():
             if one not in still:
                 attempt.retire(one)
-        attempt.files[path] = FileRecord(blob, tuple(documents))
+        attempt.files[path] = filed(blob, tuple(documents))
 
     def _read_document(self, path: str, index: int, chunk: stream.Chunk, digest: bytes) -> Document:
         attempt = self.attempt

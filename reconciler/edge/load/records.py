@@ -24,21 +24,44 @@ class Document(msgspec.Struct, eq=False, gc=False):
     file: str
     digest: bytes
     """Of its text and of the defaults beneath it; empty for the only document of a file, which the blob id tells."""
-    refs: tuple[Ref, ...] = ()
-    """Names that it takes: what it declares, and the machines of a group."""
+    names: Ref | tuple[Ref, ...] = ()
+    """One as it is: nearly every document has one."""
     uses: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
 
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """Names that it takes: what it declares, and the machines of a group."""
+        return self.names if isinstance(self.names, tuple) else (self.names,)
+
+    @refs.setter
+    def refs(self, refs: tuple[Ref, ...]) -> None:
+        self.names = refs[0] if len(refs) == 1 else refs
+
 
 class FileRecord(msgspec.Struct, frozen=True, gc=False):
-    """`held`: the file's documents, or the one that it is, as nearly every file of a large tree."""
+    """A file of a large tree is kept small: see `filed`."""
 
-    blob: str
+    id: bytes | str
     held: Document | tuple[Document, ...]
+
+    @property
+    def blob(self) -> str:
+        return self.id if isinstance(self.id, str) else self.id.hex()
 
     @property
     def documents(self) -> tuple[Document, ...]:
         return self.held if isinstance(self.held, tuple) else (self.held,)
+
+
+def filed(blob: str, documents: tuple[Document, ...]) -> FileRecord:
+    """A file of this blob: its id in half the room, if it is one of git's, and the one document as it is that nearly
+    every file is."""
+    try:
+        id = bytes.fromhex(blob)
+    except ValueError:
+        return FileRecord(blob, documents)
+    return FileRecord(id, documents[0] if len(documents) == 1 else documents)
 
 
 class Total(msgspec.Struct):
