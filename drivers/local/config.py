@@ -190,18 +190,23 @@ class Written(msgspec.Struct, frozen=True):
     """Interface's network name to the name of the host's end."""
     mounts: Mapping[str, str] = {}
     """Path on the host to the path in the zone."""
+    read_only: frozenset[str] = frozenset()
+    """Of those on the host, what the zone may not write to."""
 
 
 def parse(text: str) -> Written:
     """Raises ValueError if it is none of ours."""
     values: dict[str, str] = {}
     mounts: dict[str, str] = {}
+    read_only = set()
     for line in text.splitlines():
         key, _, value = line.partition("=")
         values[key.strip()] = value.strip()
         if key.strip() == "lxc.mount.entry":
-            host, guest, *_ = value.split()
+            host, guest, _, how, *_ = value.split()
             mounts[host.replace("\\040", " ")] = f"/{guest}"
+            if "ro" in how.split(","):
+                read_only.add(host.replace("\\040", " "))
     fields: dict[str, Any] = {}
     if "lxc.uts.name" in values:
         fields["hostname"] = values["lxc.uts.name"]
@@ -216,7 +221,7 @@ def parse(text: str) -> Written:
         veths[name] = values.get(f"lxc.net.{index}.veth.pair", "")
         index += 1
     fields["nics"] = nics
-    return Written(fields, links, veths, mounts)
+    return Written(fields, links, veths, mounts, frozenset(read_only))
 
 
 def _read_nic(values: Mapping[str, str], index: int, note: Mapping[str, Any]) -> dict[str, Any]:

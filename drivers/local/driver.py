@@ -28,6 +28,7 @@ from drivers.local.plain import ImageVerbs, NetworkVerbs
 from drivers.local.shape import LocalShape
 from drivers.local.storage import Settings, StorageDead, StorageFailed
 from drivers.local.verbs import Deed, MachineVerbs, Refused
+from drivers.local.volumes import VolumeVerbs
 from drivers.local.zones import ZoneFailed
 from reconciler.core.observed import Claim, Report, Unchanged
 from reconciler.core.plan import Step
@@ -64,6 +65,7 @@ class LocalDriver:
             "Machine": machines.table,
             "Network": NetworkVerbs(self._node, self._observer).table,
             "Image": ImageVerbs(self._node, self._observer).table,
+            "Volume": VolumeVerbs(self._node).table,
         }
         self._up: bool | None = None
         self._rising = anyio.Lock()

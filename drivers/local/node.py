@@ -129,7 +129,7 @@ class Node:
             self.zones.stop(zone, patience=0)
         if was or self.zones.starts_on_boot(zone):
             written = config.parse((self.place.zone(zone) / "config").read_text())
-            for each in (name, *self.disk_volumes(written)):
+            for each in (name, *self.mounted(written, "disks", "volumes")):
                 self.storage.mount(each)
             self.zones.start(zone)
 
@@ -150,10 +150,15 @@ class Node:
             if name.startswith("networks/") and {"tag", "subnet"} <= volume.record.keys()
         }
 
-    def disk_volumes(self, written: config.Written) -> list[str]:
-        """Data disks that a configuration mounts."""
-        top = f"{self.storage.path('disks/x')}".partition("disks/x")[0] + "disks/"
-        return [f"disks/{path[len(top) :].partition('/')[0]}" for path in written.mounts if path.startswith(top)]
+    def mounted(self, written: config.Written, *folders: str) -> list[str]:
+        """What a configuration mounts of these: `disks`, `volumes`."""
+        found = []
+        for folder in folders:
+            top = str(self.storage.path(f"{folder}/x")).rpartition(f"{folder}/x")[0] + f"{folder}/"
+            found += [
+                f"{folder}/{path[len(top) :].partition('/')[0]}" for path in written.mounts if path.startswith(top)
+            ]
+        return found
 
     def _bridges(self, forms: list[Mapping[str, Any]]) -> list[Bridge]:
         return [bridge for form in forms if (bridge := self.networks.bridge_of(form)) is not None]

@@ -22,12 +22,14 @@ from drivers.local.node import Node
 from drivers.local.shape import HELD, LocalShape
 from drivers.local.storage import HALF, Listing, Volume
 from reconciler.core.observed import Capacity, Claim, Lifecycle, Marks, Object, Report
-from reconciler.core.refs import Target
+from reconciler.core.refs import Target, name_of, tenant_of
 from reconciler.core.values import digest
 
 _FILES = ("config", "leaves.json", *(f"guest/{name}" for name in guest.FILES))
 LXC_PATH = Path("/var/lib/lxc")
-_KINDS = {"zones": "Machine", "images": "Image", "networks": "Network", "quarantine": "Machine"}
+_KINDS = {
+    "zones": "Machine", "images": "Image", "networks": "Network", "volumes": "Volume", "quarantine": "Machine",
+}  # fmt: skip
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -118,10 +120,13 @@ class Observer:
         if uid in self._strays:
             names.append(self._strays[uid])
         names += [f"disks/{uid}.{disk}" for disk in disks]
+        if kind == "Machine":
+            names += self._mounted(self._strays.get(uid, uid).rpartition("/")[2])
         listing = self._node.storage.read(names)
         claim = marks.claim(listing.node_mark)
         for volume in listing.volumes.values():
-            found = None if volume.name.startswith("disks/") else self._proved(volume, listing)
+            folder = volume.name.partition("/")[0]
+            found = self._proved(volume, listing) if _KINDS.get(folder) == kind else None
             if found is not None and found.uid == uid:
                 with Netlink() as netlink:
                     seeing = _Seeing(self._node, listing, netlink)
@@ -131,6 +136,23 @@ class Observer:
             if uid in self._strays:
                 return self.one(uid, kind, disks)
         return Seen(None, None, claim, listing.identity)
+
+    def _mounted(self, zone: str) -> list[str]:
+        """The Volumes that its configuration mounts; one that cannot be read is told of later."""
+        try:
+            written, _ = self.written(zone)
+        except (ValueError, KeyError, OSError):
+            return []
+        return self._node.mounted(written, "volumes") if written is not None else []
+
+    def volumes_named(self, tenant: str | None) -> dict[str, str]:
+        """The Volumes of a tenant that can be mounted: by what they are called, the names that they are stored by."""
+        listing, found = self._node.storage.read(), {}
+        for name, volume in listing.volumes.items():
+            known = self._proved(volume, listing) if name.startswith("volumes/") else None
+            if known is not None and known.quarantined_until is None and tenant_of(known.ref) == tenant:
+                found[name_of(known.ref)] = name
+        return found
 
     def image_named(self, image: str) -> str | None:
         """The volume that holds the image of this digest."""
@@ -152,9 +174,12 @@ class Observer:
         if found is None:
             fields = self.machine(volume, None, seeing, unknown) if folder == "zones" else {}
             return _stray(kind, volume, self._shape.normalise(kind, fields))
-        lifecycle: Lifecycle = "quarantined" if folder == "quarantine" else "live"
+        resting = folder == "quarantine" or (kind == "Volume" and found.quarantined_until is not None)
+        lifecycle: Lifecycle = "quarantined" if resting else "live"
         if kind == "Machine":
             fields = self.machine(volume, found, seeing, unknown)
+        elif kind == "Volume":
+            fields = {"size": volume.disk}
         else:
             form = volume.record
             form.pop("name", None)
@@ -195,7 +220,21 @@ class Observer:
             fields["disk"] = volume.disk
         if found is not None and (disks := self._disks(found.uid, written, seeing)):
             fields["disks"] = disks
+        if found is not None and written is not None and (volumes := self._volumes(written, seeing.listing)):
+            fields["volumes"] = volumes
         return fields
+
+    def _volumes(self, written: config.Written, listing: Listing) -> dict[str, Any]:
+        """The Volumes that its configuration mounts, by what they are called now; one that is nobody's, or not there,
+        by what it is stored as."""
+        found: dict[str, Any] = {}
+        for name in self._node.mounted(written, "volumes"):
+            volume = listing.volumes.get(name)
+            known = self._proved(volume, listing) if volume is not None else None
+            path = str(self._node.storage.path(name))
+            mount = {"path": written.mounts[path], "readOnly": path in written.read_only}
+            found[name_of(known.ref) if known is not None else name] = mount
+        return found
 
     def _disks(self, uid: str, written: config.Written | None, seeing: _Seeing) -> dict[str, Any]:
         """Data disks of a machine; once it has a configuration, where that mounts them."""

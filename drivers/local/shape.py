@@ -31,6 +31,7 @@ HELD = {
             "hostname",
             "nics",
             "disks",
+            "volumes",
             "resolvers",
             "search",
             "sshKeys",
@@ -40,6 +41,7 @@ HELD = {
     ),
     "Network": frozenset({"tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"}),
     "Image": frozenset({"digest", "type", "os", "origin"}),
+    "Volume": frozenset({"size"}),
 }
 """`vcpus`, `ioPriority` and `brand` are not held: a zone shares the host's processors and its I/O is the pool's."""
 
@@ -85,6 +87,8 @@ class LocalShape:
             return Manner.IMPOSSIBLE if parts[0] == "digest" else Manner.LIVE
         if kind == "Network":
             return Manner.LIVE
+        if kind == "Volume":
+            return _disk_manner(parts, before, after)
         return _machine_manner(parts, before, after, fields)
 
     def steps(self, draft: Draft) -> tuple[Step, ...]:
@@ -99,6 +103,8 @@ def _machine_manner(parts: list[str], before: Any, after: Any, fields: Fields) -
         return Manner.LIVE
     if first == "disks":
         return _disk_manner(parts, before, after)
+    if first == "volumes":
+        return Manner.STOPPED
     if fields.get("state") != "running":
         return Manner.LIVE
     if first in _FILES and before is not None and after is not None:

@@ -23,6 +23,7 @@ from drivers.local.storage import StorageFailed, Volume
 from drivers.local.zones import ZoneFailed
 from reconciler.core.observed import Marks
 from reconciler.core.plan import Step
+from reconciler.core.refs import tenant_of
 from reconciler.core.values import canonical, segments
 from reconciler.driver import StepContext
 
@@ -190,7 +191,7 @@ class MachineVerbs:
 
     def _disks(self, deed: Deed, want: Mapping[str, Any]) -> None:
         """What is said of data disks beside their size: where they are mounted at the next boot."""
-        storage, have = self._node.storage, _held_disks(deed)
+        storage, have = self._node.storage, _held(deed, "disks")
         for name in sorted(have.keys() & want.keys()):
             if have[name] != want[name]:
                 volume = f"disks/{deed.step.uid}.{name}"
@@ -210,7 +211,11 @@ class MachineVerbs:
         boot = config.Boot(
             root=node.storage.path(deed.volume.name),
             systemd=self._systemd(deed.volume),
-            binds=[*guest.binds(folder, node.place.inside(folder)), *self._disk_binds(deed.step.uid, fields)],
+            binds=[
+                *guest.binds(folder, node.place.inside(folder)),
+                *self._disk_binds(deed.step.uid, fields),
+                *self._volume_binds(tenant_of(deed.step.ref), fields),
+            ],
             attachments=attachments,
             shift=shift,
             swap=node.cgroups.counts_swap,
@@ -246,10 +251,22 @@ class MachineVerbs:
             found.append((self._node.storage.path(f"disks/{uid}.{name}"), path, "bind,create=dir"))
         return found
 
-    def _disk_volumes(self, zone: str) -> list[str]:
-        """Those that its configuration mounts."""
+    def _volume_binds(self, tenant: str | None, fields: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
+        """Where zones have ids of their own, each sees the owners in a volume as they are in it."""
+        wanted, found = fields.get("volumes", {}), []
+        there = self._observer.volumes_named(tenant) if wanted else {}
+        for name, mount in sorted(wanted.items()):
+            if name not in there:
+                raise Refused(f"there is no volume {name} to mount")
+            how = ["bind", "create=dir", *(["ro"] if mount.get("readOnly") else [])]
+            how += ["idmap=container"] if self._node.storage.idmap else []
+            found.append((self._node.storage.path(there[name]), mount["path"], ",".join(how)))
+        return found
+
+    def _mounted(self, zone: str, *folders: str) -> list[str]:
+        """What its configuration mounts of these."""
         written, _ = self._observer.written(zone)
-        return self._node.disk_volumes(written) if written else []
+        return self._node.mounted(written, *folders) if written else []
 
     # Running
 
@@ -257,8 +274,8 @@ class MachineVerbs:
         """Never from a root that is not mounted: it would write into the folder above."""
         zone, storage = deed.zone, self._node.storage
         storage.mount(deed.volume.name)
-        for disk in self._disk_volumes(zone):
-            storage.mount(disk)
+        for each in self._mounted(zone, "disks", "volumes"):
+            storage.mount(each)
         self._node.zones.start(zone)
         self._node.zones.on_boot(zone, starts=True)
         if (words := self._node.zones.died(zone, within=_INFANCY)) is not None:
@@ -276,7 +293,8 @@ class MachineVerbs:
         written, told = self._observer.written(deed.zone)
         if written is not None:
             base = {**written.fields, **told, "state": deed.args["fields"].get("state")}
-            base["disks"] = _held_disks(deed)
+            base["disks"] = _held(deed, "disks")
+            base["volumes"] = _held(deed, "volumes")
             fields = merged(base, changes)
             tells = any(segments(path)[0] in guest.FIELDS for path in changes)
             self._write(deed, fields, _told(deed.args, fields) if tells else None)
@@ -321,7 +339,7 @@ class MachineVerbs:
         label = _label(kept.generation)
         storage.snapshot(volume.name, label)
         if not deed.args.get("keepDisks"):
-            for disk in self._disk_volumes(zone):
+            for disk in self._mounted(zone, "disks"):
                 storage.snapshot(disk, label)
         storage.rename(volume.name, f"quarantine/{zone}")
         self._node.zones.on_boot(zone, starts=False)
@@ -334,7 +352,7 @@ class MachineVerbs:
             with self._node.locks.network():
                 self._node.firewall.add_ports(ports(written))
         if found is not None:
-            for name in (deed.volume.name, *self._disk_volumes(zone)):
+            for name in (deed.volume.name, *self._mounted(zone, "disks")):
                 storage.drop_snapshot(name, _label(found.generation))
         storage.rename(deed.volume.name, f"zones/{zone}")
         volume = storage.read([f"zones/{zone}"]).volumes[f"zones/{zone}"]
@@ -380,8 +398,8 @@ def merged(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return copy
 
 
-def _held_disks(deed: Deed) -> Mapping[str, Any]:
-    held: Mapping[str, Any] = (deed.seen.object.fields if deed.seen.object else {}).get("disks", {})
+def _held(deed: Deed, field: str) -> Mapping[str, Any]:
+    held: Mapping[str, Any] = (deed.seen.object.fields if deed.seen.object else {}).get(field, {})
     return held
 
 

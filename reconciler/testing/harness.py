@@ -94,6 +94,10 @@ class Harness(ABC):
         """What a shell in the running machine prints; AssertionError if it ends badly. None: no guest runs there."""
         return None
 
+    async def hand_unmount(self, machine: Object, volume: str) -> None:
+        """Take a Volume off a running machine, by what its document calls it."""
+        raise SkipTest("the harness takes no volume off by hand")
+
     async def hand_let_in(self, network: Object) -> None:
         """Let everything into a network that firewall rules name, past them."""
         raise SkipTest("the harness changes no firewall by hand")

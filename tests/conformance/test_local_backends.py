@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from reconciler.testing.conformance.life import *  # noqa: F403
+from reconciler.testing.conformance.volumes import *  # noqa: F403
 from tests.drivers.local.hand import Hand, LocalHarness
 from tests.drivers.local.probe import needs
 

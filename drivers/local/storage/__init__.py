@@ -3,7 +3,7 @@
 Owns: the interface, and what a stored thing looks like. Must not go here: what is stored and why, marks' meaning.
 
 Names are relative to the node's own part of the pool: `zones/<uid>`, `images/<uid>`, `networks/<uid>`,
-`disks/<uid>.<name>`, `quarantine/<uid>`. All calls block; they run in the chamber's threads.
+`disks/<uid>.<name>`, `volumes/<uid>`, `quarantine/<uid>`. All calls block; they run in the chamber's threads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-FOLDERS = ("zones", "images", "networks", "disks", "quarantine")
+FOLDERS = ("zones", "images", "networks", "disks", "volumes", "quarantine")
 FINAL = "final"
 HALF = ".new"
 """What the name of an image ends with while it is being filled."""

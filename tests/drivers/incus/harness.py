@@ -135,6 +135,9 @@ class IncusHarness(Harness):
     async def hand_shell(self, thing: Object, script: str) -> str:
         return self.daemons.client("exec", thing.native_name, "--", "sh", "-c", script)
 
+    async def hand_unmount(self, machine: Object, volume: str) -> None:
+        self.daemons.client("config", "device", "remove", machine.native_name, volume)
+
     async def hand_let_in(self, network: Object) -> None:
         """Two ways: a rule more, and no rules at all."""
         name = network.native_name
