@@ -32,7 +32,8 @@ class Identity(Model):
     key: OnlySecret | None = None
     """The key of our certificate."""
     token: OnlySecret | None = None
-    """A trust token of Incus or LXD: shown once, by the first connection on which the server does not know our certificate."""
+    """A trust token of Incus or LXD: shown once, by the first connection on which the server does not know our
+    certificate."""
     pin: str | None = None
     """Fingerprint of the certificate that the node shows."""
 

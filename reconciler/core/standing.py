@@ -18,8 +18,8 @@ from reconciler.core.refs import Target, node_of
 
 class Standing(msgspec.Struct, frozen=True):
     """`problem`: why nothing there can be trusted (all is Unknown). `partial`: what is listed is there, what is not
-    listed is Unknown. `unclaimed`: readable, and nobody's yet. `another`: what answers is not the node that was claimed, so a
-    person may give that one up."""
+    listed is Unknown. `unclaimed`: readable, and nobody's yet. `another`: what answers is not the node that was
+    claimed, so a person may give that one up."""
 
     problem: str | None = None
     partial: str | None = None
