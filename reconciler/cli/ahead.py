@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.core.ledger import Ledger
-from reconciler.edge.journal import large, read
+from reconciler.edge.chain import read
+from reconciler.edge.journal import large
 
 
 class Ahead(Protocol):

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.core.refs import kind_of, short
+from reconciler.edge.chain import read
 from reconciler.edge.git import Repository
-from reconciler.edge.journal import read
 from reconciler.edge.registry import Registry
 from reconciler.edge.remembered import Remembered, TreeMemory
 from reconciler.edge.state import State, state_folder

@@ -31,12 +31,12 @@ from reconciler.core.render.changes import View
 from reconciler.core.rules import Request
 from reconciler.core.world import World
 from reconciler.driver import Driver, Shape
-from reconciler.edge.chain import set_aside
+from reconciler.edge.chain import read, set_aside
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.collector import quiet_collector
 from reconciler.edge.files import CheckedFiles, allowed_folders
 from reconciler.edge.git import Repository
-from reconciler.edge.journal import Journal, read
+from reconciler.edge.journal import Journal
 from reconciler.edge.lock import DatacenterLock
 from reconciler.edge.plans import PlanFiles
 from reconciler.edge.registry import Registry

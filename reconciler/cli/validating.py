@@ -16,14 +16,13 @@ from reconciler.cli.terminal import say, show_json
 from reconciler.core.desired import Desired, Revision
 from reconciler.core.ledger import Applied
 from reconciler.core.refs import kind_of
+from reconciler.edge.chain import read
 from reconciler.edge.git import CommitTree, Repository, snapshot
 from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.images import held
-from reconciler.edge.journal import read
 from reconciler.edge.load import Delta, FolderTree, Loader, Tree
 from reconciler.edge.registry import Registry
-from reconciler.edge.source import scanned_id
 from reconciler.edge.state import State, state_folder
 from reconciler.errors import Diagnostic, RevisionMissing, SourceRefused, SourceUnreadable, SpecErrors, TrueupError
 
@@ -69,7 +68,11 @@ def _judged(tree: Tree, where: Revision, before: Held) -> Found:
 
 def _identity(found: Found, tree: CommitTree) -> str | None:
     """The datacenter's id, also of a tree with mistakes."""
-    return found.delta.desired.datacenter_id if found.delta is not None else scanned_id(tree)
+    if found.delta is not None:
+        return found.delta.desired.datacenter_id
+    from reconciler.edge.source import scanned_id
+
+    return scanned_id(tree)
 
 
 class Before(NamedTuple):

@@ -187,6 +187,20 @@ def present(path: Path) -> bool:
     return False
 
 
+def read(path: Path) -> Ledger:
+    """The ledger as it stands, for those who only look (`status`, `plan`): verified, nothing kept open.
+
+    Raises as Chain.open; an empty ledger where there is no journal yet.
+    """
+    if not present(path):
+        return Ledger()
+    chain = Chain.open(path, read_only=True)
+    try:
+        return chain.ledger()
+    finally:
+        chain.close()
+
+
 def _begun(path: Path) -> Path:
     """Says beside the journal that there is one."""
     return path.with_name(f"{path.name}-begun")

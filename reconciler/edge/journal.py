@@ -21,7 +21,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger, Record
-from reconciler.edge.chain import Chain, present
+from reconciler.edge.chain import Chain
 from reconciler.edge.forked import possible
 from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
@@ -183,20 +183,6 @@ def _folded(chain: Chain) -> Ledger | None:
     from reconciler.edge.folded import Folding
 
     return Folding(chain.path).ledger(chain.head)
-
-
-def read(path: Path) -> Ledger:
-    """The ledger as it stands, for those who only look (`status`, `plan`): verified, nothing kept open.
-
-    Raises as Journal.open; an empty ledger where there is no journal yet.
-    """
-    if not present(path):
-        return Ledger()
-    chain = Chain.open(path, read_only=True)
-    try:
-        return chain.ledger()
-    finally:
-        chain.close()
 
 
 LARGE = 4 << 20

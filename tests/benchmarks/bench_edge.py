@@ -18,7 +18,7 @@ import msgspec
 
 from reconciler.core.ledger import Entry, Intent, Result
 from reconciler.core.refs import Ref, Target, Uid
-from reconciler.edge import journal as journals
+from reconciler.edge import chain
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.git import CommitTree, Repository
 from reconciler.edge.journal import Journal
@@ -94,7 +94,7 @@ def _replay_row() -> Measured:
                 for (text,) in db.execute("SELECT entries FROM journal ORDER BY sequence"):
                     msgspec.json.decode(text)
 
-        ours, floor = interleaved([lambda: journals.read(path), bare])
+        ours, floor = interleaved([lambda: chain.read(path), bare])
     note = f"{ours / _STEPS / 2 * 1e6:.1f} µs an entry against {floor / _STEPS / 2 * 1e6:.1f}"
     return Measured(ours / floor, note)
 

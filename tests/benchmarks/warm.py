@@ -24,7 +24,7 @@ from drivers.sim.shape import SimShape
 from reconciler.core.plan import Plan
 from reconciler.core.planner import Planner
 from reconciler.core.rules import Request
-from reconciler.edge import journal
+from reconciler.edge import chain
 from reconciler.edge.git import Repository
 from reconciler.edge.registry import Registry
 from reconciler.edge.source import GitSource
@@ -41,7 +41,7 @@ class Warm:
     def __init__(self, site: Path, state: Path) -> None:
         self.site = site
         self.repository = Repository.open(site)
-        self.ledger = journal.read(State(state).journal)
+        self.ledger = chain.read(State(state).journal)
         self.source = GitSource(self.repository, Registry())
         self.planner = Planner({"sim": SimShape()}, self.ledger)
         self.began = fleets.git(site, "rev-parse", "refs/heads/main")

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.cli import ahead, session
 from reconciler.cli.exits import Exit
-from reconciler.edge import journal
+from reconciler.edge import chain, journal
 from reconciler.edge import state as states
 from tests.cli.conftest import Run, commit, edit
 
@@ -19,7 +19,7 @@ OTHER = "00000000-0000-4000-8000-000000000000"
 def read(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The journals that were read. The state folder is one that the datacenter's id tells."""
     found: list[Path] = []
-    original = journal.read
+    original = chain.read
 
     def told(path: Path) -> object:
         found.append(path)

@@ -10,7 +10,7 @@ import pytest
 from reconciler.core.binding import Address
 from reconciler.core.ledger import Applied, Bound, Claimed, Entry, Intent, Ledger, Paused, Quarantined, Settled, Spent
 from reconciler.core.refs import Ref, Target, Uid
-from reconciler.edge import folded, journal
+from reconciler.edge import chain, folded, journal
 from reconciler.edge.chain import Chain
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.folded import Folding
@@ -78,7 +78,7 @@ def test_a_broken_journal_is_no_answer_there_and_an_error_here(path: Path) -> No
     path.write_bytes(b"no journal at all, but long enough to be taken for a file with something in it")
     assert Folding(path).ledger() is None
     with pytest.raises(JournalBroken):
-        journal.read(path)
+        chain.read(path)
 
 
 async def test_a_writer_takes_it_up(path: Path) -> None:
@@ -87,7 +87,7 @@ async def test_a_writer_takes_it_up(path: Path) -> None:
         await opened.append([Claimed(EDGE, "other")])
         assert opened.ledger.sequence == before + 1
         assert opened.ledger.bindings.sole(Ref("Machine/acme/w-3")) is not None
-    assert journal.read(path).sequence == before + 1
+    assert chain.read(path).sequence == before + 1
 
 
 def test_nobody_has_to_ask(path: Path) -> None:

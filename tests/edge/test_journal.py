@@ -15,8 +15,7 @@ import pytest
 
 from reconciler.core.ledger import Bound, Entry, Intent, Ledger, Paused, Result
 from reconciler.core.refs import Ref, Target, Uid
-from reconciler.edge import journal as journals
-from reconciler.edge.chain import Chain, set_aside
+from reconciler.edge.chain import Chain, read, set_aside
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.journal import Journal
 from reconciler.errors import JournalBroken, JournalUnwritable, StateUnusable, TrueupError
@@ -69,7 +68,7 @@ async def test_every_kind_of_value_survives_the_round_trip(tmp_path: Path) -> No
     async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
         await journal.append([entry])
         live = journal.ledger.bindings
-    assert journals.read(tmp_path / "j.db").bindings == live
+    assert read(tmp_path / "j.db").bindings == live
 
 
 async def test_appends_of_many_tasks_share_commits_and_keep_their_calls_together(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ async def test_closing_waits_for_what_was_handed_over_and_refuses_more(tmp_path:
     journal.write([intent(1)])
     journal.write([intent(2)])
     await journal.close()
-    assert journals.read(tmp_path / "j.db").sequence == 2
+    assert read(tmp_path / "j.db").sequence == 2
     with pytest.raises(JournalUnwritable, match="closed"):
         await journal.append([intent(3)])
 
@@ -153,7 +152,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, lines: int) 
     acknowledged += child.stdout.readlines()
     child.stdout.close()
     child.wait()
-    pauses = journals.read(path).pauses
+    pauses = read(path).pauses
     assert {f"a{line.strip()}" for line in acknowledged if line.endswith("\n")} <= set(pauses)
     assert {name[1:] for name in pauses if name[0] == "a"} == {name[1:] for name in pauses if name[0] == "b"}
 
@@ -164,7 +163,7 @@ def test_a_changed_row_is_named(tmp_path: Path) -> None:
     forged = "CAST(replace(CAST(entries AS TEXT), 'applied', 'failed') AS BLOB)"
     tamper(path, f"UPDATE journal SET entries = {forged} WHERE sequence = 2")
     with pytest.raises(JournalBroken, match=r"row 2 .*changed") as caught:
-        journals.read(path)
+        read(path)
     assert "trueup journal rebuild" in caught.value.hint
 
 
@@ -174,7 +173,7 @@ def test_a_missing_row_is_named_wherever_it_lay(tmp_path: Path, row: int, text: 
     written(path, (intent(1),), (intent(2), result(2)), (intent(3),))
     tamper(path, f"DELETE FROM journal WHERE sequence = {row}")
     with pytest.raises(JournalBroken, match=text):
-        journals.read(path)
+        read(path)
 
 
 def test_a_row_with_a_forged_hash_breaks_the_next(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_a_row_with_a_forged_hash_breaks_the_next(tmp_path: Path) -> None:
     written(path, (intent(1),), (intent(2),))
     tamper(path, "UPDATE journal SET hash = zeroblob(16) WHERE sequence = 1")
     with pytest.raises(JournalBroken, match="row 1 "):
-        journals.read(path)
+        read(path)
 
 
 def test_the_file_itself_refuses_edits_and_deletions(tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ def test_a_second_writer_is_refused_and_nothing_is_mixed(tmp_path: Path) -> None
     first.append([intent(3)], 1.0)
     first.close()
     second.close()
-    assert journals.read(path).sequence == 2
+    assert read(path).sequence == 2
 
 
 def test_people_can_read_it_with_sql(tmp_path: Path) -> None:
@@ -219,14 +218,14 @@ def test_a_file_that_is_no_journal_is_told(tmp_path: Path, damage: bytes) -> Non
     path = tmp_path / "j.db"
     path.write_bytes(damage)
     with pytest.raises(TrueupError) as caught:
-        journals.read(path)
+        read(path)
     assert "j.db" in str(caught.value)
 
 
 def test_damage_anywhere_is_told_or_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     written(path, *(tuple(intent(n) for n in range(number, number + 20)) for number in range(30)))
-    whole, sound = path.read_bytes(), journals.read(path).in_flight
+    whole, sound = path.read_bytes(), read(path).in_flight
     chance = random.Random(5)
     told: list[str] = []
     for _ in range(150):
@@ -236,7 +235,7 @@ def test_damage_anywhere_is_told_or_does_not_matter(tmp_path: Path) -> None:
         data[place : place + size] = chance.randbytes(size)
         path.write_bytes(data)
         try:
-            assert journals.read(path).in_flight == sound
+            assert read(path).in_flight == sound
         except TrueupError as error:
             told.append(error.message)
     assert len(told) > 100
@@ -272,7 +271,7 @@ async def test_a_full_disk_fails_the_append_and_leaves_the_journal_whole(tmp_pat
     assert journal.ledger.sequence == 1
     await journal.append([result(1)])
     await journal.close()
-    assert journals.read(path).sequence == 2
+    assert read(path).sequence == 2
 
 
 def test_an_unreachable_path_is_told(tmp_path: Path) -> None:
@@ -281,7 +280,7 @@ def test_an_unreachable_path_is_told(tmp_path: Path) -> None:
 
 
 def test_readers_see_an_empty_ledger_where_nothing_was_done_yet(tmp_path: Path) -> None:
-    assert journals.read(tmp_path / "j.db").sequence == 0
+    assert read(tmp_path / "j.db").sequence == 0
     assert not (tmp_path / "j.db").exists()
 
 
@@ -289,7 +288,7 @@ async def test_readers_look_while_a_writer_writes(tmp_path: Path) -> None:
     async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
         for number in range(3):
             await journal.append([intent(number)])
-            assert journals.read(tmp_path / "j.db").sequence == number + 1
+            assert read(tmp_path / "j.db").sequence == number + 1
 
 
 @pytest.mark.parametrize("gone", ["removed", "emptied"])
@@ -298,7 +297,7 @@ async def test_a_journal_that_is_gone_is_not_an_empty_one(tmp_path: Path, now: f
     written(path, (intent(1),))
     path.unlink() if gone == "removed" else path.write_bytes(b"")
     with pytest.raises(JournalBroken, match="the journal is gone"):
-        journals.read(path)
+        read(path)
     with pytest.raises(JournalBroken, match="the journal is gone"):
         await Journal.open(path, SystemClock())
     set_aside(path, now)

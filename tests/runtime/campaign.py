@@ -245,7 +245,7 @@ def picture(folder: Path) -> dict[str, Any]:
 
 def remembered(folder: Path) -> dict[str, Any]:
     """What the ledger holds of things, places, addresses and budgets."""
-    from reconciler.edge.journal import read
+    from reconciler.edge.chain import read
 
     ledger = read(folder / "state" / "journal.db")
     bindings = {

@@ -6,6 +6,7 @@ text again and writes the message. Must not go here: positions, messages, any ru
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -27,8 +28,7 @@ from reconciler.edge.load.findings import LIMITS, Refused
 from reconciler.edge.load.scalars import PLAIN
 
 _CONTROL = re.compile(r"[^\n\x20-\x7e]")
-_ODD = re.compile(r"[^\n\x20-\x7e\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
-"""Controls, tabs, odd breaks and spaces; for ASCII alone the first is enough, and faster."""
+"""Controls and tabs."""
 _GLUED = re.compile(r"[|>][-+0-9]*#")
 """A comment glued to a block header."""
 _MARKER = re.compile(r"^(?:%|\.\.\.)", re.MULTILINE)
@@ -41,9 +41,16 @@ _EXPLICIT = re.compile(r"(?:^|[\[{,:-])[ ]*\?(?: |$)", re.MULTILINE)
 """An explicit key."""
 
 
+@functools.cache
+def _odd() -> re.Pattern[str]:
+    """Controls, tabs, odd breaks and spaces. Made when a text first needs it: making it takes longer than reading a
+    hundred documents, and for ASCII alone the other is enough."""
+    return re.compile(r"[^\n\x20-\x7e\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
+
+
 def _unusual(text: str) -> bool:
     """What libyaml and ruamel may see differently. The cheap tests come first: this runs for every document."""
-    if (_CONTROL if text.isascii() else _ODD).search(text):
+    if (_CONTROL if text.isascii() else _odd()).search(text):
         return True
     if "#" in text and ("|" in text or ">" in text) and _GLUED.search(text):
         return True

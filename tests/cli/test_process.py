@@ -1,0 +1,45 @@
+"""The end of the process: nothing that was said or begun is lost by not taking everything apart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LARGE = 300_000
+"""Bytes: more than a pipe holds."""
+
+
+def ended(main: str) -> subprocess.CompletedProcess[str]:
+    """A process whose `main` is of these lines."""
+    lines = "\n    ".join(main.splitlines())
+    code = (
+        f"import sys, threading, time\nfrom reconciler.cli import main as module\ndef main():\n    {lines}\n"
+        "module.main = main\nmodule.process()"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_process_ends_with_the_code_of_its_command() -> None:
+    for code in (0, 1, 3, 130):
+        assert ended(f"return {code}").returncode == code
+
+
+def test_what_was_said_is_heard_whole() -> None:
+    done = ended(f"sys.stdout.write('x' * {LARGE}); sys.stdout.flush()\nsys.stderr.write('y' * {LARGE})\nreturn 0")
+    assert (len(done.stdout), len(done.stderr)) == (LARGE, LARGE)
+
+
+def test_a_thread_that_must_end_is_waited_for() -> None:
+    late = "threading.Thread(target=lambda: (time.sleep(0.3), print('ended'))).start()\nreturn 0"
+    assert ended(late).stdout == "ended\n"
+
+
+def test_a_thread_that_nobody_waits_for_is_left() -> None:
+    idle = "threading.Thread(target=time.sleep, args=(30,), daemon=True).start()\nreturn 0"
+    assert ended(idle).returncode == 0
+
+
+def test_help_comes_whole_through_a_pipe_that_is_closed_early() -> None:
+    line = f"{sys.executable} -m reconciler.cli --help | head -1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("usage: trueup [-C DIR] COMMAND …\n", "")
