@@ -58,6 +58,7 @@ class Node:
         self._document: dict[str, Any] = plain(want.body)
         self._options = options
         self._api: Api | None = None
+        self._token = ""
         self._opening = anyio.Lock()
         said = self._document.get("options") or {}
         self.project = str(said.get("project", "default"))
@@ -85,7 +86,7 @@ class Node:
                     client = await transport.connect(self.want.address, identity)
                 except transport.Misaddressed as error:
                     raise NodeUnreachable(f"{self.name}: {error}") from error
-                self._api = Api(client, self.name)
+                self._api, self._token = Api(client, self.name), identity.token
             return self._api
 
     @property
@@ -105,6 +106,9 @@ class Node:
         api = await self.api()
         try:
             server = _server.decode(await api.raw("/1.0"))
+            if server.auth != "trusted" and self._token:
+                await self._show_token(api)
+                server = _server.decode(await api.raw("/1.0"))
         except Refused as error:
             raise NodeUnreachable(str(error)) from error
         if server.auth != "trusted":
@@ -115,6 +119,19 @@ class Node:
             version = server.environment.server_version or "of no known version"
             raise NodeUnreachable(f"{self.name} runs {server.environment.server} {version}, which is too old")
         return server
+
+    async def _show_token(self, api: Api) -> None:
+        """Has our certificate taken in by a server that gave out the token for it. A token is good for one time: if
+        another connection of ours was first, the server knows us by now. Raises NodeUnreachable, Lost."""
+        token, self._token = self._token, ""
+        given = {"type": "client", "trust_token": token, "password": token}  # Incus reads the one, LXD 5.0 the other
+        try:
+            await api.change("POST", "/1.0/certificates", given)
+        except ApiError as error:
+            if "already in trust store" not in str(error):
+                raise NodeUnreachable(
+                    f"{self.name} does not take identity.token: {error}; ask it for a new one, or add the certificate there"
+                ) from error
 
     def member(self, target: Target) -> str | None:
         """The cluster's member behind a target; None on a host of its own."""

@@ -29,11 +29,13 @@ class Misaddressed(Exception):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """How we show who we are, and how the server does: PEM texts, and the server's fingerprint (sha256, hex)."""
+    """How we show who we are, and how the server does: PEM texts, and the server's fingerprint (sha256, hex). `token`:
+    shown once to a server that does not know the certificate."""
 
     certificate: str = ""
     key: str = ""
     pin: str = ""
+    token: str = ""
 
 
 def socket_of(address: str) -> str | None:
@@ -117,6 +119,7 @@ async def identity_of(document: Mapping[str, Any], options: Mapping[str, Any]) -
         certificate=_text(said.get("certificate"), "certificate", secrets, root),
         key=_text(said.get("key"), "key", secrets, root),
         pin=str(said.get("pin") or ""),
+        token=_text(said.get("token"), "token", secrets, root).strip(),
     )
 
 
@@ -124,7 +127,7 @@ def _text(value: Any, field: str, secrets: Mapping[str, str], root: str) -> str:
     if not isinstance(value, Mapping):
         text = str(value or "")
         file = Path(root, text)
-        return file.read_text() if text and "\n" not in text and file.is_file() else text
+        return file.read_text() if text and "\n" not in text and os.path.isfile(file) else text
     name = value.get("secret")
     if name not in secrets:
         raise Misaddressed(f"identity.{field}: no value was handed over for the secret {name}")

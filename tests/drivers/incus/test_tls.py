@@ -43,8 +43,21 @@ class TlsHarness(IncusHarness):
     async def open(self) -> Driver:
         return self.opened()
 
-    def opened(self, **identity: Any) -> Driver:
-        return DRIVER.open(self.node_with(**identity), {"secrets": {"incus-key": self.key}})
+    def opened(self, *, token: str = "", **identity: Any) -> Driver:
+        if token:
+            identity["token"] = {"secret": "incus-token"}
+        secrets = {"incus-key": self.key, "incus-token": token}
+        return DRIVER.open(self.node_with(**identity), {"secrets": secrets})
+
+    def token(self) -> str:
+        """What the server gives out for a certificate that it will be shown."""
+        named = ["trueup"] if self.daemons.kind == "incus" else ["--name", "trueup"]
+        return self.daemons.client("config", "trust", "add", *named).split()[-1]
+
+    def distrust(self) -> None:
+        for path in self.daemons.query("/1.0/certificates"):
+            if self.daemons.query(path)["type"] == "client":
+                self.daemons.query(path, "DELETE")
 
     def trust(self) -> None:
         der = "".join(line for line in self.certificate.splitlines() if "-----" not in line)
@@ -81,6 +94,19 @@ async def test_each_failure_to_get_in_is_one_sentence_with_node_and_field(host: 
     assert "address" in await _unreachable(DRIVER.open(odd, {}))
     gone = msgspec.structs.replace(host.node, address="unix:/nowhere/unix.socket")
     assert "cannot be reached" in await _unreachable(DRIVER.open(gone, {}))
+
+
+async def test_a_token_is_shown_once_and_then_we_are_known(host: TlsHarness) -> None:
+    assert "does not take identity.token" in await _unreachable(host.opened(token="eyJ9"))
+    token = host.token()
+    driver = host.opened(token=token)
+    (report,) = await driver.observe(began=1)
+    assert report.identity is not None
+    await driver.close()
+    again = host.opened(token=token)
+    assert (await again.observe(began=2))[0].identity == report.identity
+    await again.close()
+    host.distrust()
 
 
 async def test_machine_is_made_over_the_network(host: TlsHarness) -> None:
