@@ -35,7 +35,7 @@ _MARKER = re.compile(r"^(?:%|\.\.\.)", re.MULTILINE)
 """A directive, or the end of a document."""
 _ADJACENT = re.compile(r"[\"']:(?![ \n])")
 """A value right behind a quoted key."""
-_QUOTED = re.compile(r"(?:(?<=[:,] )|(?<=[\[{]))\"[^\"\\\n]*\"(?=[\n,}\]]|: )")
+_QUOTED = re.compile(r"(?:(?<=[:,-] )|(?<=[\[{]))\"[^\"\\\n]*\"(?=[\n,}\]]|: )")
 """A string in quotes that begins and ends on one line, where a value or a key may stand."""
 _EXPLICIT = re.compile(r"(?:^|[\[{,:-])[ ]*\?(?: |$)", re.MULTILINE)
 """An explicit key."""

@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from reconciler.edge.load import defaults, roundtrip, stream
-from reconciler.edge.load.findings import Finding, Path
+from reconciler.edge.load import defaults, places, roundtrip, stream
+from reconciler.edge.load.findings import Finding, Path, Refused
 from reconciler.edge.load.roundtrip import Place, Read
 from reconciler.errors import Diagnostic
 from specs.kinds import PLURALS
@@ -46,7 +46,7 @@ class Locator:
                 self._files.clear()
             data = self._read_text(file)
             chunks, _ = stream.cut(file, data) if data is not None else ([], [])
-            self._files[file] = [roundtrip.read(file, index, chunk) for index, chunk in enumerate(chunks)]
+            self._files[file] = [_read(file, index, chunk) for index, chunk in enumerate(chunks)]
         return self._files[file]
 
     def provenance(self, file: str, index: int, path: Path) -> Provenance:
@@ -115,6 +115,13 @@ class Locator:
                 if found is not None:
                     return found
         return None
+
+
+def _read(file: str, index: int, chunk: stream.Chunk) -> Read:
+    try:
+        return places.read(chunk)
+    except Refused:
+        return roundtrip.read(file, index, chunk)
 
 
 def _look(read: Read, path: Path, at: str) -> Place | None:

@@ -21,8 +21,16 @@ def _ruamel() -> tuple[Any, Any, Any]:
     return yaml.resolver, yaml.constructor, ScalarNode
 
 
+@functools.cache
+def _telling() -> frozenset[str]:
+    """The letters with which a scalar must begin to be anything but text, as ruamel's resolver has them."""
+    return frozenset(_ruamel()[0].versioned_resolver)
+
+
 def construct(text: str) -> Any:
     """The value of a plain scalar. Raises ruamel's YAMLError or ValueError where it has none (`<<`, `=`)."""
+    if text[:1] not in _telling():
+        return text
     resolver, constructor, node = _ruamel()
     tag = resolver.resolve(node, text, (True, False))
     return constructor.construct_object(node(tag, text), deep=True)

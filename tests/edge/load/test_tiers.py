@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from reconciler.edge.load import events, roundtrip, skeleton, stream
+from reconciler.edge.load import events, places, roundtrip, skeleton, stream
 from reconciler.edge.load.findings import Refused
 from reconciler.edge.load.skeleton import Skeletons
 
@@ -60,6 +61,9 @@ def assert_tiers_agree(text: str) -> bool:
     slow = roundtrip.read("f", 0, stream.Chunk(text, 1))
     assert not slow.findings, (text, slow.findings)
     assert plain_equal(fast, slow.value), (text, fast, slow.value)
+    with suppress(Refused):
+        placed = places.read(stream.Chunk(text, 1))
+        assert (placed.keys, placed.values) == (slow.keys, slow.values), text
     told = oracle(text)
     assert plain_equal(fast, told), (text, fast, told)
     return True
