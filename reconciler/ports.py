@@ -12,11 +12,16 @@ from reconciler.core.desired import Desired, Lineage
 from reconciler.core.ledger import Applied, Entry, Ledger
 from reconciler.core.plan import Plan
 from reconciler.core.refs import Ref
+from reconciler.core.rests import Instant
 
 
 class Clock(Protocol):
     def now(self) -> float:
         """Unix seconds."""
+        ...
+
+    def instant(self) -> Instant:
+        """All that the host's clocks say now."""
         ...
 
 

@@ -153,7 +153,8 @@ def add_adopt(parser: ArgumentParser) -> None:
 
 
 def add_accept(parser: ArgumentParser) -> None:
-    parser.add_argument("revision", metavar="REVISION", help="the commit whose deletions you vouch for")
+    parser.add_argument("revision", metavar="REVISION", nargs="?", help="the commit whose deletions you vouch for")
+    parser.add_argument("--clock", action="store_true", help="vouch for the clock: so much time has passed as it says")
     _reason(parser)
 
 

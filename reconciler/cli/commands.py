@@ -238,10 +238,15 @@ COMMANDS = (
     Command(
         "accept",
         STEER,
-        "vouch for a revision that does not follow from the last",
+        "vouch for a revision that does not follow from the last, or for the clock",
         "After a force push, or from another clone, nothing shows that what is missing was removed on purpose, so "
-        "every deletion is held. `accept` says that this revision is meant as it is.",
-        ("trueup accept 9f2c41d --reason 'history was rewritten, I compared the trees'",),
+        "every deletion is held. `accept` says that this revision is meant as it is. `--clock` says that the clock is "
+        "right, and was when things were put into quarantine: what is held because their time is not proved to have "
+        "passed is purged once the clock says that it has.",
+        (
+            "trueup accept 9f2c41d --reason 'history was rewritten, I compared the trees'",
+            "trueup accept --clock --reason 'the host was off for a week'",
+        ),
         "reconciler.cli.steering:accept",
     ),
     Command(

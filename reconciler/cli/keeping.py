@@ -18,6 +18,7 @@ from reconciler.cli.terminal import confirmed, say, show_json
 from reconciler.core.ledger import Applied, Bound, Claimed, Covered, Entry, Record
 from reconciler.core.observed import Report
 from reconciler.core.rebuild import rebuilt
+from reconciler.core.recall import believed
 from reconciler.core.render.names import counted
 from reconciler.core.render.quantities import clean, moment
 from reconciler.edge.chain import Chain
@@ -74,7 +75,9 @@ async def _rebuild(args: Namespace) -> int:
         await here.nodes.keep(desired.nodes)
         reports = await here.observe(desired)
         here.lock.raise_above(_highest_fence(reports.values()))
-        entries = [_dated(here, entry) for entry in rebuilt(desired, reports.values(), here.now())]
+        now = here.ports.clock.instant()
+        told = (_dated(here, entry) for entry in rebuilt(desired, reports.values(), now.at))
+        entries = [believed(entry, desired.policy, now) for entry in told]
         known = here.ledger.covered
         await here.ports.journal.append([e for e in entries if not (isinstance(e, Covered) and e.target in known)])
         partial = [report for report in reports.values() if not report.complete]

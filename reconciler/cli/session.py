@@ -28,6 +28,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target
 from reconciler.core.render.changes import View
+from reconciler.core.rests import stamped
 from reconciler.core.rules import Request
 from reconciler.core.world import World
 from reconciler.driver import Driver, Shape
@@ -72,8 +73,9 @@ class Glance:
         return self.known
 
     async def append(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.ledger.fold(Record(self.ledger.sequence + 1, self._clock.now(), entry))
+        now = self._clock.instant()
+        for entry in stamped(entries, now):
+            self.ledger.fold(Record(self.ledger.sequence + 1, now.at, entry))
 
 
 def _nothing(_: str) -> None:
@@ -178,6 +180,8 @@ class Looking:
             planner, reports = await self._surveyed(desired, observed)
             self.heard(reports.values())
             request = await dated(request, self.ports, desired)
+            if observed is not None:
+                request = msgspec.structs.replace(request, clock=None)  # its journal is of another host's clocks
             plan = planner.plan(request)
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)

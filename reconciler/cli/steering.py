@@ -20,7 +20,7 @@ from reconciler.cli.progress import Progress
 from reconciler.cli.selection import full_ref
 from reconciler.cli.session import Looking, Writing
 from reconciler.cli.terminal import confirmed, say, show
-from reconciler.core.ledger import Accepted, Entry, Paused, Resumed
+from reconciler.core.ledger import Accepted, Entry, Paused, Resumed, Vouched
 from reconciler.core.refs import Ref, kind_of, name_of, short
 from reconciler.core.render.changes import View
 from reconciler.core.render.plan import plan_text
@@ -148,8 +148,20 @@ async def _only_borne(here: Looking, names: Sequence[str]) -> Paused | None:
 
 
 def accept(args: Namespace) -> int:
-    """Vouch for a revision that has no lineage."""
-    return anyio.run(_accept, args)
+    """Vouch for a revision that has no lineage, or for the clock."""
+    if args.clock == (args.revision is not None):
+        raise UsageError(
+            "say what you vouch for: a revision, or --clock", hint="trueup plan shows what is held, and why"
+        )
+    return anyio.run(_accept_clock if args.clock else _accept, args)
+
+
+async def _accept_clock(args: Namespace) -> int:
+    async with session.looking(args) as here:
+        await note(args, here.state, [Vouched(args.reason)])
+        told = moment(here.now())
+    print(f"The clock is believed up to now, {told}. Read the plan again before you apply it.")
+    return Exit.DONE
 
 
 async def _accept(args: Namespace) -> int:

@@ -61,8 +61,8 @@ class Sealed(msgspec.Struct, frozen=True, tag="settled"):
     protected: bool = False
 
 
-class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
-    """The thing was put into quarantine: its addresses stay reserved until the purge."""
+class Quarantined(msgspec.Struct, frozen=True, omit_defaults=True, tag="quarantined"):
+    """The thing was put into quarantine, or found there: its addresses stay reserved until the purge."""
 
     ref: Ref
     uid: Uid
@@ -70,6 +70,8 @@ class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
     target: Target
     seconds: float
     """From the record's time on."""
+    said: float | None = None
+    """What the thing itself says is left of that, where it was found and the clock proves nothing."""
 
 
 class Purged(msgspec.Struct, frozen=True, tag="purged"):
@@ -186,12 +188,24 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, tag="result"):
     source: Target | None = None
 
 
-class Ticked(msgspec.Struct, frozen=True, tag="ticked"):
-    """Nothing happened but time: written when the clock seems to have jumped, so that it can be looked at again."""
+class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat"):
+    """What the clocks said beside the record's time, as in `rests.Instant`. A plan's is empty: the journal fills in
+    what they say as it is written."""
+
+    boot: str = ""
+    up: float = 0.0
+    synced: bool = False
+
+
+class Vouched(msgspec.Struct, frozen=True, tag="vouched"):
+    """A person says that the clock is right, and was: `trueup accept --clock`."""
+
+    reason: str = ""
 
 
 Entry = (
-    Ticked
+    Beat
+    | Vouched
     | Bound
     | Moving
     | Settled

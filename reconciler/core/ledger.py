@@ -18,6 +18,7 @@ from reconciler.core.binding import bare, resealed
 from reconciler.core.bindings import Bindings
 from reconciler.core.entries import Accepted as Accepted
 from reconciler.core.entries import Applied as Applied
+from reconciler.core.entries import Beat as Beat
 from reconciler.core.entries import Bound as Bound
 from reconciler.core.entries import Claimed as Claimed
 from reconciler.core.entries import Covered as Covered
@@ -38,9 +39,10 @@ from reconciler.core.entries import Sealed as Sealed
 from reconciler.core.entries import Settled as Settled
 from reconciler.core.entries import Spent as Spent
 from reconciler.core.entries import Status as Status
-from reconciler.core.entries import Ticked as Ticked
+from reconciler.core.entries import Vouched as Vouched
 from reconciler.core.entries import touched as touched
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
+from reconciler.core.rests import Instant, Rests
 from reconciler.core.values import canonical
 
 
@@ -60,7 +62,9 @@ class Ledger:
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.sequence = 0
         self.last_at = 0.0
-        """When the last record was written: a clock that is before it has jumped."""
+        """When the last record was written."""
+        self.rests = Rests()
+        """How much of its time in quarantine each thing has surely rested."""
         self.bindings = Bindings()
         self.claims: dict[Target, str] = {}
         self.covered: set[Target] = set()
@@ -105,6 +109,10 @@ class Ledger:
             insort(self.spent, (record.at, entry), key=_at)
         elif isinstance(entry, Quarantined):
             self._quarantined(entry, record.at)
+        elif isinstance(entry, Beat):
+            self.rests.beat(Instant(record.at, entry.boot, entry.up, entry.synced))
+        elif isinstance(entry, Vouched):
+            self.rests.vouch(record.at)
         else:
             assert isinstance(entry, Result), "every other entry has its fold"
             self._result(entry, record.sequence)
@@ -127,6 +135,7 @@ class Ledger:
         """A thing of which there is one in all is bound in one place, and the newest incarnation is what counts. What
         was applied to it goes with it wherever it moves."""
         ref, target = entry.ref, entry.target
+        self.rests.drop(entry.uid)
         old = self.bindings.sole(ref)
         if old is None:
             old = self.bindings.get((ref, target))
@@ -150,6 +159,7 @@ class Ledger:
         self._settle(entry, bytes(entry.fields))
 
     def _settle(self, entry: Settled | Sealed, fields: bytes) -> None:
+        self.rests.drop(entry.uid)
         base = self._same(entry)
         if base is None:
             if self._superseded(entry.ref):
@@ -164,11 +174,13 @@ class Ledger:
         )  # fmt: skip
 
     def _quarantined(self, entry: Quarantined, at: float) -> None:
+        self.rests.put(entry.uid, entry.seconds, entry.said)
+        seconds = entry.seconds if entry.said is None else entry.said
         old = self._same(entry)
         if old is None and self._superseded(entry.ref):
             return
         base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
-        self._put(msgspec.structs.replace(base, quarantined_until=at + entry.seconds, moving=None))
+        self._put(msgspec.structs.replace(base, quarantined_until=at + seconds, moving=None))
         self.witnessed.discard(entry.ref)
 
     def _same(self, entry: Settled | Sealed | Quarantined | Purged | Forgotten) -> Binding | None:
@@ -182,6 +194,7 @@ class Ledger:
 
     def _purged(self, entry: Purged) -> None:
         """What has a realisation on each target stays witnessed: others may be left."""
+        self.rests.drop(entry.uid)
         if self._same(entry) is not None:
             del self.bindings[entry.ref, entry.target]
         if kind_of(entry.ref) not in PER_TARGET and entry.ref not in self.bindings.single:
@@ -195,6 +208,7 @@ class Ledger:
                 self._put(msgspec.structs.replace(binding, ref=entry.after, sealed=sealed))
 
     def _forgotten(self, entry: Forgotten) -> None:
+        self.rests.drop(entry.uid)
         if self._same(entry) is not None:
             del self.bindings[entry.ref, entry.target]
         self.witnessed.discard(entry.ref)
@@ -242,9 +256,6 @@ class Ledger:
     def _held(self, entry: Held) -> None:
         self.held[entry.ref] = entry
 
-    def _ticked(self, entry: Ticked) -> None:
-        pass
-
     def _intent(self, entry: Intent) -> None:
         """An intent that is told of again, when a plan is resumed, is one."""
         for target in touched(entry) if (entry.plan, entry.step) not in self.in_flight else ():
@@ -273,5 +284,4 @@ _FOLDS: dict[type, Any] = {
     Resumed: Ledger._resumed,
     Held: Ledger._held,
     Intent: Ledger._intent,
-    Ticked: Ledger._ticked,
 }

@@ -17,9 +17,9 @@ from reconciler.core.compare import marks_behind, settled
 from reconciler.core.decide import Decision, compared, decide_realisation
 from reconciler.core.desired import Demand
 from reconciler.core.finish import make_change, stitch, unproved
-from reconciler.core.ledger import Covered, Entry, Forgotten, Paused, Purged, Ticked
+from reconciler.core.ledger import Beat, Covered, Entry, Forgotten, Paused, Purged
 from reconciler.core.plan import Action, Change, Difference, Hold, Plan, Reason, plan_digest, rest_digest
-from reconciler.core.recall import recalled
+from reconciler.core.recall import believed, recalled, uncounted
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.single import unwritten
@@ -83,7 +83,10 @@ class Making:
     def _remember(self) -> None:
         """What the nodes tell goes into the ledger with the plan; so does a first complete listing."""
         for ref, target in sorted(self.untold):
-            self.entries.extend(recalled(self.world, ref, target, self.request.now))
+            found = recalled(self.world, ref, target, self.request.now)
+            self.entries.extend(believed(each, self.desired.policy, self.request.clock) for each in found)
+        if self.request.clock is not None and self.world.ledger.rests.due(self.request.clock):
+            self.entries.append(Beat())
         gaps = []
         for target in sorted(self.world.unlisted):
             if self.world.unreadable(target) is None:
@@ -207,8 +210,9 @@ class Making:
         if hold is None:
             return False
         self._hold(hold)
-        if hold.rule == "clock" and Ticked() not in self.entries:
-            self.entries.append(Ticked())
+        if hold.rule == "clock":
+            fresh = uncounted(decision, self.world, self.request)
+            self.entries.extend(entry for entry in fresh if entry not in self.entries)
         return True
 
     def _leftover(self, decision: Decision) -> None:

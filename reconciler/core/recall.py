@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from reconciler.core.compare import takes_of
-from reconciler.core.desired import Demand
+from reconciler.core.decide import Decision
+from reconciler.core.desired import Demand, Policy
 from reconciler.core.ledger import Binding, Bound, Entry, Forgotten, Quarantined, Renamed, Settled
 from reconciler.core.moves import departure
 from reconciler.core.observed import Marks, Object
@@ -17,6 +20,8 @@ from reconciler.core.pauses import standing
 from reconciler.core.placement import most
 from reconciler.core.plan import rest_digest
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
+from reconciler.core.rests import Instant
+from reconciler.core.rules import Request
 from reconciler.core.world import World
 
 
@@ -40,6 +45,25 @@ def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -
     if marks is None or world.others(marks.uid, ref) or not _now(world, ref, place):
         return ()
     return (*_thing(world, binding, place, found, marks, now), *_pause(world, marks, now))
+
+
+def believed(entry: Entry, policy: Policy, clock: Instant | None) -> Entry:
+    """What is found in quarantine rests as long as it says itself, if the clock can be trusted to tell when that is;
+    else as long as what is put there now."""
+    if clock is None or clock.synced or not isinstance(entry, Quarantined):
+        return entry
+    return msgspec.structs.replace(entry, seconds=max(entry.seconds, policy.quarantine), said=entry.seconds)
+
+
+def uncounted(decision: Decision, world: World, request: Request) -> tuple[Entry, ...]:
+    """The time of something that is to be purged begins to be counted, where nobody has done so."""
+    assert decision.uid is not None, "what is purged has an identity"
+    assert decision.target is not None, "what is purged is somewhere"
+    assert world.desired is not None, "a purge is planned"
+    if request.clock is None or world.ledger.rests.left(decision.uid, request.clock) is not None:
+        return ()
+    about = (decision.ref, decision.uid, decision.incarnation, decision.target)
+    return (believed(Quarantined(*about, 0.0), world.desired.policy, request.clock),)
 
 
 def _now(world: World, ref: Ref, target: Target) -> bool:

@@ -12,13 +12,16 @@ from reconciler.core import pauses
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Lineage, Policy
-from reconciler.core.ledger import Held
-from reconciler.core.plan import Action, Cause, Difference, Hold, Manner
-from reconciler.core.refs import SINGLE, Ref, Target, kind_of, node_of, short
+from reconciler.core.ledger import Held, Ledger
+from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Step
+from reconciler.core.refs import SINGLE, Ref, Target, Uid, kind_of, node_of, short
+from reconciler.core.render.quantities import duration
+from reconciler.core.rests import Instant
 from reconciler.core.world import World
 
 OLDER, OLDER_LIFTS = "this revision is older than what was applied last", "trueup accept REVISION, to go back"
 PROTECTION_LIFTS = "commit `deletionProtection: false` for it and apply that first"
+CLOCK_LIFTS = "time; or, if the clock is right: trueup accept --clock"
 GAPS_LIFT = "make it answer, or trueup forget Node/NAME"
 
 
@@ -33,6 +36,9 @@ class Request(msgspec.Struct, frozen=True):
     """False: only drift is acted on (`follow: off`, or `approve` in the unattended loop)."""
     only: frozenset[Ref] | None = None
     """Refs that the plan is limited to; others are left out, not held."""
+    clock: Instant | None = None
+    """What the host's clocks say at `now`, so that no purge follows from a clock that jumped; None: who asks vouches
+    for `now`."""
 
     def heals(self, ref: Ref) -> bool:
         return self.heal_all or ref in self.heal
@@ -154,6 +160,27 @@ def unlisted_addresses(ref: Ref, target: Target, action: Action, gaps: tuple[Tar
 def _gaps(gaps: tuple[Target, ...]) -> str:
     more = " …" if len(gaps) > 3 else ""
     return f"{', '.join(gaps[:3])}{more} has not been listed completely since this ledger began"
+
+
+def unproved(decision: Decision, world: World, action: Action, request: Request) -> Hold | None:
+    """Invariant I8: nothing is purged on the word of a clock alone."""
+    if action is not Action.PURGE or request.clock is None:
+        return None
+    assert decision.uid is not None, "what is purged has an identity"
+    why = _unproved(world.ledger, decision.uid, request.clock)
+    return _hold(decision, "clock", why, CLOCK_LIFTS, action) if why is not None else None
+
+
+def unrested(ledger: Ledger, step: Step, clock: Instant) -> str | None:
+    """The executor's own look before something is purged: None, or why not."""
+    return _unproved(ledger, step.uid, clock)
+
+
+def _unproved(ledger: Ledger, uid: Uid, clock: Instant) -> str | None:
+    left = ledger.rests.unproved(uid, clock)
+    if left is None:
+        return "it was put into quarantine by another controller, and no time server says that this clock is right"
+    return f"by the clock its time in quarantine is over; {duration(left)} of it are not proved" if left else None
 
 
 def claim_held(ref: Ref, target: Target, world: World, request: Request) -> Hold | None:

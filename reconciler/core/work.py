@@ -100,7 +100,7 @@ def holds_on(
         or rules.protected(decision, action)
         or (rules.uncovered(decision, gaps) if creating else None)
         or _in_use(decision, action, world)
-        or _clock(decision, action, world, request.now)
+        or rules.unproved(decision, world, action, request)
     )
     if found is None and not request.intent and _is_intent(decision, action, world, request):
         return Hold(
@@ -133,18 +133,6 @@ def _in_use(decision: Decision, action: Action, world: World) -> Hold | None:
     others = f" and {len(users) - 1} more were" if len(users) > 1 else " was"
     sentence = f"{min(users)}{others} made from it"
     return Hold(decision.ref, "in-use", sentence, "wait for their purge", decision.target, action)
-
-
-def _clock(decision: Decision, action: Action, world: World, now: float) -> Hold | None:
-    """Invariant I8: no purge on the word of a clock that jumped since the last record."""
-    policy = world.desired.policy if world.desired else None
-    last = world.ledger.last_at
-    if action is not Action.PURGE or policy is None or not last:
-        return None
-    if last - 60 <= now <= last + max(policy.quarantine, 86400):
-        return None
-    sentence = f"the clock moved by {(now - last) / 86400:+.1f} days since the last record"
-    return Hold(decision.ref, "clock", sentence, "apply again: the next record dates anew", decision.target, action)
 
 
 def matched(

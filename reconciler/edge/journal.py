@@ -21,6 +21,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger, Record
+from reconciler.core.rests import stamped, timely
 from reconciler.edge.chain import Chain
 from reconciler.edge.forked import possible
 from reconciler.errors import JournalUnwritable, TrueupError
@@ -145,7 +146,7 @@ class Journal:
         while (batch := self._queue.get()) is not None:
             records: list[Record] = []
             try:
-                records = self._chain.append(batch.entries, self._clock.now())
+                records = self._written(batch.entries)
             except TrueupError as error:
                 batch.error = error
             except Exception as error:  # whatever it is, nobody may wait for ever
@@ -155,6 +156,12 @@ class Journal:
             except RuntimeError:  # the loop is gone: what was written is durable, and nobody waits
                 break
         self._chain.close()
+
+    def _written(self, entries: list[Entry]) -> list[Record]:
+        if not timely(entries):
+            return self._chain.append(entries, self._clock.now())
+        now = self._clock.instant()
+        return self._chain.append(stamped(entries, now), now.at)
 
     def _settle(self, batch: _Batch, records: list[Record]) -> None:
         """Back in the loop's thread: fold, wake those who wait, and send off what has gathered."""

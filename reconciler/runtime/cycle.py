@@ -80,7 +80,8 @@ async def dated(request: Request, ports: Ports, desired: Desired) -> Request:
     """The request with the time and the lineage as they are now."""
     ledger = ports.journal.ledger
     lineage = await ports.source.lineage(desired, ledger.applied, frozenset(ledger.accepted))
-    return msgspec.structs.replace(request, now=ports.clock.now(), lineage=lineage)
+    clock = ports.clock.instant()
+    return msgspec.structs.replace(request, now=clock.at, clock=clock, lineage=lineage)
 
 
 def off_branch(branch: str | None, ids: Collection[str | None], ledger: Ledger) -> str | None:

@@ -346,8 +346,8 @@ class Loop:
             async with self._reading:
                 lineage = await self._ports.source.lineage(desired, ledger.applied, frozenset(ledger.accepted))
             self._lineage = (key, lineage)
-        request = unattended(desired.policy)
-        return msgspec.structs.replace(request, now=self._ports.clock.now(), lineage=self._lineage[1])
+        request, clock = unattended(desired.policy), self._ports.clock.instant()
+        return msgspec.structs.replace(request, now=clock.at, clock=clock, lineage=self._lineage[1])
 
     async def _carry_out(self, plan: Plan, chosen: Dispatch, means: Means, *, moves: bool) -> None:
         ledger, fence = self._ports.journal.ledger, self._ports.fencing.fence

@@ -19,6 +19,7 @@ from reconciler.core.ledger import Entry, Intent, Ledger, Result, Spent
 from reconciler.core.pauses import refusal as paused
 from reconciler.core.plan import Plan, Step
 from reconciler.core.refs import Target
+from reconciler.core.rules import unrested
 from reconciler.driver import Driver, Outcome, StepContext
 from reconciler.errors import TrueupError
 from reconciler.ports import Clock, Fencing, Files, Journal, Secrets
@@ -273,6 +274,10 @@ class Worker:
         board = self.board
         if self._lane is not None and self._lane.position == 0:
             refusal = paused(board.means.journal.ledger, step, board.means.clock.now())
+            if refusal is not None:
+                return self._refuse(refusal)
+        if step.verb == "purge":
+            refusal = unrested(board.means.journal.ledger, step, board.means.clock.instant())
             if refusal is not None:
                 return self._refuse(refusal)
         intent = Intent(board.plan.digest, step.id, step.target, step.ref, step.uid, step.source)

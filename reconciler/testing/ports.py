@@ -13,6 +13,7 @@ import anyio.lowlevel
 from reconciler.core.desired import Desired, Lineage
 from reconciler.core.ledger import Applied, Entry, Ledger, Record
 from reconciler.core.plan import Plan
+from reconciler.core.rests import Instant, stamped
 from reconciler.core.values import digest
 from reconciler.errors import PlanMissing, RevisionMissing, SecretMissing
 from reconciler.ports import Clock
@@ -22,25 +23,41 @@ EPOCH = 1_790_000_000.0
 
 
 class VirtualClock:
-    """Follows the event loop's own clock, so that trio's MockClock moves it too; `advance` jumps it by hand."""
+    """Follows the event loop's own clock, so that trio's MockClock moves it too. `advance` lets time pass at once;
+    `jump` sets the wall clock, and no time passes."""
 
     def __init__(self, start: float = EPOCH) -> None:
         self._start = start
         self._jumped = 0.0
+        self._advanced = 0.0
+        self._booted = 0.0
+        self._boots = 1
         self._began: float | None = None
+        self.synced = False
+        """Whether a time server disciplines it, as it says."""
 
     def now(self) -> float:
-        """Unix seconds. Outside of an event loop only `advance` moves it."""
-        return self._start + self._jumped + self._passed()
+        """Unix seconds. Outside of an event loop only `advance` and `jump` move it."""
+        return self._start + self._jumped + self.monotonic()
+
+    def instant(self) -> Instant:
+        return Instant(self.now(), f"boot {self._boots}", self.monotonic() - self._booted, self.synced)
 
     def monotonic(self) -> float:
-        return self._passed()
+        return self._advanced + self._passed()
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
     def advance(self, seconds: float) -> None:
+        self._advanced += seconds
+
+    def jump(self, seconds: float) -> None:
         self._jumped += seconds
+
+    def reboot(self) -> None:
+        """The host is up again just now; the wall clock went on meanwhile."""
+        self._boots, self._booted = self._boots + 1, self.monotonic()
 
     def _passed(self) -> float:
         try:
@@ -78,8 +95,9 @@ class MemoryJournal:
     async def append(self, entries: Sequence[Entry]) -> None:
         if self.on_append is not None:
             self.on_append(entries)
-        for entry in entries:
-            record = Record(self._ledger.sequence + 1, self._clock.now(), entry)
+        now = self._clock.instant()
+        for entry in stamped(entries, now):
+            record = Record(self._ledger.sequence + 1, now.at, entry)
             self.records.append(record)
             self._ledger.fold(record)
         await anyio.lowlevel.checkpoint()

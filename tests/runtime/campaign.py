@@ -27,6 +27,7 @@ from reconciler.core.ledger import Entry, Ledger
 from reconciler.core.observed import Report, Unchanged
 from reconciler.core.plan import Step
 from reconciler.core.refs import Target
+from reconciler.core.rests import Instant
 from reconciler.core.shape import Shape
 from reconciler.driver import Driver, Outcome, StepContext
 from reconciler.edge.journal import Journal
@@ -115,6 +116,9 @@ class ShiftedClock:
     def now(self) -> float:
         self._now += 0.001
         return self._now
+
+    def instant(self) -> Instant:
+        return Instant(self.now(), "one boot", self._now - EPOCH)
 
 
 def site(*resources: Resource, **more: Any) -> Desired:

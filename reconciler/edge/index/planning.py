@@ -22,6 +22,7 @@ from reconciler.core.observed import Report
 from reconciler.core.placement import Room, Rooms
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target
+from reconciler.core.rests import Rests
 from reconciler.core.shape import Shape
 from reconciler.core.standing import Standing
 from reconciler.core.world import World
@@ -70,6 +71,7 @@ class _Sights(msgspec.Struct):
 class _Ledger(msgspec.Struct):
     sequence: int
     last_at: float
+    rests: Rests
     claims: dict[Target, str]
     covered: set[Target]
     written: dict[Target, int]
