@@ -10,11 +10,12 @@ of which the form is made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
 
-from reconciler.core.binding import Address, bare, filled
+from reconciler.core.binding import Address, bare
 from reconciler.core.compare import takes_of, wanted_of
 from reconciler.core.desired import Demand, NicWant, Resource
 from reconciler.core.refs import Ref, kind_of, make_ref, name_of, tenant_of
@@ -26,6 +27,7 @@ Contexts = Callable[[Resource, tuple[Address, ...]], NativeContext]
 _NAME, _IP, _MAC = "mould-q7x", "192.0.2", "02:5e:10:00:01"
 """The made-up words: of an address and a MAC all but the end."""
 _WORDS = (_NAME.encode(), _IP.encode(), _MAC.encode())
+_GAP = re.compile("([\x00-\x1f])")
 _FIRST = 10
 """The ends are of two digits: no word stands in another."""
 
@@ -36,8 +38,10 @@ class Mould(msgspec.Struct, frozen=True):
     nics: tuple[NicWant, ...]
     demand: Demand
     networks: tuple[Ref, ...]
-    bare: bytes
-    """Their canonical form, without what is each one's own (binding)."""
+    texts: tuple[str, ...]
+    """Their canonical form, cut where it shows what is each one's own …"""
+    gaps: tuple[int, ...]
+    """… and which of these stands between two texts: the name, then address and MAC of each interface."""
     needs: tuple[Ref, ...]
     """The networks and images that they need on their target."""
 
@@ -48,7 +52,11 @@ class Mould(msgspec.Struct, frozen=True):
 
     def form(self, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
         """The canonical form of one of them."""
-        return filled(self.bare, ref, addresses)
+        words = [name_of(ref)]
+        for address in addresses:
+            words += (address.ip, address.mac)
+        shown = [text + words[gap] for text, gap in zip(self.texts, self.gaps, strict=False)]
+        return "".join((*shown, self.texts[-1])).encode()
 
 
 def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref, ...]) -> Mould | None:
@@ -68,7 +76,9 @@ def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref
     form = wanted_of(named, shape, context)
     if set(form.get("nics") or ()) != names or takes_of(form, resource.demand) != resource.demand:
         return None
-    return Mould(resource.nics, resource.demand, networks, bare(canonical(form), ref, addresses), needs)
+    texts = _GAP.split(bare(canonical(form), ref, addresses).decode())
+    gaps = tuple(map(ord, texts[1::2]))
+    return Mould(resource.nics, resource.demand, networks, tuple(texts[::2]), gaps, needs)
 
 
 def _plain(nic: NicWant) -> bool:

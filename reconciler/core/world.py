@@ -52,8 +52,10 @@ class World(Known):
         wanted = desired.resources
         if changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
+        told = sorted(changed)
         # what machines refer to comes first: who refers to it is touched once
-        for ref in sorted(changed, key=lambda ref: (kind_of(ref) not in PER_TARGET, ref)):
+        first = [ref for ref in told if kind_of(ref) in PER_TARGET]
+        for ref in (*first, *(ref for ref in told if kind_of(ref) not in PER_TARGET)):
             old, new = self.resources.get(ref), wanted.get(ref)
             if old is not None and new is not None and old.digest == new.digest:
                 continue
@@ -280,7 +282,7 @@ class World(Known):
 
     def _relink(self, ref: Ref, old: Resource | None, new: Resource | None) -> None:
         self._stain(ref)
-        for user in self._users_of(ref):
+        for user in self._users_of(ref) if ref in self._combinations else ():
             self._stain(user)
         was, now = old.references if old else (), new.references if new else ()
         if was != now:
@@ -319,7 +321,7 @@ class World(Known):
         """A name was given up for another, or is so no more. Addresses on a network that was renamed are on the new."""
         if self.known(former):
             self._stain(former)
-        for name in (former, ref):
+        for name in (former, ref) if kind_of(ref) == "Network" else ():
             for known in self.holders[name].by_number.values() if name in self.holders else ():
                 for holder in several(known):
                     self._stain(holder)

@@ -114,7 +114,7 @@ def _line(line: bytes) -> tuple[str, str, str]:
 
 
 def _is_utf8(path: str) -> bool:
-    return not any("\udc80" <= letter <= "\udcff" for letter in path)
+    return path.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in path)
 
 
 def _hidden(path: str) -> bool:

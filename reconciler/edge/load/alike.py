@@ -11,6 +11,7 @@ Must not go here: reading, validating or lowering; whoever does it tells what it
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import msgspec
 
@@ -54,47 +55,57 @@ class _Met(msgspec.Struct, frozen=True):
     uses: int
 
 
+class Place(NamedTuple):
+    """Where the name stands in a text, and the text without it, which is the same of all that are alike."""
+
+    name: re.Match[bytes]
+    key: tuple[bytes, bytes]
+
+
+def place_of(scope: bytes, data: bytes) -> Place | None:
+    """`scope` stands for the defaults. None if there seems to be no name."""
+    name = _NAME.search(data)
+    if name is None:
+        return None
+    first, last = name.span(1)
+    return Place(name, (scope, data[:first] + b"\0" + data[last:]))
+
+
 class Likenesses:
     def __init__(self, skeletons: Skeletons) -> None:
         self._skeletons = skeletons
         self._known: dict[tuple[bytes, bytes], Alike | _Met | None] = {}
 
-    def first(self, scope: bytes, data: bytes) -> bool:
-        """Whether no text like this one was met before. `scope` stands for the defaults."""
-        name = _NAME.search(data)
-        if name is None:
+    def first(self, place: Place | None) -> bool:
+        """Whether no text like this one was met before."""
+        if place is None:
             return True
-        key = _key(scope, data, name)
-        if key in self._known:
+        if place.key in self._known:
             return False
         if len(self._known) >= _KEPT:
             self._known.clear()
-        self._known[key] = None
+        self._known[place.key] = None
         return True
 
-    def find(self, scope: bytes, data: bytes) -> tuple[Alike, str] | None:
+    def find(self, place: Place | None, data: bytes) -> tuple[Alike, str] | None:
         """What the text comes to, and its name, if one like it was learned before."""
-        name = _NAME.search(data)
-        if name is None:
+        if place is None:
             return None
-        key = _key(scope, data, name)
-        found = self._known.get(key)
+        found = self._known.get(place.key)
         if type(found) is _Met:
-            found = self._known[key] = self._proved(found, data, name)
+            found = self._known[place.key] = self._proved(found, data, place.name)
         if type(found) is not Alike:
             return None
-        word = name[1].decode()
+        word = place.name[1].decode()
         if len(word) <= _LONGEST and type(PLAIN[word]) is not str:
             return None
         return found, word
 
-    def learn(self, scope: bytes, data: bytes, made: Resource, *, shared: int, uses: int) -> None:
+    def learn(self, place: Place | None, data: bytes, made: Resource, *, shared: int, uses: int) -> None:
         """The text is one document, which came to just this resource, whose name is written in the document, and to
         nothing else: no claims, no group, nothing that its path decides."""
-        name = _NAME.search(data) if len(data) <= _LARGE else None
-        if name is not None:
-            key = _key(scope, data, name)
-            self._known[key] = self._known.get(key) or _Met(made, shared, uses)
+        if place is not None and len(data) <= _LARGE:
+            self._known[place.key] = self._known.get(place.key) or _Met(made, shared, uses)
 
     def _proved(self, met: _Met, data: bytes, name: re.Match[bytes]) -> Alike | None:
         place = self._skeletons.name_in(data.decode()) if data.isascii() else None
@@ -103,8 +114,3 @@ class Likenesses:
         whole = spelled(met.resource)
         first, _, _ = met.resource.ref.rpartition("/")
         return Alike(first + "/", whole[len(met.resource.ref) + 3 :], met.shared, met.uses)
-
-
-def _key(scope: bytes, data: bytes, name: re.Match[bytes]) -> tuple[bytes, bytes]:
-    first, last = name.span(1)
-    return scope, data[:first] + b"\0" + data[last:]

@@ -5,7 +5,6 @@ Owns: the public face, and the last good tree. Must not go here: how anything is
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -225,7 +224,7 @@ def crowded(paths: Iterable[str], limit: int = CROWDED) -> tuple[Warning_, ...]:
     """Folders so full that git itself gets slow."""
     counts: dict[str, int] = {}
     for path in paths:
-        folder = posixpath.dirname(path)
+        folder = path.rpartition("/")[0]
         counts[folder] = counts.get(folder, 0) + 1
     fix = "split it into folders of some hundred files"
     return tuple(

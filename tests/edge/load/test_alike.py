@@ -15,7 +15,7 @@ from trees import BASE, CAPABILITIES
 from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref
 from reconciler.edge.load import Loader, MemoryTree, events
-from reconciler.edge.load.alike import Likenesses
+from reconciler.edge.load.alike import Likenesses, place_of
 from reconciler.edge.load.findings import Refused
 from reconciler.edge.load.lower import resource
 from reconciler.edge.load.skeleton import Skeletons
@@ -35,8 +35,8 @@ def met(text: str, name: str) -> Likenesses:
     """A text with this name in place of NAME was read."""
     likenesses = Likenesses(Skeletons())
     data = text.replace("NAME", name).encode()
-    assert likenesses.first(b"", data)
-    likenesses.learn(b"", data, machine(name), shared=SHARED, uses=USES)
+    assert likenesses.first(place_of(b"", data))
+    likenesses.learn(place_of(b"", data), data, machine(name), shared=SHARED, uses=USES)
     return likenesses
 
 
@@ -51,7 +51,8 @@ names = st.one_of(
 def assert_only_the_name_is_news(text: str, name: str) -> bool:
     """Whether the text with this name was taken for its like; then reading it must give just that name."""
     likenesses = met(text, "first") if "NAME" in text else Likenesses(Skeletons())
-    found = likenesses.find(b"", text.replace("NAME", name).encode())
+    data = text.replace("NAME", name).encode()
+    found = likenesses.find(place_of(b"", data), data)
     if found is None:
         return False
     before, after = events.read(text.replace("NAME", "first")), events.read(text.replace("NAME", name))
@@ -105,11 +106,13 @@ def test_a_name_that_stands_elsewhere_is_no_name(text: str) -> None:
 
 def test_other_defaults_make_another_machine() -> None:
     likenesses = met(TEXT, "web-1")
-    assert likenesses.find(b"other", TEXT.replace("NAME", "web-2").encode()) is None
+    data = TEXT.replace("NAME", "web-2").encode()
+    assert likenesses.find(place_of(b"other", data), data) is None
 
 
 def test_what_its_like_came_to_bears_its_own_name_and_digest() -> None:
-    found = met(TEXT, "web-1").find(b"", TEXT.replace("NAME", "web-2").encode())
+    data = TEXT.replace("NAME", "web-2").encode()
+    found = met(TEXT, "web-1").find(place_of(b"", data), data)
     assert found is not None
     kind, name = found
     own = machine("web-2")
@@ -120,9 +123,9 @@ def test_what_its_like_came_to_bears_its_own_name_and_digest() -> None:
 def test_a_text_that_was_met_and_not_learned_is_read_again() -> None:
     likenesses = Likenesses(Skeletons())
     first, second = (TEXT.replace("NAME", name).encode() for name in ("a", "b"))
-    assert likenesses.first(b"", first)
-    assert not likenesses.first(b"", second)
-    assert likenesses.find(b"", second) is None
+    assert likenesses.first(place_of(b"", first))
+    assert not likenesses.first(place_of(b"", second))
+    assert likenesses.find(place_of(b"", second), second) is None
 
 
 # -- through the bulk loader -------------------------------------------------------------------------------------------
