@@ -1,4 +1,5 @@
-"""The first load of a large tree: two forked workers read and lower the machines, bytes come back.
+"""The first load of a tree: workers read and lower the machines, bytes come back. Of a large tree two forked ones do,
+else one in this process.
 
 Owns: the workers, and folding what they send into an attempt. Must not go here: telling mistakes. At the first sign of
 one the bulk way is left (Leave), and the ordinary way reads the tree again and tells all of them.
@@ -12,7 +13,8 @@ from __future__ import annotations
 import pickle
 import selectors
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import BinaryIO
 
 from reconciler.core.refs import Ref
@@ -27,14 +29,17 @@ from reconciler.edge.load.packing import (
     Message,
     PackedDocument,
     Unpacker,
+    pack,
     unpack,
 )
 from reconciler.edge.load.reading import Reader
 from reconciler.edge.load.records import Document, filed
 from reconciler.edge.load.worker import Setup, Worker
 
-WORTHWHILE = 1_000
-"""Files from which the workers' start (some 30 ms) is paid back."""
+WORTHWHILE = 100
+"""Files from which looking for machines alike pays."""
+FORKED = 4_000
+"""Files from which the start of forked workers (and the memory that they write to) is paid back."""
 WORKERS = 2
 _STRIPE = 256
 """Files in a row that go to one worker: neighbours lie together in a git pack and are much alike, and large files are
@@ -48,22 +53,70 @@ class Leave(Exception):
     """The bulk way cannot go on; the reason is for logs only."""
 
 
-def worthwhile(files: int, least: int) -> bool:
-    """Whether there is enough to read, and a second core to read it with."""
-    return files >= least and possible()
-
-
 class _Process(Forked):
-    """One worker."""
+    """A worker in a process of its own."""
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self.unpacker = Unpacker()
 
 
+class _Processes:
+    """Workers in processes of their own."""
+
+    def __init__(self, works: Iterable[Work]) -> None:
+        self._processes = [_Process(work) for work in works]
+
+    def messages(self) -> Iterator[tuple[Unpacker, Message]]:
+        """What they say, until all of them have come to the end of the phase. Raises EOFError if one has gone."""
+        with selectors.DefaultSelector() as selector:
+            for process in self._processes:
+                selector.register(process.source, selectors.EVENT_READ, process)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    speaker: _Process = key.data
+                    for data in speaker.hear():
+                        message = unpack(data)
+                        if isinstance(message, Done):
+                            selector.unregister(speaker.source)
+                        else:
+                            yield speaker.unpacker, message
+
+    def tell(self, setup: Setup) -> None:
+        """Begins the second phase. Raises BrokenPipeError if one has gone."""
+        data = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
+        for process in self._processes:
+            process.tell(data)
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.end()
+
+
+class _Here:
+    """One worker in this process; its messages too are bytes, and what comes of them is made anew."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._unpacker = Unpacker()
+        self._phase = worker.sort_out()
+
+    def messages(self) -> Iterator[tuple[Unpacker, Message]]:
+        return ((self._unpacker, unpack(pack(message))) for message in self._phase)
+
+    def tell(self, setup: Setup) -> None:
+        self._phase = self._worker.lower(setup)
+
+    def end(self) -> None:
+        pass
+
+
 class Bulk:
-    def __init__(self, attempt: Attempt, reader: Reader, progress: Progress | None = None) -> None:
+    """`fork_from`: files from which processes of their own read them."""
+
+    def __init__(self, attempt: Attempt, reader: Reader, fork_from: int, progress: Progress | None = None) -> None:
         self.attempt = attempt
+        self.fork_from = fork_from
         self.reader = reader
         self.progress = progress
         self.files: list[tuple[str, str]] = []
@@ -74,48 +127,32 @@ class Bulk:
         """Reads a whole tree into the attempt. Raises Leave."""
         wanted = self.reader.wanted(changes)
         self.files = [(path, blob) for path, blob in wanted.items() if blob is not None]
-        processes = [_Process(self._work(number)) for number in range(WORKERS)]
+        workers = self._workers()
         try:
-            self._sorted_out(processes)
-            setup = pickle.dumps(Setup(_known(self.attempt)), protocol=pickle.HIGHEST_PROTOCOL)
-            for process in processes:
-                process.tell(setup)
-            self._folded(processes)
+            self._sorted_out(workers.messages())
+            workers.tell(Setup(_known(self.attempt)))
+            self._folded(workers.messages())
         except (EOFError, BrokenPipeError) as gone:
             raise Leave("a worker has gone") from gone
         finally:
-            for process in processes:
-                process.end()
+            workers.end()
 
-    def _work(self, number: int) -> Work:
-        share = [
-            (index, path, blob) for index, (path, blob) in enumerate(self.files) if index // _STRIPE % WORKERS == number
-        ]
+    def _workers(self) -> _Processes | _Here:
+        attempt = self.attempt
+        numbered = [(index, path, blob) for index, (path, blob) in enumerate(self.files)]
+        if len(numbered) < self.fork_from or not possible():
+            return _Here(Worker(attempt.tree, numbered, attempt.capabilities))
+        shares = [[file for file in numbered if file[0] // _STRIPE % WORKERS == number] for number in range(WORKERS)]
 
-        def work(source: BinaryIO, sink: BinaryIO) -> None:
-            Worker(self.attempt.tree.reopened(), share, self.attempt.capabilities).run(source, sink)
+        def work(share: list[tuple[int, str, str]], source: BinaryIO, sink: BinaryIO) -> None:
+            Worker(attempt.tree.reopened(), share, attempt.capabilities).run(source, sink)
 
-        return work
+        return _Processes(partial(work, share) for share in shares)
 
-    def _messages(self, processes: list[_Process]) -> Iterator[tuple[_Process, Message]]:
-        """What the workers say, until all of them have come to the end of the phase."""
-        with selectors.DefaultSelector() as selector:
-            for process in processes:
-                selector.register(process.source, selectors.EVENT_READ, process)
-            while selector.get_map():
-                for key, _ in selector.select():
-                    speaker: _Process = key.data
-                    for data in speaker.hear():
-                        message = unpack(data)
-                        if isinstance(message, Done):
-                            selector.unregister(speaker.source)
-                        else:
-                            yield speaker, message
-
-    def _sorted_out(self, processes: list[_Process]) -> None:
+    def _sorted_out(self, messages: Iterable[tuple[Unpacker, Message]]) -> None:
         """What is no machine is read here, and first: all else names it."""
         foreign: list[tuple[int, bytes]] = []
-        for _, message in self._messages(processes):
+        for _, message in messages:
             assert isinstance(message, Foreign)
             foreign += message.files
         self._read_here(foreign)
@@ -126,18 +163,18 @@ class Bulk:
         if self.attempt.findings:
             raise Leave("there is a mistake")
 
-    def _folded(self, processes: list[_Process]) -> None:
+    def _folded(self, messages: Iterable[tuple[Unpacker, Message]]) -> None:
         deferred: list[tuple[int, bytes]] = []
-        for process, message in self._messages(processes):
+        for unpacker, message in messages:
             if isinstance(message, Irregular):
                 raise Leave(f"there is a mistake in {message.why}")
             if isinstance(message, Foreign):
                 deferred += message.files
             elif isinstance(message, Batch):
-                process.unpacker.learn(message)
+                unpacker.learn(message)
                 for index, documents in message.files:
-                    self._file(process.unpacker, index, documents)
-                self._likes(process.unpacker, message.likes)
+                    self._file(unpacker, index, documents)
+                self._likes(unpacker, message.likes)
                 self._advance(len(message.files) + len(message.likes.files))
         for uses, using in self._users.items():
             self.attempt.users.added.setdefault(uses, set()).update(using)

@@ -51,9 +51,13 @@ class Loader:
     """
 
     def __init__(
-        self, capabilities: Mapping[str, Capability] | None = None, *, bulk_from: int = bulk.WORTHWHILE
+        self,
+        capabilities: Mapping[str, Capability] | None = None,
+        *,
+        bulk_from: int = bulk.WORTHWHILE,
+        fork_from: int = bulk.FORKED,
     ) -> None:
-        self._bulk_from = bulk_from
+        self._bulk_from, self._fork_from = bulk_from, fork_from
         self._capabilities = capabilities if capabilities is not None else {}
         self._records = Records()
         self._tree: Tree | None = None
@@ -105,7 +109,7 @@ class Loader:
 
     def _judged(self, tree: Tree, changes: Changes) -> Attempt:
         """The changes laid over the last good tree, found to be without mistakes."""
-        if not self._records.files and bulk.worthwhile(len(changes), self._bulk_from):
+        if not self._records.files and len(changes) >= self._bulk_from:
             whole = self._in_bulk(tree, changes)
             if whole is not None:
                 return whole
@@ -127,7 +131,7 @@ class Loader:
         reader = Reader(attempt)
         with quiet_collector():
             try:
-                bulk.Bulk(attempt, reader, self.progress).read_changes(changes)
+                bulk.Bulk(attempt, reader, self._fork_from, self.progress).read_changes(changes)
             except bulk.Leave:
                 return None
             Judge(attempt, reader).judge()

@@ -1,7 +1,7 @@
-"""A bulk worker: a forked process that reads and lowers its share of the machines.
+"""A bulk worker: reads and lowers its share of the machines, in a forked process or in this one.
 
-Owns: the work between two pipes. Must not go here: telling mistakes (it only says that there are some), anything that
-needs documents of the other worker.
+Owns: the work, phase by phase, and between two pipes. Must not go here: telling mistakes (it only says that there are
+some), anything that needs documents of the other worker.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, BinaryIO
 
 from reconciler.core.desired import Resource
@@ -37,7 +38,7 @@ _SEND = 256 * 1024
 
 
 class Setup:
-    """What the loader tells every worker once it has read all that is no machine. Pickled."""
+    """What the loader tells every worker once it has read all that is no machine. Pickled for another process."""
 
     def __init__(self, layers: Mapping[str, dict[Any, Any]]) -> None:
         self.layers = layers
@@ -63,6 +64,12 @@ def only_machines(data: bytes) -> bool:
     return bool(kinds) and all(kind in _MACHINES for kind in kinds)
 
 
+def _say(sink: BinaryIO, phase: Iterator[Message]) -> None:
+    for message in chain(phase, [Done()]):
+        sink.write(framed(pack(message)))
+        sink.flush()
+
+
 class Worker:
     def __init__(
         self, tree: Tree, share: Sequence[tuple[int, str, str]], capabilities: Mapping[str, Capability]
@@ -74,58 +81,54 @@ class Worker:
         self.packer = Packer()
         self.skeletons = Skeletons()
         self.likenesses = Likenesses(self.skeletons)
+        self.kept: list[bytes | None] = []
+        """What the files of its share hold, if it is machines."""
 
     def run(self, source: BinaryIO, sink: BinaryIO) -> None:
-        """Both phases: hand over what is foreign, learn what there is, lower the machines."""
+        """Both phases, over pipes."""
         gc.disable()
         events.lean()
-        kept = self._sort_out(sink)
+        _say(sink, self.sort_out())
         setup: Setup = pickle.loads(receive(source))
+        _say(sink, self.lower(setup))
+
+    def sort_out(self) -> Iterator[Message]:
+        """The first phase: hand over what is foreign."""
+        foreign: list[tuple[int, bytes]] = []
+        size = 0
+        for (index, _, _), data in zip(self.share, self.tree.read([blob for _, _, blob in self.share]), strict=True):
+            if only_machines(data):
+                self.kept.append(data)
+                continue
+            self.kept.append(None)
+            foreign.append((index, data))
+            size += len(data)
+            if size > _SEND:
+                yield Foreign(foreign)
+                foreign, size = [], 0
+        yield Foreign(foreign)
+
+    def lower(self, setup: Setup) -> Iterator[Message]:
+        """The second phase: learn what there is, and lower the machines."""
         for name, values in setup.layers.items():
             getattr(self.attempt, name).over.update(values)
         reader = Reader(self.attempt)
         self.judge = Judge(self.attempt, reader)
         self.judge.settle_datacenter()
-        self._lower(reader, kept, sink)
-
-    def _say(self, sink: BinaryIO, message: Message) -> None:
-        sink.write(framed(pack(message)))
-        sink.flush()
-
-    def _sort_out(self, sink: BinaryIO) -> list[bytes | None]:
-        kept: list[bytes | None] = []
-        foreign: list[tuple[int, bytes]] = []
-        size = 0
-        for (index, _, _), data in zip(self.share, self.tree.read([blob for _, _, blob in self.share]), strict=True):
-            if only_machines(data):
-                kept.append(data)
-                continue
-            kept.append(None)
-            foreign.append((index, data))
-            size += len(data)
-            if size > _SEND:
-                self._say(sink, Foreign(foreign))
-                foreign, size = [], 0
-        self._say(sink, Foreign(foreign))
-        self._say(sink, Done())
-        return kept
-
-    def _lower(self, reader: Reader, kept: list[bytes | None], sink: BinaryIO) -> None:
         deferred: list[_File] = []
         waiting: list[_File] = []
         try:
-            for (index, path, _), data in zip(self.share, kept, strict=True):
+            for (index, path, _), data in zip(self.share, self.kept, strict=True):
                 if data is not None:
                     waiting.append((index, path, data))
                 if len(waiting) >= _BATCH:
-                    self._say(sink, self._batch(reader, waiting, deferred))
+                    yield self._batch(reader, waiting, deferred)
                     waiting = []
-            self._say(sink, self._batch(reader, waiting, deferred))
+            yield self._batch(reader, waiting, deferred)
         except _Mistaken as wrong:
-            self._say(sink, Irregular(str(wrong)))
+            yield Irregular(str(wrong))
             return
-        self._say(sink, Foreign([(index, data) for index, _, data in deferred]))
-        self._say(sink, Done())
+        yield Foreign([(index, data) for index, _, data in deferred])
 
     def _batch(self, reader: Reader, files: list[_File], deferred: list[_File]) -> Message:
         """What the files come to: those first of which others of the batch only repeat all but the name."""

@@ -160,11 +160,11 @@ def test_fleets_that_are_much_alike_load_in_bulk_as_they_do_one_by_one(drawn: li
             text = f"apiVersion: trueup/v1\nkind: Machine\nmetadata: {{name: {each}{meta}}}\nspec: {spec}\n"
             files[f"{folder}/f{place}-{copy}.yaml"] = text
     outcomes = []
-    for least in (1, 10**9):
-        loader = Loader(CAPABILITIES, bulk_from=least)
+    for bulk, fork in ((1, 1), (1, 10**9), (10**9, 10**9)):
+        loader = Loader(CAPABILITIES, bulk_from=bulk, fork_from=fork)
         try:
             loader.load(MemoryTree(files))
             outcomes.append((picture(loader), indexes(loader)))
         except SpecErrors as wrong:
             outcomes.append(wrong.diagnostics)
-    assert outcomes[0] == outcomes[1]
+    assert outcomes[0] == outcomes[1] == outcomes[2]

@@ -1,4 +1,5 @@
-"""Loading in bulk gives, byte for byte, what loading in one process gives, mistakes included."""
+"""Loading in bulk, by forked workers or by one here, gives byte for byte what reading file by file gives, mistakes
+included."""
 
 from __future__ import annotations
 
@@ -63,8 +64,13 @@ def fleet() -> dict[str, str | bytes]:
     return files
 
 
-def in_bulk(files: dict[str, str | bytes]) -> Loader:
-    loader = Loader(CAPABILITIES, bulk_from=1)
+FORKED, HERE = 1, 10**9
+"""Files from which workers are forked."""
+both = pytest.mark.parametrize("fork_from", [FORKED, HERE], ids=["forked", "here"])
+
+
+def in_bulk(files: dict[str, str | bytes], fork_from: int = FORKED) -> Loader:
+    loader = Loader(CAPABILITIES, bulk_from=1, fork_from=fork_from)
     loader.load(MemoryTree(files))
     return loader
 
@@ -75,24 +81,27 @@ def in_one(files: dict[str, str | bytes]) -> Loader:
     return loader
 
 
-def test_bulk_gives_what_one_process_gives() -> None:
-    bulk, one = in_bulk(fleet()), in_one(fleet())
+@both
+def test_bulk_gives_what_one_process_gives(fork_from: int) -> None:
+    bulk, one = in_bulk(fleet(), fork_from), in_one(fleet())
     assert picture(bulk) == picture(one)
     assert indexes(bulk) == indexes(one)
 
 
-def test_bulk_takes_the_bulk_way() -> None:
+@both
+def test_bulk_takes_the_bulk_way(fork_from: int) -> None:
     told: list[tuple[int, int]] = []
-    loader = Loader(CAPABILITIES, bulk_from=1)
+    loader = Loader(CAPABILITIES, bulk_from=1, fork_from=fork_from)
     loader.progress = lambda done, whole: told.append((done, whole))
     loader.load(MemoryTree(fleet()))
     assert told
     assert told[-1][0] == told[-1][1]
 
 
-def test_a_bulk_load_goes_on_at_the_cost_of_what_changed() -> None:
+@both
+def test_a_bulk_load_goes_on_at_the_cost_of_what_changed(fork_from: int) -> None:
     files = fleet()
-    bulk = in_bulk(files)
+    bulk = in_bulk(files, fork_from)
     files["packages.yaml"] = str(files["packages.yaml"]).replace("1Gi, cpu: 1,", "3Gi, cpu: 1,")
     del files["acme/g.yaml" if "acme/g.yaml" in files else "acme/group.yaml"], files["acme/near.yaml"]
     bulk.load(MemoryTree(files))
@@ -118,10 +127,11 @@ def test_a_bulk_load_goes_on_at_the_cost_of_what_changed() -> None:
         ("acme/data.yaml", "a: ["),
     ],
 )
-def test_mistakes_are_told_as_one_process_tells_them(path: str, text: str) -> None:
+@both
+def test_mistakes_are_told_as_one_process_tells_them(fork_from: int, path: str, text: str) -> None:
     files = fleet() | {path: text}
     with pytest.raises(SpecErrors) as bulk:
-        in_bulk(files)
+        in_bulk(files, fork_from)
     with pytest.raises(SpecErrors) as one:
         in_one(files)
     assert bulk.value.diagnostics == one.value.diagnostics
@@ -154,7 +164,7 @@ def test_a_worker_that_dies_costs_time_only() -> None:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    loader = Loader(CAPABILITIES, bulk_from=1)
+    loader = Loader(CAPABILITIES, bulk_from=1, fork_from=FORKED)
     began = time.monotonic()
     loader.load(_Slow(fleet(), write))
     killer.join()
