@@ -45,10 +45,15 @@ class Mould(msgspec.Struct, frozen=True):
     needs: tuple[Ref, ...]
     """The networks and images that they need on their target."""
 
-    def fits(self, resource: Resource, addresses: tuple[Address, ...]) -> bool:
-        """Whether it is one of them, and has an address on each network, in order."""
-        same = resource.nics == self.nics and resource.demand == self.demand
-        return same and tuple([address.network for address in addresses]) == self.networks
+    def addresses(self, resource: Resource, had: tuple[Address, ...]) -> tuple[Address, ...] | None:
+        """The addresses of a machine in the order of its interfaces; None if it is none of those, or has others."""
+        if resource.nics != self.nics or resource.demand != self.demand or len(had) != len(self.networks):
+            return None
+        if tuple([address.network for address in had]) == self.networks:
+            return had
+        held = {address.network: address for address in had}
+        found = tuple([held[network] for network in self.networks if network in held])
+        return found if len(found) == len(had) else None
 
     def form(self, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
         """The canonical form of one of them."""

@@ -60,14 +60,15 @@ def _usual(world: World, ref: Ref, target: Target, found: Object) -> Facts | Non
     if binding.moving is not None or departure(world, resource, target) is not None:
         return None
     mould = world.mould(resource, target)
-    if mould is None or not mould.fits(resource, binding.addresses):
+    addresses = mould.addresses(resource, binding.addresses) if mould is not None else None
+    if mould is None or addresses is None:
         return world.facts_of(ref) if _as_wanted(world, resource, binding, found) else None
-    form = mould.form(ref, binding.addresses)
+    form = mould.form(ref, addresses)
     if form != canonical(found.fields):
         return None
     if marks_behind(resource, found, sealed_digest(ref, form, protected=resource.protected)) is not None:
         return None
-    held = tuple(sorted([(address.network, address.ip) for address in binding.addresses]))
+    held = tuple(sorted([(address.network, address.ip) for address in addresses]))
     return Facts(target, wants, held, held, mould.needs)
 
 

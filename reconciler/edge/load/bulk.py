@@ -13,7 +13,7 @@ from __future__ import annotations
 import pickle
 import selectors
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -41,9 +41,10 @@ WORTHWHILE = 100
 FORKED = 4_000
 """Files from which the start of forked workers (and the memory that they write to) is paid back."""
 WORKERS = 2
-_STRIPE = 256
+_STRIPE, _LONGEST = 256, 1_024
 """Files in a row that go to one worker: neighbours lie together in a git pack and are much alike, and large files are
-shared out."""
+shared out. What lies beneath one folder of the second level stays together up to the larger number: who has read a
+machine need not read its likes."""
 
 Progress = Callable[[int, int], None]
 """(files done, files in all)."""
@@ -142,12 +143,11 @@ class Bulk:
         numbered = [(index, path, blob) for index, (path, blob) in enumerate(self.files)]
         if len(numbered) < self.fork_from or not possible():
             return _Here(Worker(attempt.tree, numbered, attempt.capabilities))
-        shares = [[file for file in numbered if file[0] // _STRIPE % WORKERS == number] for number in range(WORKERS)]
 
         def work(share: list[tuple[int, str, str]], source: BinaryIO, sink: BinaryIO) -> None:
             Worker(attempt.tree.reopened(), share, attempt.capabilities).run(source, sink)
 
-        return _Processes(partial(work, share) for share in shares)
+        return _Processes(partial(work, share) for share in shared(numbered))
 
     def _sorted_out(self, messages: Iterable[tuple[Unpacker, Message]]) -> None:
         """What is no machine is read here, and first: all else names it."""
@@ -229,6 +229,22 @@ class Bulk:
             if attempt.claims.over.setdefault(key, made) is not made:
                 raise Leave(f"{key} is taken twice")
         return made
+
+
+def shared(files: Sequence[tuple[int, str, str]]) -> list[list[tuple[int, str, str]]]:
+    """The files (index, path, blob), in order of their paths, shared out among the workers."""
+    found: list[list[tuple[int, str, str]]] = [[] for _ in range(WORKERS)]
+    begin, turn = 0, 0
+    for at, file in enumerate(files):
+        long = at - begin
+        if long >= _LONGEST or (long >= _STRIPE and _folder(file[1]) != _folder(files[at - 1][1])):
+            begin, turn = at, turn + 1
+        found[turn % WORKERS].append(file)
+    return found
+
+
+def _folder(path: str) -> list[str]:
+    return path.split("/", 2)[:2]
 
 
 def sound(attempt: Attempt) -> bool:

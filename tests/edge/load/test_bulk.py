@@ -16,6 +16,7 @@ from pictures import indexes, picture
 from trees import BASE, CAPABILITIES
 
 from reconciler.edge.load import Loader, MemoryTree
+from reconciler.edge.load.bulk import shared
 from reconciler.errors import SpecErrors
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
@@ -26,6 +27,18 @@ def _thawed() -> Iterator[None]:
     """What a bulk load froze is the collector's again: other tests look for garbage."""
     yield
     gc.unfreeze()
+
+
+def test_what_lies_together_is_read_together_and_the_work_is_shared() -> None:
+    tenants = [f"tenants/t{tenant:02}/{number % 5}/m{number}.yaml" for tenant in range(20) for number in range(200)]
+    plain = [f"machines/m{number}.yaml" for number in range(3000)]
+    for paths in (tenants, plain, [f"a/b/{path}" for path in plain], [path.rpartition("/")[2] for path in plain]):
+        files = [(index, path, "blob") for index, path in enumerate(sorted(paths))]
+        shares = shared(files)
+        assert sorted(file for share in shares for file in share) == files
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1_024
+    whole = [{path.split("/")[1] for _, path, _ in share} for share in shared([(0, path, "") for path in tenants])]
+    assert not set.intersection(*whole)
 
 
 def machine(name: str, spec: str, meta: str = "") -> str:
