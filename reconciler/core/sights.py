@@ -72,7 +72,7 @@ class Sights:
         self.reports[target] = msgspec.structs.replace(report, objects=()) if report.claim is not None else report
         if old is not None and old.digest == report.digest and old.digest:
             return {}
-        before = self._opened(target) if old is not None else _Open(())
+        before = self._opened(target) if old is not None else None
         fresh = self._keep(target, _Open(report.objects))
         self.unmanaged[target] = _unmanaged(report.objects)
         strangers = _strangers(report.objects)
@@ -81,6 +81,8 @@ class Sights:
         else:
             self.strangers.pop(target, None)
         self._count(target, report.objects)
+        if before is None:
+            return self._all_new(target, fresh)
         changed: dict[Ref, None] = {}
         for ref in (*before.by_ref, *(ref for ref in fresh.by_ref if ref not in before.by_ref)):
             was, now = before.by_ref.get(ref), fresh.by_ref.get(ref)
@@ -90,6 +92,22 @@ class Sights:
                 changed.update(dict.fromkeys(self._bear(ref, was or (), now or ())))
             if (was is None) != (now is None):
                 self._place(ref, target, there=now is not None)
+        return changed
+
+    def _all_new(self, target: Target, fresh: _Open) -> dict[Ref, None]:
+        """As for any report, told shortly: a fleet's first look is of nothing else."""
+        changed: dict[Ref, None] = {}
+        for theirs, objects in fresh.by_ref.items():
+            ref = self._own(theirs)
+            changed[ref] = None
+            self._place(ref, target, there=True)
+            for found in objects:
+                assert found.marks is not None, "what bears a ref has marks"
+                number = _sum(found.marks.uid)
+                if number not in self._bearers:
+                    self._bearers[number] = ref
+                else:
+                    changed.update(dict.fromkeys(self._bear(ref, (), (found,))))
         return changed
 
     def drop(self, target: Target) -> dict[Ref, None]:

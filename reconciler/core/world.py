@@ -52,6 +52,8 @@ class World(Known):
         wanted = desired.resources
         if changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
+        if before is None and not self.reports:
+            changed = self._take_at_once(wanted)
         told = sorted(changed)
         # what machines refer to comes first: who refers to it is touched once
         first = [ref for ref in told if kind_of(ref) in PER_TARGET]
@@ -74,6 +76,23 @@ class World(Known):
             self._stale_rooms.update(self.targets)
         if before is None:
             self.ledger.bindings.rename(self._own)
+
+    def _take_at_once(self, wanted: Mapping[Ref, Resource]) -> list[Ref]:
+        """The usual machines of a first revision, before anything is seen: nobody refers to them, and who may have had
+        their names before is either wanted or remembered, so dirty anyway. Returns the refs of all others."""
+        others: list[Ref] = []
+        usual: dict[tuple[Ref, ...], list[Ref]] = {}
+        for ref, new in wanted.items():
+            if kind_of(ref) == "Machine" and new.behaviour.renamed_from in (None, FIRST) and not new.parties:
+                usual.setdefault(new.references, []).append(ref)
+            else:
+                others.append(ref)
+        for references, refs in usual.items():
+            self.resources.update([(ref, wanted[ref]) for ref in refs])
+            self.dirty.update(refs)
+            self._refer(refs[0], (), references)
+            self._alike.get(references, {}).update(dict.fromkeys(refs))
+        return others
 
     def take_report(self, report: Report) -> dict[Ref, None]:
         """A target's report; only what differs from the last one is looked at. Returns the refs it tells news of."""
