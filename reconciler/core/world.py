@@ -52,12 +52,12 @@ class World(Known):
         wanted = desired.resources
         if changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
+        changed, usual = set(changed), list[Resource]()
         if before is None and not self.reports:
-            changed = self._take_at_once(wanted)
-        told = sorted(changed)
+            usual = [new for ref, new in wanted.items() if ref in changed and _is_usual(new)]
+            changed.difference_update([new.ref for new in usual])
         # what machines refer to comes first: who refers to it is touched once
-        first = [ref for ref in told if kind_of(ref) in PER_TARGET]
-        for ref in (*first, *(ref for ref in told if kind_of(ref) not in PER_TARGET)):
+        for ref in sorted(changed, key=lambda ref: (kind_of(ref) not in PER_TARGET, ref)):
             old, new = self.resources.get(ref), wanted.get(ref)
             if old is not None and new is not None and old.digest == new.digest:
                 continue
@@ -66,6 +66,7 @@ class World(Known):
             else:
                 self.resources.pop(ref, None)
             self._relink(ref, old, new)
+        self._take_usual(usual)
         if before is None or before.datacenter_id != desired.datacenter_id:
             self._take_nodes(desired, {*self.nodes, *desired.nodes})
             for target in self.reports:
@@ -77,22 +78,16 @@ class World(Known):
         if before is None:
             self.ledger.bindings.rename(self._own)
 
-    def _take_at_once(self, wanted: Mapping[Ref, Resource]) -> list[Ref]:
-        """The usual machines of a first revision, before anything is seen: nobody refers to them, and who may have had
-        their names before is either wanted or remembered, so dirty anyway. Returns the refs of all others."""
-        others: list[Ref] = []
-        usual: dict[tuple[Ref, ...], list[Ref]] = {}
-        for ref, new in wanted.items():
-            if kind_of(ref) == "Machine" and new.behaviour.renamed_from in (None, FIRST) and not new.parties:
-                usual.setdefault(new.references, []).append(ref)
-            else:
-                others.append(ref)
-        for references, refs in usual.items():
-            self.resources.update([(ref, wanted[ref]) for ref in refs])
+    def _take_usual(self, usual: list[Resource]) -> None:
+        """Machines of a first revision, at once: nobody refers to them yet."""
+        alike: dict[tuple[Ref, ...], list[Ref]] = {}
+        for new in usual:
+            alike.setdefault(new.references, []).append(new.ref)
+        self.resources.update([(new.ref, new) for new in usual])
+        for references, refs in alike.items():
             self.dirty.update(refs)
             self._refer(refs[0], (), references)
             self._alike.get(references, {}).update(dict.fromkeys(refs))
-        return others
 
     def take_report(self, report: Report) -> dict[Ref, None]:
         """A target's report; only what differs from the last one is looked at. Returns the refs it tells news of."""
@@ -456,6 +451,12 @@ class World(Known):
         room.memory, room.cpu, room.disk = room.memory - taken.memory, room.cpu - taken.cpu, room.disk - taken.disk
         room.capability = capability
         return room
+
+
+def _is_usual(new: Resource) -> bool:
+    """Whether it is a machine that is no other's heir, but perhaps of the first of a group of its own name: that one is
+    either wanted, or remembered, and dirty with what is."""
+    return kind_of(new.ref) == "Machine" and new.behaviour.renamed_from in (None, FIRST) and not new.parties
 
 
 def _keep(kept: set[Target], target: Target, *, wanted: bool) -> None:
