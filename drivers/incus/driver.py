@@ -39,7 +39,7 @@ from reconciler.core.desired import NodeWant
 from reconciler.core.observed import Capacity, Marks, Report, Unchanged
 from reconciler.core.plan import Step
 from reconciler.core.refs import Target, Uid, kind_of
-from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext
+from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext, outbid
 
 TRIES = 3
 """How often a step is looked at again because somebody changed the object in between."""
@@ -158,8 +158,8 @@ class IncusDriver:
             member = self.node.member(place)
             claim = await self.node.claim(server, member)
             problem = _stale(place, claim, self.node.identity(server, member), marks, context)
-            if problem or claim is None:
-                return Outcome("deferred", problem or "")
+            if problem is not None or claim is None:
+                return problem or Outcome("deferred")
             claims[member] = claim
         verb = VERBS.get(kind_of(step.ref), {}).get(step.verb)
         if verb is None:
@@ -305,7 +305,7 @@ class IncusDriver:
         if claim is not None and claim.datacenter != marks.datacenter:
             return Outcome("deferred", f"{step.target} is claimed by the datacenter {claim.datacenter}")
         if claim is not None and context.fence < claim.fence:
-            return Outcome("deferred", _newer(claim, context))
+            return outbid(claim.fence, context.fence)
         if step.verb in ("release", "forget"):
             if claim is None:
                 return Outcome("unchanged")
@@ -331,20 +331,17 @@ def _subject(step: Step) -> str:
     return {"Machine": step.uid, "Volume": step.uid, "Node": step.target}.get(kind, step.ref)
 
 
-def _newer(claim: NodeClaim, context: StepContext) -> str:
-    return f"a newer controller has written here: fence {claim.fence}, ours is {context.fence}"
-
-
-def _stale(target: str, claim: NodeClaim | None, identity: str, marks: Marks, context: StepContext) -> str | None:
+def _stale(target: str, claim: NodeClaim | None, identity: str, marks: Marks, context: StepContext) -> Outcome | None:
     """Why nothing of ours may act on this target, if so: wrong node, or a newer controller has been here."""
     if claim is None:
-        return f"{target} bears no claim: it may be another node, or a new one"
+        return Outcome("deferred", f"{target} bears no claim: it may be another node, or a new one")
     if claim.datacenter != marks.datacenter:
-        return f"{target} is claimed by the datacenter {claim.datacenter}"
+        return Outcome("deferred", f"{target} is claimed by the datacenter {claim.datacenter}")
     if claim.identity != identity:
-        return f"{target} is not the node that was claimed: it is {identity}, the claim names {claim.identity}"
+        said = f"it is {identity}, the claim names {claim.identity}"
+        return Outcome("deferred", f"{target} is not the node that was claimed: {said}")
     if context.fence < claim.fence:
-        return _newer(claim, context)
+        return outbid(claim.fence, context.fence)
     if context.generation < claim.generation:
-        return f"generation {claim.generation} has written here, this is {context.generation}"
+        return Outcome("deferred", f"generation {claim.generation} has written here, this is {context.generation}")
     return None

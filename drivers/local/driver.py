@@ -34,7 +34,7 @@ from reconciler.core.observed import Claim, Report, Unchanged
 from reconciler.core.plan import Step
 from reconciler.core.refs import Target, Uid, kind_of
 from reconciler.core.values import segments
-from reconciler.driver import NodeUnreachable, Outcome, StepContext
+from reconciler.driver import NodeUnreachable, Outcome, StepContext, outbid
 from reconciler.driver.console import ConsoleUnavailable
 
 _FAILURES = (
@@ -288,7 +288,7 @@ def _refusal(step: Step, context: StepContext, claim: Claim | None, identity: st
 
 def _stale(context: StepContext, claim: Claim) -> Outcome | None:
     if context.fence < claim.fence:
-        return Outcome("failed", f"another controller acts here: fence {context.fence} is older than {claim.fence}")
+        return outbid(claim.fence, context.fence)
     if context.generation < claim.generation:
         older = f"generation {context.generation} is older than {claim.generation}"
         return Outcome("failed", f"a newer plan has been carried out here: {older}")

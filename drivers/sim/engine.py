@@ -18,7 +18,7 @@ from drivers.sim.store import Found, Store, TargetRow
 from reconciler.core.observed import Claim, Marks
 from reconciler.core.plan import Step
 from reconciler.core.refs import kind_of
-from reconciler.driver import Outcome, StepContext
+from reconciler.driver import Outcome, StepContext, outbid
 
 
 def perform(store: Store, shape: SimShape, step: Step, context: StepContext) -> Outcome:
@@ -42,8 +42,8 @@ def _perform(store: Store, shape: SimShape, step: Step, context: StepContext) ->
     if kind_of(step.ref) == "Node":
         return _node(store, target, step, context)
     problem = _stale(target, marks, context)
-    if problem:
-        return Outcome("deferred", problem)
+    if problem is not None:
+        return problem
     source = target
     if step.source is not None:
         said = store.target(step.source)
@@ -52,8 +52,8 @@ def _perform(store: Store, shape: SimShape, step: Step, context: StepContext) ->
         if said.broken.unreachable:
             return Outcome("failed", f"{step.source} cannot be reached: {said.broken.unreachable}")
         problem = _stale(said, marks, context)
-        if problem:
-            return Outcome("deferred", problem)
+        if problem is not None:
+            return problem
         source = said
     bearers = [found for place in dict.fromkeys((step.target, source.name)) for found in store.by_uid(place, step.uid)]
     if len(bearers) > 1:
@@ -103,21 +103,20 @@ def _remember(store: Store, name: str, context: StepContext) -> None:
         store.put_target(msgspec.structs.replace(target, claim=claim))
 
 
-def _stale(target: TargetRow, marks: Marks, context: StepContext) -> str | None:
+def _stale(target: TargetRow, marks: Marks, context: StepContext) -> Outcome | None:
     """Why nothing of ours may act on this target, if so: wrong node, or a newer controller has been here."""
     claim = target.claim
     if claim is None:
-        return f"{target.name} bears no claim: it may be another node, or a new one"
+        return Outcome("deferred", f"{target.name} bears no claim: it may be another node, or a new one")
     if claim.datacenter != marks.datacenter:
-        return f"{target.name} is claimed by the datacenter {claim.datacenter}"
+        return Outcome("deferred", f"{target.name} is claimed by the datacenter {claim.datacenter}")
     if claim.identity != target.identity:
-        return (
-            f"{target.name} is not the node that was claimed: it is {target.identity}, the claim names {claim.identity}"
-        )
+        said = f"it is {target.identity}, the claim names {claim.identity}"
+        return Outcome("deferred", f"{target.name} is not the node that was claimed: {said}")
     if context.fence < claim.fence:
-        return f"a newer controller has written here: fence {claim.fence}, ours is {context.fence}"
+        return outbid(claim.fence, context.fence)
     if context.generation < claim.generation:
-        return f"generation {claim.generation} has written here, this is {context.generation}"
+        return Outcome("deferred", f"generation {claim.generation} has written here, this is {context.generation}")
     return None
 
 
@@ -128,7 +127,7 @@ def _node(store: Store, target: TargetRow, step: Step, context: StepContext) -> 
     if claim is not None and claim.datacenter != datacenter:
         return Outcome("deferred", f"{target.name} is claimed by the datacenter {claim.datacenter}")
     if claim is not None and context.fence < claim.fence:
-        return Outcome("deferred", f"a newer controller has written here: fence {claim.fence}, ours is {context.fence}")
+        return outbid(claim.fence, context.fence)
     if step.verb == "claim":
         if target.identity is None or step.args.get("identity") != target.identity:
             return Outcome("deferred", f"{target.name} is {target.identity}, not {step.args.get('identity')}")

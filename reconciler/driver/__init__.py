@@ -28,6 +28,7 @@ __all__ = [
     "Outcome",
     "Shape",
     "StepContext",
+    "outbid",
 ]
 
 
@@ -37,6 +38,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
     status: Status
     reason: str = ""
+    outbid: bool = False
+    """The node has seen a higher fence than ours: another controller acts, and we stop (see `outbid`)."""
+
+
+def outbid(seen: int, ours: int) -> Outcome:
+    """The answer to a step whose fence is below that which the node has seen."""
+    return Outcome("deferred", f"another controller acts here: it has the fence {seen}, ours is {ours}", outbid=True)
 
 
 class StepContext(msgspec.Struct, frozen=True):

@@ -113,9 +113,13 @@ class Board:
     def give_way(self) -> bool:
         """True if another controller has taken over; then all stops."""
         if self.means.fencing.lost():
-            self.fence_lost = True
-            self.stop("another controller has taken over")
+            self.outbid()
         return self.stopped is not None
+
+    def outbid(self) -> None:
+        """Another controller has taken over, by the lock's word or by a node's."""
+        self.fence_lost = True
+        self.stop("another controller has taken over")
 
     def time(self) -> float:
         """The loop's time; near enough where nobody is told how long a step took."""
@@ -230,6 +234,8 @@ class Worker:
             outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
         finally:
             self.step = None
+        if outcome.outbid:
+            board.outbid()
         if secrets:
             outcome = Outcome(outcome.status, redacted(outcome.reason, secrets))
         self._outcome = outcome

@@ -55,3 +55,18 @@ def test_a_controller_that_lost_its_state_gives_way_and_is_told_how_to_go_on(run
     assert run("plan").code == Exit.DONE
     assert run("journal", "rebuild", "--yes").code == Exit.DONE
     assert run("apply", "--yes").code == Exit.DONE
+
+
+def test_a_kept_plan_of_a_controller_that_lost_its_state_gives_way_just_so(run: Run, tmp_path: Path) -> None:
+    grown(run)
+    edit("packages.yaml", "768Mi", "896Mi")
+    commit("Grow more")
+    kept = str(tmp_path / "plan.json")
+    run("plan", "--out", kept)
+    shutil.rmtree(tmp_path / "state")
+    told = run("apply", kept, "--yes")
+    assert (told.code, "trueup journal rebuild" in told.out) == (Exit.LOST, True), told
+    assert "768Mi" in run("get", "shop/web-1").out
+    assert run("journal", "rebuild", "--yes").code == Exit.DONE
+    assert run("apply", "--yes").code == Exit.DONE
+    assert "896Mi" in run("get", "shop/web-1").out

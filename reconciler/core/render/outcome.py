@@ -61,6 +61,7 @@ def result_text(found: Result) -> str:
     earlier = f" ({counted(found.before, 'step')} had been applied before)" if found.before else ""
     if found.fence_lost:
         lines.append(f"Stopped: another controller took over. Applied {done}{earlier}.")
+        lines.append("Stop one of the two; if the state folder was lost: trueup journal rebuild")
     elif not found.unfinished:
         lines.append(f"Done: {done}{earlier}.")
     else:

@@ -26,7 +26,7 @@ async def test_stale_fence_is_refused(harness: Harness) -> None:
         create = scene.change(scene.fresh(), None).steps[0]
         update = scene.change(edited(harness, wanted, **harness.size(1)), found).steps[0]
         for step in (create, update):
-            await refused(scene, step, fence=scene.fence - 1)
+            assert (await refused(scene, step, fence=scene.fence - 1)).outbid, "whoever is outbid has to know it"
             await scene.proved(step)
 
 

@@ -216,6 +216,7 @@ def test_an_outcome_tells_what_was_done_and_what_was_not() -> None:
     assert "(2 steps had been applied before)" in result_text(before)
     lost = Result(1, {}, 3.0, fence_lost=True)
     assert "another controller took over" in result_text(lost)
+    assert "trueup journal rebuild" in result_text(lost)
     left = tuple(Unfinished(f"Machine/a/w-{n}", "n", "start", "failed", "no" if n else "") for n in range(22))
     text = result_text(Result(0, {}, 1.0, unfinished=left, refused=("the budget is spent",), stopped="interrupted"))
     assert "! Machine/a/w-0: start failed" in text
