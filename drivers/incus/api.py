@@ -79,18 +79,15 @@ _operation = msgspec.json.Decoder(Operation)
 
 
 class Api:
-    """One server. `client` has a base URL and no query of its own; `name` is how people know the node."""
+    """One server. `client` has a base URL and no query of its own. What is said of it stands after the node's name."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, name: str, before: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, before: Callable[[], Awaitable[None]] | None = None) -> None:
         self.client = client
-        self.name = name
         self._before = before
 
     def guarded(self, before: Before) -> Api:
         """The same server for one step: `before` is called once, ahead of the first call that changes anything."""
-        return Api(self.client, self.name, before)
+        return Api(self.client, before)
 
     async def _about_to_change(self) -> None:
         if self._before is not None:
@@ -180,12 +177,12 @@ class Api:
                         raise
                     left -= 1
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Refused(f"{self.name} cannot be reached: {error or type(error).__name__}") from error
+            raise Refused(f"cannot be reached: {error or type(error).__name__}") from error
         except httpx.TimeoutException as error:
             seconds = time.monotonic() - start
-            raise Lost(f"{self.name} did not answer within {seconds:.0f} s") from error
+            raise Lost(f"no answer within {seconds:.0f} s") from error
         except httpx.TransportError as error:
-            raise Lost(f"the connection to {self.name} broke: {error or type(error).__name__}") from error
+            raise Lost(f"the connection broke: {error or type(error).__name__}") from error
 
 
 def _unwrap(answer: httpx.Response) -> Envelope:

@@ -111,7 +111,7 @@ async def watch(node: Node, culprits: Culprits) -> AsyncIterator[Target]:
                 for target in sorted(pending):
                     yield target
     except (httpx_ws.HTTPXWSException, httpx.HTTPError, ssl.SSLError, OSError) as error:
-        raise NodeUnreachable(f"{node.name} no longer tells of changes: {error or type(error).__name__}") from error
+        raise NodeUnreachable(f"it no longer tells of changes: {error or type(error).__name__}") from error
 
 
 def _noted(node: Node, culprits: Culprits, text: str) -> Target:

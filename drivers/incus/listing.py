@@ -50,7 +50,7 @@ async def inventory(node: Node) -> Inventory:
     try:
         found.server = await node.server()
     except (ApiError, Lost) as error:
-        raise NodeUnreachable(f"{node.name}: {error}") from error
+        raise NodeUnreachable(str(error)) from error
 
     async def into(name: str, ask: Ask) -> None:
         try:

@@ -85,8 +85,8 @@ class Node:
                     identity = await transport.identity_of(self._document, self._options)
                     client = await transport.connect(self.want.address, identity)
                 except transport.Misaddressed as error:
-                    raise NodeUnreachable(f"{self.name}: {error}") from error
-                self._api, self._token = Api(client, self.name), identity.token
+                    raise NodeUnreachable(str(error)) from error
+                self._api, self._token = Api(client), identity.token
             return self._api
 
     @property
@@ -113,11 +113,11 @@ class Node:
             raise NodeUnreachable(str(error)) from error
         if server.auth != "trusted":
             raise NodeUnreachable(
-                f"{self.name} does not trust our client certificate: add it there, or mend identity.certificate"
+                "it does not trust our client certificate: add it there, or mend identity.certificate"
             )
         if "instances" not in server.api_extensions:
             version = server.environment.server_version or "of no known version"
-            raise NodeUnreachable(f"{self.name} runs {server.environment.server} {version}, which is too old")
+            raise NodeUnreachable(f"it runs {server.environment.server} {version}, which is too old")
         return server
 
     async def _show_token(self, api: Api) -> None:
@@ -130,7 +130,7 @@ class Node:
         except ApiError as error:
             if "already in trust store" not in str(error):
                 raise NodeUnreachable(
-                    f"{self.name} does not take identity.token: {error}; ask it for a new one, or add the certificate there"
+                    f"it does not take identity.token: {error}; ask it for a new one, or add the certificate there"
                 ) from error
 
     def member(self, target: Target) -> str | None:

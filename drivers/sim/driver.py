@@ -62,7 +62,7 @@ class SimDriver:
             await anyio.sleep_forever()
         for row in rows if len(rows) == 1 else ():
             if row.broken.unreachable:
-                raise NodeUnreachable(f"{self._node} cannot be reached: {row.broken.unreachable}")
+                raise NodeUnreachable(f"cannot be reached: {row.broken.unreachable}")
         reports: list[Report | Unchanged] = []
         for row in rows:
             reports.append(self._report(row, began, (since or {}).get(Target(row.name))))

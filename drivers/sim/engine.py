@@ -34,7 +34,7 @@ def _perform(store: Store, shape: SimShape, step: Step, context: StepContext) ->
     if target is None:
         return Outcome("failed", f"there is no target {step.target} here")
     if target.broken.unreachable:
-        return Outcome("failed", f"{step.target} cannot be reached: {target.broken.unreachable}")
+        return Outcome("failed", f"cannot be reached: {target.broken.unreachable}")
     try:
         marks = msgspec.convert(step.args.get("marks"), Marks)
     except msgspec.ValidationError as error:

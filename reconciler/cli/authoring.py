@@ -24,6 +24,7 @@ def _init_arguments(parser: ArgumentParser) -> None:
 
 
 def _validate_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="the tree's folder, as with -C")
     parser.add_argument("--revision", metavar="REV", help="a commit, branch or tag (default: the files as they stand)")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json is for programs, and complete")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
@@ -82,12 +83,25 @@ def validate(args: Namespace) -> int:
     from reconciler.cli import validating
     from reconciler.cli.remotes import mirror_of
 
+    if args.folder is not None:
+        args.directory = _site(args.folder)
     mirror = mirror_of(args.directory or ".", args.state)
     return validating.validate(
         mirror if mirror is not None else _root(args),
         revision=args.revision,
         as_json=args.format == "json",
         state=Path(args.state).absolute() if args.state and mirror is None else None,
+    )
+
+
+def _site(named: str) -> str:
+    """A folder that is a tree of its own. Raises UsageError for a part of one."""
+    path = Path(named)
+    if (path / "datacenter.yaml").is_file():
+        return named
+    raise UsageError(
+        f"{named} is no tree of its own" if path.exists() else f"there is no {named}",
+        hint="documents refer to one another, so a tree is validated whole: trueup validate, or trueup -C DIR validate",
     )
 
 

@@ -48,7 +48,7 @@ COMMANDS = (
         WRITE,
         "find every mistake in the specs, offline",
         "Read the whole tree and tell every mistake at its file, line and column, in one run. No node is asked.",
-        ("trueup validate", "trueup -C ~/ams1 validate"),
+        ("trueup validate", "trueup validate ~/ams1"),
         "reconciler.cli.authoring:validate",
     ),
     Command(

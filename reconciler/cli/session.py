@@ -26,7 +26,7 @@ from reconciler.core.ledger import Covered, Entry, Ledger, Record
 from reconciler.core.observed import Object, Report
 from reconciler.core.plan import Plan
 from reconciler.core.planner import Planner
-from reconciler.core.refs import Ref, Target
+from reconciler.core.refs import Ref, Target, node_of
 from reconciler.core.render.changes import View
 from reconciler.core.rests import stamped
 from reconciler.core.rules import Request
@@ -285,16 +285,17 @@ class Looking:
                 f"{why}: it can be planned, not applied",
                 hint="merge it; or, to apply it from now on in place of the other: trueup accept REVISION",
             )
-        if plan.commit is not None or not plan.changes:
-            return
-        learning = [node for node in self.source.loader.desired.nodes.values() if _learning(node)]
-        touched = {change.target.partition("/")[0] for change in plan.changes}
-        if touched <= {node.name for node in learning}:
+        if plan.commit is not None or not plan.changes or self._for_learning(plan):
             return
         raise UsageError(
             "this is not committed: it can be planned, not applied",
             hint="git commit it, then apply; a Node with `learning: true` takes it as it is",
         )
+
+    def _for_learning(self, plan: Plan) -> bool:
+        """Whether all that it touches takes what is not committed."""
+        learning = {node.name for node in self.source.loader.desired.nodes.values() if _learning(node)}
+        return {node_of(change.target) for change in plan.changes} <= learning
 
     def dirty(self) -> bool:
         """Whether the working tree holds what is not committed. Looking at every file of a large tree takes longer than
@@ -314,7 +315,8 @@ class Looking:
         since = last if not last.startswith("tree:") else ""
         sources = places_of(self.source, plan)
         sources |= removals_of(self.repository, plan, since=since, root=self.source.root) if since else {}
-        return View(expand=expand, now=self.now(), sources=sources, since=since[:7])
+        learning = plan.commit is None and self._for_learning(plan)
+        return View(expand=expand, now=self.now(), sources=sources, since=since[:7], learning=learning)
 
     async def close(self) -> None:
         await self.nodes.close()

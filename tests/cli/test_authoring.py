@@ -138,6 +138,14 @@ def test_validate_reads_a_revision_too(trueup: Trueup, tmp_path: Path) -> None:
     assert trueup("-C", "ams1", "validate")[0] == 1
 
 
+def test_validate_takes_a_trees_folder_and_says_why_it_takes_no_part(trueup: Trueup, spoilt: Path) -> None:
+    assert trueup("validate", str(spoilt)) == trueup("-C", str(spoilt), "validate")
+    part = next(path for path in spoilt.rglob("*.yaml") if path.name != "datacenter.yaml")
+    for what, why in ((part, "is no tree of its own"), (spoilt / "none.yaml", "there is no")):
+        code, _, told = trueup("validate", str(what))
+        assert (code, why in told, "trueup -C DIR validate" in told) == (1, True, True), told
+
+
 def test_what_git_ignores_is_not_validated(trueup: Trueup, tmp_path: Path) -> None:
     trueup("init", "ams1")
     (tmp_path / "ams1" / ".gitignore").write_text("scratch/\n")

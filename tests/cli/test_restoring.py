@@ -90,6 +90,7 @@ def test_there_is_no_way_back_to_what_was_never_committed(run: Run) -> None:
     commit("Learning nodes")
     run("apply", "--yes")
     edit("packages.yaml", "512Mi", "768Mi")
+    assert "trueup apply --dirty takes it as it is" in run("plan", "--dirty").out
     assert run("apply", "--dirty", "--yes").code == Exit.DONE
     assert "uncommitted tree" in run("status").out
     assert run("apply", "--dirty", "--yes").code == Exit.DONE

@@ -33,6 +33,8 @@ class View(msgspec.Struct, frozen=True):
     it."""
     since: str = ""
     """The revision applied last, as shown."""
+    learning: bool = False
+    """Its nodes take what is not committed."""
 
 
 SYMBOLS = {

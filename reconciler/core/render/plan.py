@@ -40,7 +40,7 @@ def plan_text(plan: Plan, view: View | None = None) -> str:
     room = [*_headroom(plan.headroom, view), *_limits(plan.limits, view), *_budgets(plan.budgets)]
     lines += [*room, ""] if room else []
     lines += _holds(plan.holds, view)
-    lines += [summary(plan), *_last(plan)]
+    lines += [summary(plan), *_last(plan, view)]
     return finished(lines)
 
 
@@ -211,9 +211,11 @@ def _destroys(changes: Sequence[Change]) -> str:
     return f"{len(changes)} to destroy" + (" (recoverable)" if recoverable else "")
 
 
-def _last(plan: Plan) -> list[str]:
+def _last(plan: Plan, view: View) -> list[str]:
     if not plan.changes:
         return []
     proof = "Next plan proved empty" + (" but for what is held. " if plan.holds else ". ") if plan.proved else ""
     how = f"Apply exactly this: trueup apply {plan.digest[:8]}" if plan.commit else "Commit it to apply it."
+    if view.learning:
+        how += " Its nodes are for learning: trueup apply --dirty takes it as it is."
     return [f"{proof}{how}"]

@@ -5,7 +5,7 @@ Owns: the public face, and the last good tree. Must not go here: how anything is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -89,7 +89,7 @@ class Loader:
                 changes[path] = blob
         changes.update(dict.fromkeys(known))
         delta = self.update(tree, changes, revision)
-        return msgspec.structs.replace(delta, warnings=(*crowded(paths), *delta.warnings))
+        return msgspec.structs.replace(delta, warnings=(*crowded(paths), *twins(paths), *delta.warnings))
 
     def update(self, tree: Tree, changes: Changes, revision: Revision = _NOWHERE) -> Delta:
         """Takes in changed paths (path → blob id, None where gone), counted from the last good tree.
@@ -235,6 +235,21 @@ def crowded(paths: Iterable[str], limit: int = CROWDED) -> tuple[Warning_, ...]:
         Warning_(folder or ".", f"the folder has {count} files, more than {limit}: every commit rewrites its list", fix)
         for folder, count in sorted(counts.items())
         if count > limit
+    )
+
+
+def twins(paths: Sequence[str]) -> tuple[Warning_, ...]:
+    """Files that are one where letter case does not count: in people's clones on macOS and Windows one hides the
+    other, and the next commit from there loses it."""
+    if len(set(map(str.casefold, paths))) == len(paths):
+        return ()
+    alike: dict[str, list[str]] = {}
+    for path in paths:
+        alike.setdefault(path.casefold(), []).append(path)
+    return tuple(
+        Warning_(path, f"it differs from {first} in letter case alone: some file systems hold only one", "rename one")
+        for first, *others in (sorted(each) for _, each in sorted(alike.items()))
+        for path in others
     )
 
 

@@ -97,7 +97,8 @@ def test_a_dirty_tree_is_committed_not_applied() -> None:
     dirty = msgspec.structs.replace(plan(update(live("/cpu", 1, 2))), commit=None, branch="")
     text = plan_text(dirty)
     assert "uncommitted tree aaaaaaa" in text
-    assert "Commit it to apply it." in text
+    assert text.endswith("Commit it to apply it.\n")
+    assert "trueup apply --dirty takes it as it is" in plan_text(dirty, View(learning=True))
     undated = msgspec.structs.replace(dirty, observed_at=0)
     assert "observed" not in plan_text(undated)
     assert "observed" not in drift_text(msgspec.structs.replace(undated, holds=(hold(),)))

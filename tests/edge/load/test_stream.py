@@ -9,7 +9,7 @@ from trees import BASE, HEAD, loaded, mistakes, tree
 
 from reconciler.edge.load import Loader, MemoryTree, stream
 from reconciler.edge.load.findings import LIMITS, Limits
-from reconciler.edge.load.loader import crowded
+from reconciler.edge.load.loader import crowded, twins
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,16 @@ def test_a_folder_that_is_too_full_is_a_warning() -> None:
     assert crowded([f"a/{n}.yaml" for n in range(4)], 3)[0].file == "a"
     assert not crowded([f"a/{n}.yaml" for n in range(3)], 3)
     assert loaded().load(tree()).warnings == ()
+
+
+def test_files_that_differ_in_letter_case_alone_are_a_warning() -> None:
+    clashes = {"acme/Web.yaml": "", "acme/web.yaml": "", "ACME/web.yaml": "", "acme/db.yaml": ""}
+    found = loaded().load(tree(clashes)).warnings
+    assert [(each.file, each.summary.split(" in ")[0]) for each in found] == [
+        ("acme/Web.yaml", "it differs from ACME/web.yaml"),
+        ("acme/web.yaml", "it differs from ACME/web.yaml"),
+    ]
+    assert not twins(["acme/web.yaml", "acme/db.yaml", "web.yaml"])
 
 
 @pytest.mark.parametrize("bulk_from", [1, 10**9])
