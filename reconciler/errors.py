@@ -91,6 +91,10 @@ class PlanMissing(Mend):
     """No stored plan fits the digest given, or more than one does."""
 
 
+class PlanUnknown(PlanMissing):
+    """No stored plan fits; it may have been read elsewhere, of the same tree and the same nodes."""
+
+
 class SecretMissing(Mend):
     """A secret has no value. Names are told, values never."""
 

@@ -75,7 +75,7 @@ class Budget(Model):
     """How many machines may be hit. Shares are of the machines concerned: all, or those of the node, rack or tenant."""
 
     per_plan: Allowed | None = None
-    """In one plan."""
+    """In one plan. The loop plans again at once: what bounds it are the hour and the day."""
     per_hour: Allowed | None = None
     """In any hour, whatever plan it was."""
     per_day: Allowed | None = None

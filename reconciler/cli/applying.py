@@ -29,9 +29,12 @@ from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
 from reconciler.edge.calls import NobodyAnswers, call
 from reconciler.edge.plans import read_plan
-from reconciler.errors import LockHeld, TryLater, UsageError
+from reconciler.errors import LockHeld, PlanMissing, PlanUnknown, TryLater, UsageError
 from reconciler.runtime.events import Event
 from reconciler.runtime.summary import Summary
+
+_TELLING = 8
+"""Hex digits of a digest that tell one plan from all others that somebody may have read."""
 
 
 def apply(args: Namespace) -> int:
@@ -132,9 +135,21 @@ async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: Loc
 
 
 async def _kept(here: Looking, name: str) -> Plan:
-    """A plan by the file it is in, or by its digest in the store. Raises PlanMissing."""
+    """A plan by the file it is in, or by its digest: in the store, or, where it was read elsewhere (in a pull request), as
+    what is planned now, if that is the same. Raises PlanMissing."""
     if not os.path.exists(name):  # noqa: ASYNC240 - one look at a local path
-        return await here.ports.plans.find(name)
+        try:
+            return await here.ports.plans.find(name)
+        except PlanUnknown:
+            if len(name) < _TELLING:
+                raise
+        plan = (await here.prospect(Request(now=0))).plan
+        if not plan.digest.startswith(name):
+            raise PlanMissing(
+                f"no stored plan begins with {name}, and what would be done now is another: {plan.digest[:8]}",
+                hint="read that one: trueup plan",
+            )
+        return plan
     plan = await anyio.to_thread.run_sync(read_plan, Path(name))
     await here.ports.plans.save(plan)
     return plan

@@ -88,7 +88,11 @@ COMMANDS = (
         "Apply a kept plan, or plan anew, show it and ask. Each step is proved on its node before it runs; what "
         "no longer fits is left out and planned anew. Ctrl-C ends the steps in hand and stops; the next apply "
         "goes on from there.",
-        ("trueup apply", "trueup apply ams1.plan", "trueup apply 7c1e5a09 --yes"),
+        (
+            "trueup apply",
+            "trueup apply ams1.plan",
+            "trueup apply 7c1e5a09 --yes             # read in a pull request: if that is still the plan",
+        ),
         "reconciler.cli.applying:apply",
     ),
     Command(

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.core.plan import Plan, from_json, to_json
 from reconciler.edge.state import write_whole
-from reconciler.errors import PlanMissing, StateUnusable
+from reconciler.errors import PlanMissing, PlanUnknown, StateUnusable
 
 KEPT = 200
 """Stored plans beyond this many are pruned, the oldest first."""
@@ -56,7 +56,7 @@ class PlanFiles:
             )
         found = sorted(self._folder.glob(f"{prefix}*.json")) if self._folder.is_dir() else []
         if not found:
-            raise PlanMissing(f"no stored plan begins with {prefix}", hint="`trueup plan` makes and stores one")
+            raise PlanUnknown(f"no stored plan begins with {prefix}", hint="`trueup plan` makes and stores one")
         if len(found) > 1:
             names = ", ".join(path.stem[: len(prefix) + 4] for path in found[:5])
             raise PlanMissing(f"{len(found)} stored plans begin with {prefix}: {names}", hint="give more digits")

@@ -186,6 +186,27 @@ def test_a_node_in_whose_place_another_answers_is_given_up_with_its_document_the
     assert run("get", "machines").out == before
 
 
+def test_a_plan_that_was_read_in_a_pull_request_is_applied_by_its_digest_if_it_is_still_the_plan(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    run("apply", "--yes")
+    run("observe", "--out", str(tmp_path / "seen.json"))
+    elsewhere = ("--state", str(tmp_path / "elsewhere"))
+    git("checkout", "-qb", "change")
+    edit("packages.yaml", "512Mi", "768Mi")
+    commit("Larger")
+    read = run("plan", "--observation", str(tmp_path / "seen.json"), *elsewhere, "--json")
+    digest = json.loads(read.out)["digest"]
+    assert run("apply", digest[:7], "--yes").code == Exit.ERROR
+    git("checkout", "-q", "main")
+    early = run("apply", digest[:8], "--yes")
+    assert (early.code, "is another" in early.err) == (Exit.ERROR, True)
+    git("merge", "-q", "--no-ff", "-m", "Merge it", "change")
+    told = run("apply", digest[:8], "--yes")
+    assert (told.code, "Done" in told.out) == (Exit.DONE, True)
+    assert run("plan", "--detailed-exitcode").code == Exit.DONE
+
+
 def test_undo_refuses_to_lose_what_was_committed_since(run: Run) -> None:
     run("apply", "--yes")
     edit("packages.yaml", "512Mi", "768Mi")
