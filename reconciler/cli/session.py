@@ -32,6 +32,7 @@ from reconciler.core.rests import stamped
 from reconciler.core.rules import Request
 from reconciler.core.world import World
 from reconciler.driver import Driver, Shape
+from reconciler.edge.beside import compress
 from reconciler.edge.chain import read, set_aside
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.collector import quiet_collector
@@ -199,7 +200,8 @@ class Looking:
         self, desired: Desired, observed: Observation | None
     ) -> tuple[Planner, Mapping[Target, Report]]:
         """A planner that knows all that is wanted and seen, and the reports without their objects."""
-        planner, covered = Planner(self.ports.shapes, self.ledger), set(self.ledger.covered)
+        planner = Planner(self.ports.shapes, self.ledger, compress=compress)
+        covered = set(self.ledger.covered)
         planner.world.take_desired(desired)
         if observed is not None:
             for report in observed.by_target().values():

@@ -19,7 +19,7 @@ from reconciler.core.observed import Object
 from reconciler.core.placement import Rooms
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of, make_ref, minted, name_of, tenant_of
 from reconciler.core.shape import NativeContext, Shape
-from reconciler.core.sights import OPEN, Sights
+from reconciler.core.sights import OPEN, Compress, Sights, at_once
 from reconciler.core.standing import UNDECLARED, Standing, lists_absence
 
 
@@ -42,16 +42,23 @@ _GLANCES = 256
 
 
 class Known:
-    """The tables of a world. `open_at_most`: see Sights."""
+    """The tables of a world. `open_at_most`, `compress`: see Sights."""
 
-    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, Shape],
+        ledger: Ledger | None = None,
+        *,
+        open_at_most: int = OPEN,
+        compress: Compress = at_once,
+    ) -> None:
         self.shapes = shapes
         self.ledger = ledger if ledger is not None else Ledger()
         self.desired: Desired | None = None
         self.resources: dict[Ref, Resource] = {}
         self.nodes: dict[str, NodeWant] = {}
         self.targets: dict[Target, NodeWant] = {}
-        self.sights = Sights(open_at_most, self._own)
+        self.sights = Sights(open_at_most, self._own, compress)
         self.reports = self.sights.reports
         """The latest of each target, without objects."""
         self.drains: dict[Target, Drain] = {}

@@ -21,7 +21,7 @@ from reconciler.core.refs import SINGLE, Ref, Target, kind_of
 from reconciler.core.resting import resting, rests
 from reconciler.core.rules import Request
 from reconciler.core.shape import Shape
-from reconciler.core.sights import OPEN
+from reconciler.core.sights import OPEN, Compress, at_once
 from reconciler.core.world import World
 
 __all__ = ["Planner", "Request", "make_plan"]
@@ -30,8 +30,15 @@ __all__ = ["Planner", "Request", "make_plan"]
 class Planner:
     """A world, and the decisions of all refs that are not at rest."""
 
-    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
-        self.world = World(shapes, ledger, open_at_most=open_at_most)
+    def __init__(
+        self,
+        shapes: Mapping[str, Shape],
+        ledger: Ledger | None = None,
+        *,
+        open_at_most: int = OPEN,
+        compress: Compress = at_once,
+    ) -> None:
+        self.world = World(shapes, ledger, open_at_most=open_at_most, compress=compress)
         self.pending: dict[Key, tuple[Decision, ...]] = {}
         self.untold: set[Key] = set()
         """What the ledger should remember and does not."""

@@ -21,6 +21,18 @@ from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
 OPEN = 32
 """Targets whose objects are kept as they are."""
 
+_UNDER_WAY = 8
+"""Targets whose objects are being packed at a time."""
+
+Compress = Callable[[bytes], Callable[[], bytes]]
+"""Begins to compress, as zlib does; who calls what it returns waits for it."""
+
+
+def at_once(data: bytes) -> Callable[[], bytes]:
+    packed = zlib.compress(data, 1)
+    return lambda: packed
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[Object, ...]).decode
 
@@ -41,9 +53,10 @@ class _Open:
 class Sights:
     """`reports` are without their objects: those are asked for with `objects`, `of` and `on`."""
 
-    def __init__(self, open_at_most: int, own: Callable[[Ref], Ref]) -> None:
+    def __init__(self, open_at_most: int, own: Callable[[Ref], Ref], compress: Compress) -> None:
         """`own`: the very object by which others know a ref, so that a fleet's names are kept once."""
         self._own = own
+        self._compress = compress
         self.reports: dict[Target, Report] = {}
         self.unmanaged: dict[Target, Demand] = {}
         """What machines that bear no marks take of each target."""
@@ -52,6 +65,8 @@ class Sights:
         self._at_most = open_at_most
         self._open: dict[Target, _Open] = {}
         self._packed: dict[Target, bytes] = {}
+        self._closing: dict[Target, Callable[[], bytes]] = {}
+        """What is being packed."""
         self._places: dict[Ref, tuple[Target, ...]] = {}
         """Where a thing is seen that lives in one place."""
         self._spread: dict[Ref, dict[Target, None]] = {}
@@ -121,7 +136,9 @@ class Sights:
             self._place(ref, target, there=False)
         self._count(target, ())
         self.strangers.pop(target, None)
-        for table in (self.reports, self.unmanaged, self._open, self._packed, self._alone, self._owners):
+        for table in (
+            self.reports, self.unmanaged, self._open, self._packed, self._closing, self._alone, self._owners,
+        ):  # fmt: skip
             table.pop(target, None)
         return gone
 
@@ -181,8 +198,8 @@ class Sights:
     def packed(self) -> Iterator[tuple[Target, bytes]]:
         """What each target lists, as it is kept while nobody looks at it."""
         for target in self.reports:
-            known = self._packed.get(target)
-            yield target, _pack(self._open[target].objects) if known is None else known
+            known = self._closed(target)
+            yield target, self._compress(_encode(self._open[target].objects))() if known is None else known
 
     def _bear(self, ref: Ref, was: Iterable[Object], now: Iterable[Object]) -> Iterator[Ref]:
         """Objects that bear a ref come and go; yields the other refs that bear a uid of theirs."""
@@ -239,25 +256,33 @@ class Sights:
     def _opened(self, target: Target) -> _Open:
         found = self._open.get(target)
         if found is None:
-            found = self._keep(target, _Open(_decode(zlib.decompress(self._packed[target]))), packed=True)
+            packed = self._closed(target)
+            assert packed is not None, "what is not open was closed"
+            found = self._keep(target, _Open(_decode(zlib.decompress(packed))), packed=True)
         return found
 
     def _keep(self, target: Target, fresh: _Open, *, packed: bool = False) -> _Open:
         """Open from now on; whatever was looked at longest ago is packed, if it is not so already."""
         if not packed:
             self._packed.pop(target, None)
+            self._closing.pop(target, None)
         self._open.pop(target, None)
         self._open[target] = fresh
         while len(self._open) > self._at_most:
             oldest = next(iter(self._open))
             closing = self._open.pop(oldest)
-            if oldest not in self._packed:
-                self._packed[oldest] = _pack(closing.objects)
+            if oldest not in self._packed and oldest not in self._closing:
+                self._closing[oldest] = self._compress(_encode(closing.objects))
+        while len(self._closing) > _UNDER_WAY:
+            self._closed(next(iter(self._closing)))
         return fresh
 
-
-def _pack(objects: tuple[Object, ...]) -> bytes:
-    return zlib.compress(_encode(objects), 1)
+    def _closed(self, target: Target) -> bytes | None:
+        """A target's objects as they are packed, if they were closed."""
+        under_way = self._closing.pop(target, None)
+        if under_way is not None:
+            self._packed[target] = under_way()
+        return self._packed.get(target)
 
 
 def _sum(uid: Uid) -> int:

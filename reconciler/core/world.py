@@ -23,7 +23,7 @@ from reconciler.core.observed import Report
 from reconciler.core.placement import Room, most
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.shape import Shape
-from reconciler.core.sights import OPEN
+from reconciler.core.sights import OPEN, Compress, at_once
 from reconciler.core.standing import UNDECLARED, Standing, declared_targets, drain_of, standing
 
 __all__ = ["Facts", "World"]
@@ -32,8 +32,15 @@ __all__ = ["Facts", "World"]
 class World(Known):
     """Mutable only through the `take_*` methods and `note`."""
 
-    def __init__(self, shapes: Mapping[str, Shape], ledger: Ledger | None = None, *, open_at_most: int = OPEN) -> None:
-        super().__init__(shapes, ledger, open_at_most=open_at_most)
+    def __init__(
+        self,
+        shapes: Mapping[str, Shape],
+        ledger: Ledger | None = None,
+        *,
+        open_at_most: int = OPEN,
+        compress: Compress = at_once,
+    ) -> None:
+        super().__init__(shapes, ledger, open_at_most=open_at_most, compress=compress)
         self.dirty.update(self.ledger.bindings.single)
         for ref, target in self.ledger.bindings.each:
             self._stain_one(ref, target)
