@@ -96,10 +96,10 @@ async def _break_glass(here: Writing, args: Namespace) -> int:
 
 async def _resumed(here: Writing, args: Namespace) -> bool:
     """Bring what an earlier process left to its end. False if that was interrupted in its turn."""
-    for plan in await here.unfinished():
+    for plan, changes in await here.unfinished():
         say(f"Going on with plan {plan.digest[:8]}, which was cut short.")
         teller = _teller(args, plan)
-        summary = await interruptible(await here.execution(plan, teller.emit, moves=False))
+        summary = await interruptible(await here.execution(plan, teller.emit, moves=False, changes=changes))
         teller.close()
         if summary.stopped is not None:
             _finished(summary, plan, args)

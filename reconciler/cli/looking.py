@@ -60,7 +60,9 @@ async def _status(args: Namespace) -> int:
             problem=found.problem,
             quarantined=quarantined,
             paused=paused,
-            in_flight=tuple(step for _, step in sorted(ledger.in_flight)),
+            in_flight=tuple(
+                sorted([*(step for _, step in ledger.in_flight), *(e.step for e in ledger.halfway.values())])
+            ),
             sequence=ledger.sequence,
         )
         if args.format == "json":

@@ -50,7 +50,7 @@ from reconciler.edge.still import Overview, StillMemory, Unchanged, key_of
 from reconciler.errors import Mend, SpecErrors, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
 from reconciler.ports import Journal as JournalPort
-from reconciler.runtime.cycle import InForce, Ports, dated, in_force, means_of, off_branch, unfinished
+from reconciler.runtime.cycle import InForce, Ports, Unfinished, dated, in_force, means_of, off_branch, unfinished
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes
@@ -336,14 +336,16 @@ class Writing(Looking):
         if lost is not None:
             raise lost
 
-    async def execution(self, plan: Plan, emit: Emit, *, moves: bool = True) -> Execution:
-        """The plan, ready to be carried out."""
+    async def execution(
+        self, plan: Plan, emit: Emit, *, moves: bool = True, changes: frozenset[str] | None = None
+    ) -> Execution:
+        """The plan, or these changes of it, ready to be carried out."""
         desired = await self.desired()
         await self.nodes.keep(desired.nodes)
-        return Execution(plan, means_of(self.ports, self.nodes, desired), emit=emit, moves=moves)
+        return Execution(plan, means_of(self.ports, self.nodes, desired), changes=changes, emit=emit, moves=moves)
 
-    async def unfinished(self) -> tuple[Plan, ...]:
-        """The plans that an earlier process left with steps in flight."""
+    async def unfinished(self) -> tuple[Unfinished, ...]:
+        """What an earlier process left in flight or halfway."""
         return await unfinished(self.ports)
 
     async def settle(self, plan: Plan, *, moves: bool = True) -> None:

@@ -177,7 +177,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, tag="intent"):
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True, tag="result"):
-    """What became of a step. `source`: as in the step."""
+    """What became of a step. `source`: as in the step. `more`: it went well, and others of its change come after it."""
 
     plan: str
     step: str
@@ -186,6 +186,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, tag="result"):
     status: Status
     reason: str = ""
     source: Target | None = None
+    more: bool = False
 
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat"):

@@ -74,8 +74,12 @@ class Ledger:
         """(plan, step): intents without a result. What a crash leaves behind."""
         self.flying: dict[Target, int] = {}
         """How many of them are on each target: while there is one, no listing proves absence there."""
+        self.halfway: dict[tuple[Ref, Target | None], Result] = {}
+        """By thing (with its target, for kinds that have one on each): the step after which its change rests, neither
+        at its end nor in flight. What stopping between two steps leaves behind."""
         self.runs: dict[str, Run] = {}
-        """By plan digest: the run begun last, and older ones that still have intents in flight. What resuming needs."""
+        """By plan digest: the run begun last, and older ones that have changes in flight or halfway. What resuming
+        needs."""
         self.applied: Applied | None = None
         self.witnessed: set[Ref] = set()
         self.accepted: set[str] = set()
@@ -124,6 +128,10 @@ class Ledger:
         intent = self.in_flight.pop((entry.plan, entry.step), None)
         for target in touched(intent) if intent is not None else ():
             self.flying[target] -= 1
+        if entry.more:
+            self.halfway[_thing(entry)] = entry
+        elif self.halfway:
+            self.halfway.pop(_thing(entry), None)
         run = self.runs.get(entry.plan)
         if run is not None:
             run.outcomes[entry.step] = entry.status
@@ -227,8 +235,8 @@ class Ledger:
         # A person's word holds for one step of the way: coming back to the revision later takes another.
         self.accepted.discard(entry.revision)
         self.applied = entry
-        flying = {plan for plan, _ in self.in_flight}
-        self.runs = {plan: run for plan, run in self.runs.items() if plan in flying}
+        open_ = {plan for plan, _ in self.in_flight} | {entry.plan for entry in self.halfway.values()}
+        self.runs = {plan: run for plan, run in self.runs.items() if plan in open_}
         self.runs[entry.plan] = Run(entry.generation)
         self.witnessed.update(entry.removed)
         self.witnessed.difference_update(entry.returned)
@@ -261,6 +269,12 @@ class Ledger:
         for target in touched(entry) if (entry.plan, entry.step) not in self.in_flight else ():
             self.flying[target] = self.flying.get(target, 0) + 1
         self.in_flight[entry.plan, entry.step] = entry
+        if self.halfway:
+            self.halfway.pop(_thing(entry), None)
+
+
+def _thing(entry: Intent | Result) -> tuple[Ref, Target | None]:
+    return entry.ref, entry.target if kind_of(entry.ref) in PER_TARGET else None
 
 
 def _at(pair: tuple[float, Spent]) -> float:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import anyio
 import msgspec
 
 from reconciler.core.budgets import Account, Tally, accounts, over_budget
 from reconciler.core.desired import Desired, Policy
-from reconciler.core.ledger import Ledger, Result, Spent
+from reconciler.core.ledger import Intent, Ledger, Result, Spent
 from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
 from reconciler.core.planner import make_plan
@@ -170,16 +171,31 @@ def means_of(ports: Ports, nodes: Nodes, desired: Desired) -> Means:
     )
 
 
-async def unfinished(ports: Ports) -> tuple[Plan, ...]:
-    """The stored plans with steps in flight: a process was killed between an intent and its outcome. Intents whose
-    plan is stored no more are closed as unconfirmed: the next observation tells what became of them."""
-    found, lost = [], []
-    flying = ports.journal.ledger.in_flight
-    for digest in sorted({plan for plan, _ in flying}):
+class Unfinished(NamedTuple):
+    """A stored plan that an earlier process began. `changes`: those of it that are to be gone on with; None for all."""
+
+    plan: Plan
+    changes: frozenset[str] | None = None
+
+
+async def unfinished(ports: Ports) -> tuple[Unfinished, ...]:
+    """The stored plans with steps in flight: a process was killed between an intent and its outcome. Then those of
+    which it was told to stop, with the changes that were begun: they were approved, and rest halfway. What is open of
+    a plan that is stored no more is closed as unconfirmed: the next observation tells what became of it."""
+    found: list[Unfinished] = []
+    lost: list[Intent | Result] = []
+    ledger = ports.journal.ledger
+    flying = {plan for plan, _ in ledger.in_flight}
+    for digest in sorted(flying | {entry.plan for entry in ledger.halfway.values()}):
+        halfway = [entry for entry in ledger.halfway.values() if entry.plan == digest]
         try:
-            found.append(await ports.plans.find(digest))
+            plan = await ports.plans.find(digest)
         except PlanMissing:
-            lost += [intent for (plan, _), intent in sorted(flying.items()) if plan == digest]
+            lost += [*(intent for (plan, _), intent in sorted(ledger.in_flight.items()) if plan == digest), *halfway]
+            continue
+        rests = {entry.step for entry in halfway}
+        begun = (change.id for change in plan.changes if not rests.isdisjoint(step.id for step in change.steps))
+        found.append(Unfinished(plan, None if digest in flying else frozenset(begun)))
     reason = "cut short, and its plan is not stored any more"
     closing = [Result(each.plan, each.step, each.target, each.ref, "unconfirmed", reason, each.source) for each in lost]
     if closing:
@@ -233,7 +249,10 @@ async def attempt(
     await nodes.keep(loaded.desired.nodes)
     means = means_of(ports, nodes, loaded.desired)
     emit = asking.emit if asking is not None else None
-    resumed = [await Execution(plan, means, pace=pace, emit=emit).run() for plan in await unfinished(ports)]
+    resumed = [
+        await Execution(each.plan, means, changes=each.changes, pace=pace, emit=emit).run()
+        for each in await unfinished(ports)
+    ]
     made = await _planned(ports, nodes, loaded, request or unattended(loaded.desired.policy), asking)
     lost = outbid(made.reports.values(), ports.fencing.fence, made.desired.datacenter_id)
     if lost is not None:

@@ -161,10 +161,18 @@ class Execution:
 
     async def _close_left(self, board: Board) -> None:
         """Intents of an earlier run that this one could not take up again: nobody knows what became of them, and the
-        next observation tells. Left open they would keep the node unknown for ever."""
-        flying, plan = self._means.journal.ledger.in_flight, self.plan.digest
+        next observation tells. Left open they would keep the node unknown for ever. And changes that came to a halt
+        halfway, which are planned anew."""
+        ledger, plan = self._means.journal.ledger, self.plan.digest
+        flying, outcomes = ledger.in_flight, board.lanes.outcomes
         left = [step for change in self.changes for step in change.steps if (plan, step.id) in flying]
+        rests = {entry.step for entry in ledger.halfway.values() if entry.plan == plan}
         closing = []
+        for change in self.changes if rests else ():
+            open_ = [step for step in change.steps if outcomes[step.id].status not in GOOD]
+            if open_ and not rests.isdisjoint(step.id for step in change.steps):
+                step, reason = open_[0], outcomes[open_[0].id].reason
+                closing.append(Result(plan, step.id, step.target, step.ref, "deferred", reason, step.source))
         for step in left:
             reason = f"cut short, and not taken up again: {board.lanes.outcomes[step.id].reason}"
             closing.append(Result(plan, step.id, step.target, step.ref, "unconfirmed", reason, step.source))

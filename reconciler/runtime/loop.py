@@ -296,10 +296,11 @@ class Loop:
         return tuple(gathered)
 
     async def _resume(self) -> None:
-        """Plans that an earlier process left with steps in flight come first."""
+        """What an earlier process left in flight or halfway comes first, whether git is followed or not: it was begun,
+        and approved."""
         assert self._means is not None, "there is a revision"
-        for plan in await unfinished(self._ports):
-            await self._runs.begin(plan, self._means)
+        for each in await unfinished(self._ports):
+            await self._runs.begin(each.plan, self._means, changes=each.changes)
 
     async def _plan(self, reasons: tuple[Trigger, ...]) -> None:
         """One cycle: the plan of the world as it stands, and the beginning of what can begin."""

@@ -313,9 +313,9 @@ class Worker:
         assert lane is not None
         self._outcome, step = None, lane.step
         if self._intended:
-            plan = board.plan.digest
-            said = (outcome.status, outcome.reason, step.source)
-            self._kept.append(Result(plan, step.id, step.target, step.ref, *said))
+            more = outcome.status in GOOD and lane.position + 1 < len(lane.steps)
+            said = (outcome.status, outcome.reason, step.source, more)
+            self._kept.append(Result(board.plan.digest, step.id, step.target, step.ref, *said))
         if outcome.status in GOOD:
             self._kept.extend(step.on_applied)
         self._ended.append((step, outcome, self._began))

@@ -72,7 +72,11 @@ entries: st.SearchStrategy[Entry] = st.one_of(
     st.builds(Held, refs, words, words),
     # a step's target is part of what it is
     steps.flatmap(lambda step: st.builds(Intent, plans, st.just(step), st.just(_AT[step]), refs, uids)),
-    steps.flatmap(lambda step: st.builds(Result, plans, st.just(step), st.just(_AT[step]), refs, statuses, words)),
+    steps.flatmap(
+        lambda step: st.builds(
+            Result, plans, st.just(step), st.just(_AT[step]), refs, statuses, words, st.none(), st.booleans()
+        )
+    ),
 )
 histories = st.lists(entries, max_size=40)
 

@@ -8,7 +8,7 @@ from reconciler.core.desired import Policy
 from reconciler.core.ledger import Applied, Result
 from reconciler.core.rules import Request
 from reconciler.errors import Diagnostic, SourceUnreadable, SpecErrors
-from reconciler.runtime.cycle import attempt, in_force, prospect, unfinished
+from reconciler.runtime.cycle import Unfinished, attempt, in_force, prospect, unfinished
 from reconciler.runtime.observe import Asking
 from tests.builders import machine
 from tests.runtime.lab import Lab
@@ -85,7 +85,7 @@ async def test_intents_whose_plan_is_gone_are_closed_as_unconfirmed(lab: Lab) ->
     done = await attempt(lab.ports, lab.nodes)
     intent = next(entry for entry in lab.journal.entries if type(entry).__name__ == "Intent")
     await lab.journal.append([intent])
-    assert await unfinished(lab.ports) == (done.prospect.plan,)
+    assert await unfinished(lab.ports) == (Unfinished(done.prospect.plan),)
     lab.plans.plans.clear()
     assert await unfinished(lab.ports) == ()
     assert lab.journal.ledger.in_flight == {}

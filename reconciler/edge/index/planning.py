@@ -17,7 +17,7 @@ from reconciler.core.addresses import Holders, Pool
 from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
 from reconciler.core.facts import Facts
 from reconciler.core.known import Taken
-from reconciler.core.ledger import Applied, Binding, Held, Intent, Paused, Run, Spent, Status
+from reconciler.core.ledger import Applied, Binding, Held, Intent, Paused, Result, Run, Spent, Status
 from reconciler.core.observed import Report
 from reconciler.core.placement import Room, Rooms
 from reconciler.core.planner import Planner
@@ -77,6 +77,7 @@ class _Ledger(msgspec.Struct):
     written: dict[Target, int]
     in_flight: dict[tuple[str, str], Intent]
     flying: dict[Target, int]
+    halfway: dict[tuple[Ref, Target | None], Result]
     applied: Applied | None
     witnessed: set[Ref]
     accepted: set[str]
