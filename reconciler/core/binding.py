@@ -5,7 +5,7 @@ Owns: the record, and how little of what was applied is kept. Must not go here: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -49,17 +49,18 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
     @property
     def applied(self) -> Mapping[str, Any] | None:
         """The fields applied last; None if nothing ever was, to its end."""
-        return None if self.sealed is None else plain(filled(self.sealed, self.ref, self.addresses))
+        return None if self.sealed is None else plain(filled(self.sealed, self.ref, pairs(self.addresses)))
 
 
-def bare(fields: bytes, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
-    """JSON with a control character, of which JSON has none, in place of each word of the thing's own."""
+def bare(fields: bytes, ref: Ref, addresses: Iterable[tuple[str, str]]) -> bytes:
+    """JSON with a control character, of which JSON has none, in place of each word of the thing's own. `addresses`: the
+    address and the MAC of each."""
     for place, word in enumerate(_own(ref, addresses)):
         fields = fields.replace(word, bytes((place,)))
     return fields
 
 
-def filled(bare: bytes, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
+def filled(bare: bytes, ref: Ref, addresses: Iterable[tuple[str, str]]) -> bytes:
     """The JSON again: what `bare` did last is undone first."""
     own = _own(ref, addresses)
     for place in range(len(own) - 1, -1, -1):
@@ -71,13 +72,17 @@ def resealed(old: Binding, ref: Ref, addresses: tuple[Address, ...]) -> bytes | 
     """The `sealed` of a binding that gets another name or other addresses."""
     if old.sealed is None or (old.ref, old.addresses) == (ref, addresses):
         return old.sealed
-    return bare(filled(old.sealed, old.ref, old.addresses), ref, addresses)
+    return bare(filled(old.sealed, old.ref, pairs(old.addresses)), ref, pairs(addresses))
 
 
-def _own(ref: Ref, addresses: tuple[Address, ...]) -> list[bytes]:
+def pairs(addresses: tuple[Address, ...]) -> list[tuple[str, str]]:
+    return [(address.ip, address.mac) for address in addresses]
+
+
+def _own(ref: Ref, addresses: Iterable[tuple[str, str]]) -> list[bytes]:
     words = [name_of(ref)]
-    for address in addresses:
-        words += (address.ip, address.mac)
+    for both in addresses:
+        words += both
     return [word.encode() for word in words[:_CONTROLS] if word]
 
 

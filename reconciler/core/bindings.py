@@ -15,7 +15,7 @@ from itertools import chain
 
 import msgspec
 
-from reconciler.core.binding import Address, Binding
+from reconciler.core.binding import Address, Binding, bare
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
 from reconciler.core.words import Words
 
@@ -136,6 +136,21 @@ class Bindings(MutableMapping[Key, Binding]):
     def incarnations(self) -> dict[Ref, int]:
         """The same of all refs: a walk through all of them."""
         return {ref: self.incarnation(ref) for ref in (*self.past, *self.single)}
+
+    def seal(self, ref: Ref, uid: Uid, target: Target, fields: bytes, revision: str, *, protected: bool) -> bool:
+        """These fields (JSON) were applied last to a thing that is in one place, and nothing of it is under way. False,
+        and nothing done, if this very thing is not bound there. As taking it out and putting it in, in half the time:
+        that is half of reading a journal back."""
+        known = self.single.get(ref)
+        found = _decode(known) if known is not None else None
+        if found is None or found.uid != uid or self.words[found.target] != target:
+            return False
+        number = self.words.number
+        sealed = number(bare(fields, ref, [(ip, mac) for _, ip, mac, _ in found.addresses]))
+        last = (sealed, number(revision), protected, None, 0)
+        row = _Row(uid, found.incarnation, found.target, found.addresses, found.demand, *last)
+        self.single[ref] = _encode(row)
+        return True
 
     # -- packing ---------------------------------------------------------------------------------------------------
 

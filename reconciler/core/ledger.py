@@ -14,7 +14,7 @@ import msgspec
 
 from reconciler.core.binding import Address as Address
 from reconciler.core.binding import Binding as Binding
-from reconciler.core.binding import bare, resealed
+from reconciler.core.binding import bare, pairs, resealed
 from reconciler.core.bindings import Bindings
 from reconciler.core.entries import Accepted as Accepted
 from reconciler.core.entries import Applied as Applied
@@ -146,7 +146,7 @@ class Ledger:
         self.rests.drop(entry.uid)
         old = self.bindings.sole(ref)
         if old is None:
-            old = self.bindings.get((ref, target))
+            old = self.bindings.each.get((ref, target))
         elif old.incarnation > entry.incarnation:
             return
         fresh = Binding(ref, entry.uid, entry.incarnation, target, entry.addresses, entry.demand)
@@ -168,12 +168,15 @@ class Ledger:
 
     def _settle(self, entry: Settled | Sealed, fields: bytes) -> None:
         self.rests.drop(entry.uid)
+        told = entry.revision
+        if self.bindings.seal(entry.ref, entry.uid, entry.target, fields, told, protected=entry.protected):
+            return
         base = self._same(entry)
         if base is None:
             if self._superseded(entry.ref):
                 return
             base = Binding(entry.ref, entry.uid, self.bindings.incarnation(entry.ref) or 1, entry.target)
-        sealed = bare(fields, base.ref, base.addresses)
+        sealed = bare(fields, base.ref, pairs(base.addresses))
         self._put(
             Binding(
                 base.ref, base.uid, base.incarnation, base.target, base.addresses, base.demand, sealed, entry.revision,

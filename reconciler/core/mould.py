@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from reconciler.core.binding import Address, bare
+from reconciler.core.binding import Address, bare, pairs
 from reconciler.core.compare import takes_of, wanted_of
 from reconciler.core.desired import Demand, NicWant, Resource
 from reconciler.core.refs import Ref, kind_of, make_ref, name_of, tenant_of
@@ -81,7 +81,7 @@ def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref
     form = wanted_of(named, shape, context)
     if set(form.get("nics") or ()) != names or takes_of(form, resource.demand) != resource.demand:
         return None
-    texts = _GAP.split(bare(canonical(form), ref, addresses).decode())
+    texts = _GAP.split(bare(canonical(form), ref, pairs(addresses)).decode())
     gaps = tuple(map(ord, texts[1::2]))
     return Mould(resource.nics, resource.demand, networks, tuple(texts[::2]), gaps, needs)
 
