@@ -93,6 +93,8 @@ class Node(Model):
     """Kept for the host itself."""
     capacity: Amount = Field(default_factory=Amount)
     """What it has in all, where packages are to be checked against it before anything is asked."""
+    tenants: Literal["shared", "projects"] = "shared"
+    """`projects`: the machines and volumes of each tenant live in a project of their own there."""
     cordon: Reason | None = None
     """No new machines, with the reason."""
     drain: Drain | None = None

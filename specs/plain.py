@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     PublicKey = str
     Name = str
     PublicKeyByName = dict[str, PublicKey]
+    Certificate = str
+    CertificateByName = dict[str, Certificate]
     Replicas = Annotated[int, Meta(ge=0, le=100000)] | list[Annotated[int, Meta(ge=1, le=100000)]]
     Mac = str
     Http = str
@@ -58,6 +60,8 @@ else:
     PublicKey = spelled(str, after=rules.public_key)
     Name = spelled(str, after=values.name)
     PublicKeyByName = spelled(dict[str, PublicKey], after=keys(values.name))
+    Certificate = spelled(str, after=rules.certificate)
+    CertificateByName = spelled(dict[str, Certificate], after=keys(values.name))
     Replicas = spelled(
         Annotated[int, Meta(ge=0, le=100000)] | list[Annotated[int, Meta(ge=1, le=100000)]],
         after=rules.replicas,
@@ -208,6 +212,7 @@ class Node(Plain, frozen=True, kw_only=True):
     nics: dict[Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_]{1,31}\Z")], str] = field(default_factory=dict)
     reserve: Amount = field(default_factory=Amount)
     capacity: Amount = field(default_factory=Amount)
+    tenants: Literal["shared", "projects"] = "shared"
     cordon: Annotated[str, Meta(min_length=1)] | None = None
     drain: Drain | None = None
     platform: str | None = None
@@ -298,6 +303,7 @@ class Tenant(Plain, frozen=True, kw_only=True):
     email: str | None = None
     keys: PublicKeyByName = field(default_factory=dict)
     users: UserByName = field(default_factory=dict)
+    certificates: CertificateByName = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 

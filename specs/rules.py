@@ -8,6 +8,7 @@ Each function raises SpecError; those about several fields take the record or th
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -52,6 +53,28 @@ def public_key(value: str) -> str:
     if "\n" in line or len(line.split()) < 2:
         raise SpecError(f"{value[:20]!r}… is not a public key", "one line: ssh-ed25519 AAAA… name")
     return line
+
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
+
+
+def certificate(value: str) -> str:
+    """The one certificate in it as PEM, without what may stand around it."""
+    if "PRIVATE KEY" in value:
+        raise SpecError("a private key must not stand here", "write the certificate alone")
+    found = list(_PEM.finditer(value))
+    if len(found) != 1 or not der(found[0][0]).startswith(b"\x30"):
+        raise SpecError(f"{value[:20]!r}… is not a certificate", "the text of a PEM file: -----BEGIN CERTIFICATE-----")
+    return found[0][0]
+
+
+def der(text: str) -> bytes:
+    """The bytes of a certificate; empty if it holds none."""
+    match = _PEM.search(text)
+    try:
+        return base64.b64decode("".join(match[1].split()), validate=True) if match else b""
+    except ValueError:
+        return b""
 
 
 # -- Image -----

@@ -13,6 +13,9 @@ from specs.units import Cores, Size
 PublicKey = Annotated[str, AfterValidator(rules.public_key)]
 
 
+Certificate = Annotated[str, AfterValidator(rules.certificate)]
+
+
 class User(Model):
     email: str | None = None
     """Whom to write to."""
@@ -40,5 +43,7 @@ class Tenant(Model):
     """By the name of who holds them: what `sshKeys: tenant` puts on a machine."""
     users: dict[Name, User] = Field(default_factory=dict)
     """People by name."""
+    certificates: dict[Name, Certificate] = Field(default_factory=dict)
+    """By the name of who holds them: who may work in the tenant's projects with the engine's own client."""
     limits: Limits = Field(default_factory=Limits)
     """What all its machines together may take."""

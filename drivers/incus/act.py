@@ -14,7 +14,8 @@ import msgspec
 from drivers.incus import marks as marking
 from drivers.incus.api import Api
 from drivers.incus.node import Found, Node
-from drivers.incus.records import Config, Devices, Image, Network, Server, View, Volume
+from drivers.incus.reading import instance_marks
+from drivers.incus.records import Config, Devices, Image, Network, Project, Server, View, Volume
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Step
 from reconciler.core.refs import kind_of
@@ -26,7 +27,8 @@ class Denied(Exception):
 
 
 class Act(msgspec.Struct):
-    """`object` is what the proof was made on; one of `found`, `network`, `image` and `volume` is behind it."""
+    """`object` is what the proof was made on; one of `found`, `network`, `image`, `volume` and `home`
+    is behind it."""
 
     node: Node
     api: Api
@@ -41,6 +43,8 @@ class Act(msgspec.Struct):
     network_etag: str = ""
     image: Image | None = None
     volume: Volume | None = None
+    home: Project | None = None
+    """The project of a tenant, where the step is of that."""
 
     @property
     def kind(self) -> str:
@@ -48,7 +52,12 @@ class Act(msgspec.Struct):
 
     @property
     def project(self) -> str:
-        return self.node.project
+        """Where the object of the step lives, or is to live."""
+        if self.found is not None:
+            return self.found.instance.project
+        if self.volume is not None:
+            return self.volume.project
+        return str((self.step.args.get("fields") or {}).get("project") or self.node.project)
 
     @property
     def here(self) -> Found:
@@ -104,7 +113,7 @@ async def write(act: Act, config: Config, devices: Devices) -> None:
     can, and must bring every volatile key back as it was.
     """
     instance, etag = act.here.instance, act.here.etag
-    was = marking.bound(instance.config, instance.native_id, act.view.seal)
+    was = instance_marks(instance, act.view.seal, act.view.base)
     if was is not None and was.protected and not act.marks.protected:
         config.pop("security.protection.delete", None)
     path = f"/1.0/instances/{instance.name}"

@@ -29,18 +29,16 @@ class Kernel:
         self._groups: dict[str, tuple[int, str]] = {}
 
     def limits(self, server: Server, instances: Iterable[Instance]) -> dict[str, dict[str, Any]]:
-        """By native name: memory (bytes), cpu (thousandths of a core), threads; None where there is no limit. What
-        cannot be read is left out. Empty where the server is not on this host."""
+        """By the name of the control group: memory (bytes), cpu (thousandths of a core), threads; None where there is
+        no limit. What cannot be read is left out. Empty where the server is not on this host."""
         running = [each for each in instances if each.type == "container" and each.status in ("Running", "Ready")]
         folder = _folder(server) if running else None
         if folder is None:
             return {}
-        names = {
-            each.name if each.project == "default" else f"{each.project}_{each.name}": each.name for each in running
-        }
+        names = [each.unit for each in running]
         if any(not self._alive(folder, name) for name in names):
             self._groups = dict(_monitors(folder))
-        return {own: _read(self._groups[name][1]) for name, own in names.items() if name in self._groups}
+        return {name: _read(self._groups[name][1]) for name in names if name in self._groups}
 
     def _alive(self, folder: str, name: str) -> bool:
         known = self._groups.get(name)

@@ -48,7 +48,7 @@ async def _told() -> AsyncIterator[None]:
 
 async def _machine(node: Node, uid: Uid) -> Instance:
     server = await node.server()
-    found = await node.bearer(uid, View(seal=server.said(SEAL)), fence=node.fence_of_names)
+    found = await node.bearer(uid, View(seal=server.said(SEAL), base=node.project), fence=node.fence_of_names)
     if found is None:
         raise ConsoleUnavailable(f"no machine on {node.name} bears the uid {uid}")
     return found.instance
@@ -68,7 +68,7 @@ async def run(node: Node, uid: Uid, argv: Sequence[str]) -> int:
             "environment": {"TERM": os.environ.get("TERM", "dumb")} if terminal else {},
             **_size(terminal),
         }
-        begun = await api.begin(f"/1.0/instances/{instance.name}/exec", body, project=node.project)
+        begun = await api.begin(f"/1.0/instances/{instance.name}/exec", body, project=instance.project)
         streams = _streams(begun)
         async with _open(api, begun, "control", streams):
             await _carry(api, begun, streams, terminal=terminal)
@@ -175,7 +175,7 @@ async def attach(node: Node, uid: Uid) -> None:
         instance = await _machine(node, uid)
         api = await node.api()
         body = {**_size(terminal=True), "type": "console"}
-        begun = await api.begin(f"/1.0/instances/{instance.name}/console", body, project=node.project)
+        begun = await api.begin(f"/1.0/instances/{instance.name}/console", body, project=instance.project)
         streams = _streams(begun)
         async with _open(api, begun, "control", streams), _open(api, begun, "0", streams) as session:
             with _raw():
@@ -185,5 +185,5 @@ async def attach(node: Node, uid: Uid) -> None:
 async def logs(node: Node, uid: Uid, lines: int) -> str:
     async with _told():
         instance = await _machine(node, uid)
-        text = await (await node.api()).text(f"/1.0/instances/{instance.name}/console", project=node.project)
+        text = await (await node.api()).text(f"/1.0/instances/{instance.name}/console", project=instance.project)
         return "\n".join(text.splitlines()[-lines:]) if lines > 0 else ""

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from drivers.incus import console, events, images, machines, networks, shared, volumes
+from drivers.incus import console, events, images, machines, networks, shared, tenants, volumes
 from drivers.incus.act import Act, Denied
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.listing import (
@@ -25,6 +25,7 @@ from drivers.incus.listing import (
     machine_object,
     network_object,
     reports,
+    tenant_object,
     volume_object,
     volumes_at,
 )
@@ -61,6 +62,10 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
     "Network": {
         "create": networks.create, "update": networks.update, "mark": networks.mark, "adopt": networks.adopt,
         "forget": networks.forget, "destroy": networks.destroy,
+    },
+    "Tenant": {
+        "create": tenants.create, "update": tenants.update, "mark": tenants.mark, "adopt": tenants.adopt,
+        "forget": tenants.forget, "destroy": tenants.destroy,
     },
     "Image": {
         "import": images.bring, "mark": images.mark, "adopt": images.adopt, "forget": images.forget,
@@ -179,7 +184,7 @@ class IncusDriver:
         return Outcome("deferred", "it is being changed by somebody else all the time")
 
     async def _carry_out(self, act: Act, verb: Verb) -> Outcome:
-        name = act.object.native_name if act.object else str(act.step.args.get("fields", {}).get("hostname", ""))
+        name = act.object.native_name if act.object else _to_be(act)
         try:
             with self.node.acting(name):
                 await verb(act)
@@ -227,7 +232,7 @@ class IncusDriver:
         suffix = f".{member}" if member else ""
         networks = await self.node.networks()
         acls = await self.node.acls(networks) if act.kind == "Network" else {}
-        act.view = View(networks, {}, seal, acls=acls, suffix=suffix)
+        act.view = View(networks, {}, seal, acls=acls, suffix=suffix, base=self.node.project)
         act.object = None
         if act.kind == "Machine":
             await self._look_machine(act, act.context.fence if fence is None else fence)
@@ -238,6 +243,8 @@ class IncusDriver:
                     act.network, act.object = network, thing
         elif act.kind == "Volume":
             await self._look_volume(act, member)
+        elif act.kind == "Tenant":
+            await self._look_tenant(act)
         else:
             for image in await self.node.images():
                 thing = image_object(image, act.view)
@@ -250,12 +257,20 @@ class IncusDriver:
             if thing.marks is not None and thing.marks.uid == act.step.uid:
                 act.volume, act.object = volume, thing
 
+    async def _look_tenant(self, act: Act) -> None:
+        certificates = await self.node.certificates()
+        for project in await self.node.tenants():
+            thing = tenant_object(project, certificates, act.view)
+            if thing.marks is not None and thing.marks.uid == act.step.uid:
+                act.home, act.object = project, thing
+
     async def _look_machine(self, act: Act, fence: int) -> None:
         also = [self.node.member(place) or "" for place in act.step.places]
         found = await self.node.bearer(act.step.uid, act.view, fence=fence, also=also)
+        act.found = found
         name = found.instance.name if found else str(act.step.args.get("fields", {}).get("hostname", ""))
-        if name and name not in self.node.touched:
-            await self.node.settle(name)
+        if name and (act.project, name) not in self.node.touched:
+            await self.node.settle(name, act.project)
             self.node.names = None if found is None else self.node.names
             found = await self.node.bearer(act.step.uid, act.view, fence=fence, also=also)
         act.found = found
@@ -279,7 +294,7 @@ class IncusDriver:
             pools.add(await self.node.pool())
         member = self.node.member(act.step.target)
         found = [volume for pool in sorted(pools) for volume in volumes_at(await self.node.volumes(pool), member)]
-        seen = {(volume.pool, volume.name): volume for volume in found}
+        seen = {(volume.pool, volume.name): volume for volume in found if volume.project == act.project}
         act.view = msgspec.structs.replace(act.view, volumes=seen)
 
     async def _raise_all(self, claims: Mapping[str | None, NodeClaim], context: StepContext) -> None:
@@ -323,6 +338,12 @@ class IncusDriver:
 
     async def close(self) -> None:
         await self.node.close()
+
+
+def _to_be(act: Act) -> str:
+    """The native name of a machine that is to be made."""
+    hostname = str((act.step.args.get("fields") or {}).get("hostname", ""))
+    return hostname if act.project == act.node.project else f"{act.project}/{hostname}"
 
 
 def _subject(step: Step) -> str:

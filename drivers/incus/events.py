@@ -24,7 +24,7 @@ from reconciler.driver import NodeUnreachable
 GATHER = 0.05
 """Seconds in which further events join the hint of the first."""
 REMEMBERED = 4096
-_KINDS = {"instances": "Machine", "networks": "Network", "images": "Image"}
+_KINDS = {"instances": "Machine", "networks": "Network", "images": "Image", "projects": "Tenant"}
 
 
 class Requestor(msgspec.Struct):
@@ -43,6 +43,7 @@ class Lifecycle(msgspec.Struct):
 class Event(msgspec.Struct):
     type: str = ""
     location: str = ""
+    project: str = "default"
     metadata: Lifecycle = msgspec.field(default_factory=Lifecycle)
 
 
@@ -61,13 +62,15 @@ class Culprits:
     def of(self, kind: str, name: str) -> str | None:
         return self._said.get((kind, name))
 
-    def note(self, event: Event, is_ours: Callable[[str], bool]) -> None:
+    def note(self, event: Event, is_ours: Callable[[str], bool], base: str) -> None:
+        """`base`: the project whose instances go by their names alone."""
         path = event.metadata.source.partition("?")[0].split("/")
         if len(path) < 4 or path[2] not in _KINDS:
             return
-        key = (_KINDS[path[2]], path[3])
+        name = path[3] if path[2] != "instances" or event.project in (base, "") else f"{event.project}/{path[3]}"
+        key = (_KINDS[path[2]], name)
         who = event.metadata.requestor
-        if is_ours(path[3]):
+        if is_ours(name):
             return
         self._said.pop(key, None)
         self._said[key] = words(who, event.metadata.action)
@@ -120,6 +123,6 @@ def _noted(node: Node, culprits: Culprits, text: str) -> Target:
         event = _event.decode(text)
     except msgspec.DecodeError:
         return targets[0]
-    culprits.note(event, node.is_ours)
+    culprits.note(event, node.is_ours, node.project)
     place = Target(f"{node.name}/{event.location}")
     return place if place in targets else targets[0]

@@ -23,6 +23,7 @@ from drivers.incus import busybox
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied
 from drivers.incus.api import NotFound
+from drivers.incus.reading import instance_marks
 from drivers.incus.records import Image, Instance
 
 CHUNK = 2**20
@@ -84,18 +85,19 @@ SNAPSHOT = "trueup-image"
 async def _publish(act: Act, ref: str, fields: Any) -> None:
     """From a snapshot of a machine of ours, so that it need not stop. The image bears its digest from the start: cut
     short after that, it is found by it."""
-    name = next((each.name for each in await act.node.instances() if _bears(act, each, ref)), None)
-    if name is None:
+    found = next((each for each in await act.node.instances() if _bears(act, each, ref)), None)
+    if found is None:
         raise Denied(f"{ref} is not on this node, and an image of it is made where it is")
+    name, project = found.name, found.project
     snapshots = f"/1.0/instances/{name}/snapshots"
     with suppress(NotFound):
-        await act.api.change("DELETE", f"{snapshots}/{SNAPSHOT}", project=act.project)
-    await act.api.change("POST", snapshots, {"name": SNAPSHOT, "stateful": False}, project=act.project)
+        await act.api.change("DELETE", f"{snapshots}/{SNAPSHOT}", project=project)
+    await act.api.change("POST", snapshots, {"name": SNAPSHOT, "stateful": False}, project=project)
     said = _properties(act, "", fields)
     del said[marking.IMAGE_MARKS + act.suffix]
     body = {"source": {"type": "snapshot", "name": f"{name}/{SNAPSHOT}"}, "properties": said, "public": False}
-    await act.api.change("POST", "/1.0/images", body, project=act.project)
-    await act.api.change("DELETE", f"{snapshots}/{SNAPSHOT}", project=act.project)
+    await act.api.change("POST", "/1.0/images", body, project=project)
+    await act.api.change("DELETE", f"{snapshots}/{SNAPSHOT}", project=project)
     made = await _there(act, str(fields["digest"]))
     if made is None:
         raise Denied(f"{ref} was published, and the image is not there")
@@ -103,7 +105,7 @@ async def _publish(act: Act, ref: str, fields: Any) -> None:
 
 
 def _bears(act: Act, instance: Instance, ref: str) -> bool:
-    marks = marking.bound(instance.config, instance.native_id, act.view.seal)
+    marks = instance_marks(instance, act.view.seal, act.view.base)
     return marks is not None and marks.ref == ref and marks.quarantined_until is None
 
 

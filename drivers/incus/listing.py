@@ -15,10 +15,21 @@ import anyio
 import msgspec
 
 from drivers.incus import marks as marking
-from drivers.incus import reading
+from drivers.incus import projects, reading
 from drivers.incus.api import ApiError, Lost, Refused
 from drivers.incus.node import Node, Twins
-from drivers.incus.records import Image, Instance, Member, Network, Pool, Server, View, Volume
+from drivers.incus.records import (
+    Certificate,
+    Image,
+    Instance,
+    Member,
+    Network,
+    Pool,
+    Project,
+    Server,
+    View,
+    Volume,
+)
 from reconciler.core.observed import Capacity, Claim, Object, Report, Unchanged
 from reconciler.core.refs import Target
 from reconciler.core.values import digest
@@ -41,6 +52,9 @@ class Inventory(msgspec.Struct):
     """By member ("" for a host of its own) and bridge."""
     kernel: dict[str, dict[str, Any]] = {}
     acls: dict[str, dict[str, Any]] = {}
+    tenants: list[Project] = []
+    """Projects other than the one that all share, where each tenant has one."""
+    certificates: list[Certificate] = []
     problems: list[str] = []
 
 
@@ -62,8 +76,16 @@ async def inventory(node: Node) -> Inventory:
         # First, and alone: while a member is lately gone, every other list waits for it.
         await into("members", node.members)
     async with anyio.create_task_group() as group:
-        for name in ("instances", "networks", "images", "pools"):
+        for name in (
+            "instances",
+            "networks",
+            "images",
+            "pools",
+            *(("tenants", "certificates") if node.projects else ()),
+        ):
             group.start_soon(into, name, getattr(node, name))
+    seal = found.server.said(marking.SEAL)
+    found.instances = [each for each in found.instances if node.sees(each, seal)]
     found.problems += node.doubts
     await _details(node, found, into)
     if node.is_local and not found.members:
@@ -79,8 +101,11 @@ async def _details(node: Node, found: Inventory, into: Callable[[str, Ask], Coro
     own = await node.known_pool()
     pools |= {own} if own is not None else set()
 
+    seal = found.server.said(marking.SEAL)
+
     async def volumes() -> list[Volume]:
-        return [volume for pool in sorted(pools) for volume in await node.volumes(pool)]
+        every = [volume for pool in sorted(pools) for volume in await node.volumes(pool)]
+        return [volume for volume in every if node.sees(volume, seal)]
 
     async with anyio.create_task_group() as group:
         group.start_soon(into, "volumes", volumes)
@@ -124,6 +149,24 @@ def sealed(thing: Object) -> Object:
     return msgspec.structs.replace(thing, digest=digest(msgspec.to_builtins(bare)))
 
 
+class Views:
+    """What instances are read against, by project: each has volumes of its own."""
+
+    def __init__(self, base: View, volumes: Iterable[Volume]) -> None:
+        self.base = base
+        self._volumes: dict[str, dict[tuple[str, str], Volume]] = {}
+        for volume in volumes:
+            self._volumes.setdefault(volume.project, {})[volume.pool, volume.name] = volume
+        self._known: dict[str, View] = {}
+
+    def of(self, project: str) -> View:
+        view = self._known.get(project)
+        if view is None:
+            view = msgspec.structs.replace(self.base, volumes=self._volumes.get(project, {}))
+            self._known[project] = view
+        return view
+
+
 class Memory:
     """Objects of the last listing. An instance that the server told of in the same words, read against the same
     networks, volumes and limits, is the same object."""
@@ -131,19 +174,24 @@ class Memory:
     def __init__(self) -> None:
         self._objects: dict[int, tuple[Instance, Any, Object]] = {}
 
-    def objects(self, instances: Iterable[Instance], view: View) -> list[Object]:
+    def objects(self, instances: Iterable[Instance], views: Views) -> list[Object]:
         """Those that are whole; what was never made whole, or cannot be told, is left out."""
-        around = [view.suffix, view.seal, _said(view.networks), _said(view.volumes)]
+        arounds: dict[str, list[Any]] = {}
         known, self._objects = self._objects, {}
         things = []
         for instance in instances:
+            view = views.of(instance.project)
+            around = arounds.get(instance.project)
+            if around is None:
+                said = [view.suffix, view.seal, _said(view.networks), _said(view.volumes)]
+                around = arounds[instance.project] = said
             if instance.said is None or abandoned(instance, view):
                 continue
             lost = [
                 name for name, device in instance.expanded_devices.items()
                 if reading.is_nic(device) and "network" in device and reading.lost(name, device, instance, view)
             ]  # fmt: skip
-            key = (around, lost, view.kernel.get(instance.name))
+            key = (around, lost, view.kernel.get(instance.unit))
             was = known.get(id(instance))
             thing = (
                 was[2] if was is not None and was[0] is instance and was[1] == key else machine_object(instance, view)
@@ -159,18 +207,19 @@ def _said(found: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
 
 def machine_object(instance: Instance, view: View) -> Object:
     read = reading.machine(instance, view)
-    marks = marking.bound(instance.config, instance.native_id, view.seal)
+    marks = reading.instance_marks(instance, view.seal, view.base)
     resting = marks is not None and marks.quarantined_until is not None
     native = instance.native_id or f"instance:{instance.project}/{instance.name}"
-    thing = Object(
-        "Machine", instance.name, native, read.fields, "", marks, "quarantined" if resting else "live", read.unknown
-    )
+    name = reading.native_name(instance, view.base)
+    thing = Object("Machine", name, native, read.fields, "", marks, "quarantined" if resting else "live", read.unknown)
     return sealed(thing)
 
 
 def abandoned(instance: Instance, view: View) -> bool:
     """An instance of ours that was never made whole: it is nothing yet, and creating it again replaces it."""
-    marks = marking.bound(instance.config, instance.native_id, view.seal)
+    if reading.unborn_marks(instance, view.seal, view.base) is not None:
+        return True
+    marks = reading.instance_marks(instance, view.seal, view.base)
     return marks is not None and marks.uid == instance.native_id and reading.half_made(instance)
 
 
@@ -182,10 +231,12 @@ def network_object(network: Network, view: View) -> Object:
 
 def volume_object(volume: Volume, view: View) -> Object:
     native = reading.volume_identity(volume)
-    marks = marking.bound(volume.config, native, view.seal)
+    marks = reading.volume_marks(volume, view.seal, view.base)
     resting = marks is not None and marks.quarantined_until is not None
-    name = f"{volume.pool}/{volume.name}"
-    thing = Object("Volume", name, native, reading.volume(volume), "", marks, "quarantined" if resting else "live")
+    name = f"{volume.pool}/{volume.name}" if volume.project == view.base else native.removeprefix("volume:")
+    thing = Object(
+        "Volume", name, native, reading.volume(volume, view.base), "", marks, "quarantined" if resting else "live"
+    )
     return sealed(thing)
 
 
@@ -195,15 +246,24 @@ def image_object(image: Image, view: View) -> Object:
     return sealed(Object("Image", image.fingerprint, image.fingerprint, reading.image(image), "", marks))
 
 
-def view_of(found: Inventory, member: str | None) -> View:
+def tenant_object(project: Project, certificates: Iterable[Certificate], view: View) -> Object:
+    native = projects.identity(project.name)
+    marks = marking.bound(project.config, native, view.seal, view.suffix)
+    fields = projects.read(project, certificates, view)
+    return sealed(Object("Tenant", project.name, native, fields, "", marks, holds=projects.held(project)))
+
+
+def view_of(found: Inventory, member: str | None, base: str = "default") -> View:
+    """Without volumes: each project has its own (Views)."""
     return View(
         found.networks,
-        {(volume.pool, volume.name): volume for volume in volumes_at(found.volumes, member)},
+        {},
         found.server.said(marking.SEAL),
         found.attached.get(member or "") if member or not found.members else None,
         found.kernel,
         found.acls,
         f".{member}" if member else "",
+        base,
     )
 
 
@@ -211,11 +271,16 @@ def volumes_at(volumes: Iterable[Volume], member: str | None) -> list[Volume]:
     return [volume for volume in volumes if member is None or volume.location in (member, "none", "")]
 
 
-def objects_of(found: Inventory, member: str | None, memory: Memory) -> tuple[Object, ...]:
+def objects_of(found: Inventory, member: str | None, memory: Memory, base: str = "default") -> tuple[Object, ...]:
     """All on one target. What members share is theirs whose marks it bears, and everybody's while it bears none."""
-    view = view_of(found, member)
+    view, volumes = view_of(found, member, base), volumes_at(found.volumes, member)
     here = [each for each in found.instances if member is None or each.location == member]
-    things = memory.objects(here, view)
+    views = Views(view, volumes)
+    things = memory.objects(here, views)
+    for project in found.tenants:
+        thing = tenant_object(project, found.certificates, view)
+        if thing.marks is not None or member is None or not _shared(project.config, marking.MARKS):
+            things.append(thing)
     for network in found.networks.values():
         thing = network_object(network, view)
         if thing.marks is not None or member is None or not _shared(network.config, marking.MARKS):
@@ -224,7 +289,7 @@ def objects_of(found: Inventory, member: str | None, memory: Memory) -> tuple[Ob
         thing = image_object(image, view)
         if thing.marks is not None or member is None or not _shared(image.properties or {}, marking.IMAGE_MARKS):
             things.append(thing)
-    things += [volume_object(each, view) for each in view.volumes.values() if not reading.is_disk(each, view)]
+    things += [volume_object(each, view) for each in volumes if not reading.is_disk(each, views.of(each.project))]
     return tuple(sorted(things, key=lambda thing: (thing.kind, thing.native_name)))
 
 
@@ -266,7 +331,7 @@ def _report(node: Node, found: Inventory, target: Target, known: Known, began: i
         node.identity(found.server, member),
         _claim(found, member),
         known.capacities.get(target, Capacity()),
-        objects_of(found, member, known.memories.setdefault(target, Memory())),
+        objects_of(found, member, known.memories.setdefault(target, Memory()), node.project),
         "",
         problem="; ".join(problems) or None,
         facts=_facts(found),

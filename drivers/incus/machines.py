@@ -17,7 +17,17 @@ from drivers.incus import units, volumes
 from drivers.incus.act import Act, Denied, keep, write
 from drivers.incus.api import ApiError, NotFound
 from drivers.incus.node import HALVES, Found, is_half
-from drivers.incus.reading import disk_name, is_mount, is_nic, is_root, is_volume, network_ref, stashed, volume_ref
+from drivers.incus.reading import (
+    disk_name,
+    instance_marks,
+    is_mount,
+    is_nic,
+    is_root,
+    is_volume,
+    network_ref,
+    stashed,
+    volume_ref,
+)
 from drivers.incus.records import Devices, Instance
 from drivers.incus.writing import ALL, Unwritable, Wanted, changed
 from reconciler.core.refs import name_of, tenant_of
@@ -70,8 +80,10 @@ async def create(act: Act) -> None:
     plan = msgspec.structs.replace(wanted(act, fields), pool=pool)
     await _addresses_free(act, name, plan)
     config, devices = changed(blank, plan, ALL - {"disks"})
-    config.update(act.marked(act.step.uid))
-    config["volatile.uuid"] = act.step.uid
+    whole = act.project == act.node.project
+    config.update(act.marked(act.step.uid if whole else marking.unborn(act.project, name)))
+    if whole:
+        config["volatile.uuid"] = act.step.uid
     body: dict[str, Any] = {
         "name": name,
         "type": "virtual-machine" if fields.get("brand") == "vm" else "container",
@@ -85,7 +97,17 @@ async def create(act: Act) -> None:
         await act.api.change("DELETE", f"/1.0/instances/{act.found.instance.name}", project=act.project)
     query = {"project": act.project, **act.node.placed(act.step.target)}
     await act.api.change("POST", "/1.0/instances", body, **query)
+    if not whole:
+        await _born(act, name)
     _named(act, name)
+
+
+async def _born(act: Act, name: str) -> None:
+    """In a restricted project nobody chooses an instance's identity, so its marks are bound to the one that it got."""
+    act.found = await act.node.instance(name, act.project)
+    if act.found is None:
+        raise Denied(f"{name} was made, and is not there")
+    await keep(act)
 
 
 def _named(act: Act, name: str | None) -> None:
@@ -93,7 +115,7 @@ def _named(act: Act, name: str | None) -> None:
         if name is None:
             act.node.names.pop(act.step.uid, None)
         else:
-            act.node.names[act.step.uid] = name
+            act.node.names[act.step.uid] = (act.project, name)
 
 
 async def _fingerprint(act: Act, image: str) -> str:
@@ -105,7 +127,11 @@ async def _fingerprint(act: Act, image: str) -> str:
 
 
 async def _addresses_free(act: Act, name: str, plan: Wanted) -> None:
-    """The server takes an address that another machine has, and then starts neither."""
+    """The server takes an address that another machine has, and then starts neither. It tells the leases of one project
+    alone."""
+    if act.node.projects:
+        await _addresses_free_everywhere(act, name, plan)
+        return
     for network, nic in plan.fields.get("nics", {}).items():
         address = str(nic.get("ip") or "").partition("/")[0]
         native = plan.networks.get(network)
@@ -121,11 +147,26 @@ async def _addresses_free(act: Act, name: str, plan: Wanted) -> None:
                 raise Denied(f"{address} is already used on {network} by {lease.get('hostname')}")
 
 
+async def _addresses_free_everywhere(act: Act, name: str, plan: Wanted) -> None:
+    wants = {
+        (plan.networks.get(network), str(nic["ip"]).partition("/")[0]): network
+        for network, nic in plan.fields.get("nics", {}).items() if nic.get("ip")
+    }  # fmt: skip
+    for instance in await act.node.instances() if wants else ():
+        if (instance.project, instance.name) == (act.project, name):
+            continue
+        for device in instance.expanded_devices.values():
+            address = device.get("ipv4.address") or device.get("ipv6.address") or ""
+            network = wants.get((device.get("network"), address))
+            if network is not None:
+                raise Denied(f"{address} is already used on {network} by {instance.name}")
+
+
 async def configure(act: Act) -> None:
     """Write all of the configuration for the next boot."""
     fields = act.arg("fields")
     _must_be(act, "stopped")
-    for key in ("image", "brand"):
+    for key in ("image", "brand", "project"):
         if key in act.fields and fields.get(key) != act.fields[key]:
             raise Denied(f"{key} is given at creation: it is {act.fields[key]}, not {fields.get(key)}")
     here, there = set(fields.get("disks", {})), set(act.fields.get("disks", {}))
@@ -171,11 +212,11 @@ async def _apply_fields(act: Act, fields: Mapping[str, Any], touched: frozenset[
 
 async def _reasserted(act: Act, config: Mapping[str, str], touched: frozenset[str]) -> bool:
     """A limit that was edited in the kernel is not set again by writing what is written already: it is taken out
-    first. True if that was done, and the instance read anew."""
+    first, or, where a project demands one, spelled otherwise. True if that was done, and the instance read anew."""
     instance = act.here.instance
-    kernel = act.view.kernel.get(instance.name, {})
+    kernel = act.view.kernel.get(instance.unit, {})
     stubborn = {
-        key: ""
+        key: _otherwise(field, config[key])
         for field, key in ENFORCED.items()
         if field in touched and field in kernel and config.get(key) and config.get(key) == instance.config.get(key)
     }
@@ -183,8 +224,13 @@ async def _reasserted(act: Act, config: Mapping[str, str], touched: frozenset[st
         return False
     path = f"/1.0/instances/{instance.name}"
     await act.api.change("PATCH", path, {"config": stubborn}, etag=act.here.etag, project=act.project)
-    act.found = await act.node.instance(instance.name)
+    act.found = await act.node.instance(instance.name, instance.project)
     return True
+
+
+def _otherwise(field: str, written: str) -> str:
+    size = units.size(written) if field == "memory" else written
+    return f"{size}B" if isinstance(size, int) and f"{size}B" != written else ""
 
 
 def _attached(act: Act) -> dict[str, tuple[str, str]]:
@@ -217,7 +263,7 @@ async def rename(act: Act, name: str) -> None:
     old = act.here.instance.name
     await act.api.change("POST", f"/1.0/instances/{old}", {"name": name}, project=act.project)
     _named(act, name)
-    found = await act.node.instance(name)
+    found = await act.node.instance(name, act.project)
     if found is None:
         raise Denied(f"it was renamed to {name}, and is not there")
     act.found = found
@@ -245,7 +291,7 @@ async def move(act: Act) -> None:
     _must_be(act, "stopped")
     name, native = act.here.instance.name, act.here.instance.native_id
     for half in (f"{prefix}{native}" for prefix in HALVES if f"{prefix}{native}" != name):
-        left = await act.node.instance(half)
+        left = await act.node.instance(half, act.project)
         if left is not None and is_half(left.instance):
             act.context.progress(f"{half} is what an earlier move left behind: taken away")
             await act.api.change("DELETE", f"/1.0/instances/{half}", project=act.project)
@@ -264,7 +310,7 @@ async def _mark_if_behind(act: Act) -> None:
     marks = act.object.marks if act.object else None
     if marks == act.written():
         return
-    found = await act.node.instance(act.here.instance.name)
+    found = await act.node.instance(act.here.instance.name, act.project)
     if found is None:
         raise Denied("it vanished meanwhile")
     act.found = found
@@ -353,15 +399,16 @@ async def mark(act: Act) -> None:
 async def adopt(act: Act) -> None:
     """Write marks on an instance that bears none."""
     name, identity = act.arg("native"), act.arg("nativeId")
-    found = await act.node.instance(name)
+    project, _, own = name.rpartition("/")
+    found = await act.node.instance(own, project or act.node.project)
     if found is None or found.instance.native_id != identity:
         raise Denied(f"there is no machine {name} with the identity {identity}")
-    marks = marking.bound(found.instance.config, identity, act.view.seal)
+    marks = instance_marks(found.instance, act.view.seal, act.view.base)
     if marks is not None:
         raise Denied(f"{name} is managed already, as {marks.ref}")
     act.found = Found(found.instance, found.etag)
     await keep(act)
-    _named(act, name)
+    _named(act, found.instance.name)
 
 
 async def forget(act: Act) -> None:

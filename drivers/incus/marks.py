@@ -5,7 +5,8 @@ Must not go here: reading or writing them on a server.
 
 An object's marks name its own native identity, so that a copy's do not count (`incus copy` carries `user.*`), and bear
 a seal made with a key that only unrestricted clients can read (it lies in the server's configuration), so that the
-holder of a certificate restricted to one project can damage marks but not make any.
+holder of a certificate restricted to one project can damage marks but not make any. Marks that they have from
+elsewhere say another tenant's name, and count in no project but that tenant's.
 """
 
 from __future__ import annotations
@@ -92,6 +93,12 @@ def read_claim(text: str | None) -> NodeClaim | None:
 
 def write_claim(claim: NodeClaim) -> str:
     return msgspec.json.encode(claim).decode()
+
+
+def unborn(project: str, name: str) -> str:
+    """What stands for the identity of an instance that is being made where nobody may choose its identity. Marks bound
+    to this alone say that it is not made whole."""
+    return f"unborn:{project}/{name}"
 
 
 def bound(config: Mapping[str, Any], native: str, key: str, suffix: str = "") -> Marks | None:

@@ -23,13 +23,19 @@ from drivers.incus import marks as marking
 from drivers.incus.api import Api, ApiError, Lost, NotFound, Refused
 from drivers.incus.cgroups import Kernel
 from drivers.incus.marks import NodeClaim
-from drivers.incus.records import Image, Instance, Member, Network, Pool, Server, View, Volume
+from drivers.incus.reading import instance_marks, unborn_marks, volume_marks
+from drivers.incus.records import Certificate, Image, Instance, Member, Network, Pool, Project, Server, View, Volume
 from reconciler.core.desired import NodeWant
+from reconciler.core.observed import Marks
 from reconciler.core.refs import Target, name_of
 from reconciler.core.values import digest, plain
 from reconciler.driver import NodeUnreachable
 
 _SLOTS = 256
+NO_PROJECTS = (
+    "leave out `tenants: projects`: a cluster of LXD 5.0 gives a machine in a restricted project another identity as "
+    "it moves, and looks at neither limits nor restrictions when one is made"
+)
 AFTERWARDS = 0.2
 """Seconds that the event of a change of ours may take to come."""
 _server = msgspec.json.Decoder(Server)
@@ -40,6 +46,8 @@ _images = msgspec.json.Decoder(list[Image])
 _volumes = msgspec.json.Decoder(list[Volume])
 _pools = msgspec.json.Decoder(list[Pool])
 _members = msgspec.json.Decoder(list[Member])
+_projects = msgspec.json.Decoder(list[Project])
+_certificates = msgspec.json.Decoder(list[Certificate])
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -62,14 +70,17 @@ class Node:
         self._opening = anyio.Lock()
         said = self._document.get("options") or {}
         self.project = str(said.get("project", "default"))
+        """Where machines live whose tenant has no project of its own, and what all share."""
+        self.projects = want.projects
+        self.trusts_lxd = said.get("certificatesOnLxd") is True
         self._pool = str((self._document.get("storage") or {}).get("pool") or "")
-        self.names: dict[str, str] | None = None
-        """Where each uid of a machine was seen last; None: not listed whole since we may write."""
+        self.names: dict[str, tuple[str, str]] | None = None
+        """Where each uid of a machine was seen last (project, name); None: not listed whole since we may write."""
         self.fence_of_names = -1
         self._dumb: set[str] = set()
         self.doubts: list[str] = []
         """Of the last listing: instances that may be another one's half, in words."""
-        self.touched: set[str] = set()
+        self.touched: set[tuple[str, str]] = set()
         self.kernel = Kernel()
         self._read: dict[bytes, Instance] = {}
         """Instances by the very bytes that told of them last: what is said in the same words is read once."""
@@ -118,6 +129,8 @@ class Node:
         if "instances" not in server.api_extensions:
             version = server.environment.server_version or "of no known version"
             raise NodeUnreachable(f"it runs {server.environment.server} {version}, which is too old")
+        if self.projects and server.environment.server == "lxd" and server.environment.server_clustered:
+            raise NodeUnreachable(NO_PROJECTS)
         return server
 
     async def _show_token(self, api: Api) -> None:
@@ -189,14 +202,26 @@ class Node:
     # -- listings
 
     async def instances(self) -> list[Instance]:
+        """Those of every project, unless all is to be done in one that the document names."""
         api = await self.api()
-        found = _raws.decode(await api.raw("/1.0/instances", recursion="1", project=self.project))
+        found = _raws.decode(await api.raw("/1.0/instances", recursion="1", **self._everywhere()))
         known, self._read = self._read, {}
         for raw in found:
             said = bytes(raw)
             self._read[said] = known.get(said) or _instance.decode(said)
         kept, self.doubts = without_halves(self._read.values())
         return kept
+
+    def _everywhere(self) -> dict[str, str]:
+        return {"all-projects": "true"} if self.project == "default" else {"project": self.project}
+
+    def sees(self, thing: Instance | Volume, seal: str) -> bool:
+        """Whether it is of interest: in what is ours to look at, or ours wherever it is."""
+        if self.projects or thing.project == self.project:
+            return True
+        if isinstance(thing, Volume):
+            return volume_marks(thing, seal, self.project) is not None
+        return thing.said is None or instance_marks(thing, seal, self.project) is not None
 
     async def networks(self) -> dict[str, Network]:
         api = await self.api()
@@ -221,10 +246,20 @@ class Node:
     async def volumes(self, pool: str) -> list[Volume]:
         api = await self.api()
         path = f"/1.0/storage-pools/{pool}/volumes/custom"
-        found = _volumes.decode(await api.raw(path, recursion="1", project=self.project))
+        found = _volumes.decode(await api.raw(path, recursion="1", **self._everywhere()))
         for volume in found:
             volume.pool = pool
+            if self.project != "default":
+                volume.project = self.project
         return found
+
+    async def tenants(self) -> list[Project]:
+        """Projects other than the one that all share."""
+        found = _projects.decode(await (await self.api()).raw("/1.0/projects", recursion="1"))
+        return [project for project in found if project.name != self.project]
+
+    async def certificates(self) -> list[Certificate]:
+        return _certificates.decode(await (await self.api()).raw("/1.0/certificates", recursion="1"))
 
     async def pools(self) -> list[Pool]:
         return _pools.decode(await (await self.api()).raw("/1.0/storage-pools", recursion="1"))
@@ -250,10 +285,10 @@ class Node:
 
     # -- one machine
 
-    async def instance(self, name: str) -> Found | None:
+    async def instance(self, name: str, project: str) -> Found | None:
         api = await self.api()
         try:
-            answer, etag = await api.read(f"/1.0/instances/{name}", project=self.project)
+            answer, etag = await api.read(f"/1.0/instances/{name}", project=project)
         except NotFound:
             return None
         return Found(msgspec.convert(answer, Instance), etag)
@@ -268,46 +303,50 @@ class Node:
         if self.names is None or self.fence_of_names != fence:
             await self._list(view.seal, fence)
         assert self.names is not None, "it was listed a line ago"
-        name = self.names.get(uid)
-        if name is None:
+        place = self.names.get(uid)
+        if place is None:
             if self.doubts or self._dumb & {view.suffix.removeprefix("."), *also, "none", ""}:
                 self.names = None
                 raise ApiError("not every machine there could be read, so none can be said to be missing")
             return None
-        found = await self.instance(name)
+        found = await self.instance(place[1], place[0])
         if found is not None and self._bears(found.instance, uid, view.seal):
             return found
         await self._list(view.seal, fence)
-        name = self.names.get(uid)
-        return await self.instance(name) if name else None
+        place = self.names.get(uid)
+        return await self.instance(place[1], place[0]) if place else None
 
     def _bears(self, instance: Instance, uid: str, seal: str) -> bool:
-        marks = marking.bound(instance.config, instance.native_id, seal)
+        marks = self._marks(instance, seal)
         return marks is not None and marks.uid == uid
+
+    def _marks(self, instance: Instance, seal: str) -> Marks | None:
+        """What is not made whole bears them too: it is found, and made again."""
+        return instance_marks(instance, seal, self.project) or unborn_marks(instance, seal, self.project)
 
     async def _list(self, seal: str, fence: int) -> None:
         self.remember(await self.instances(), seal, fence)
 
     def remember(self, instances: list[Instance], seal: str, fence: int) -> None:
-        names: dict[str, str] = {}
+        names: dict[str, tuple[str, str]] = {}
         self._dumb = {instance.location for instance in instances if instance.said is None}
         for instance in instances:
-            marks = marking.bound(instance.config, instance.native_id, seal)
+            marks = self._marks(instance, seal)
             if marks is None:
                 continue
             if marks.uid in names:
-                raise Twins(f"{names[marks.uid]} and {instance.name} bear the uid {marks.uid}: neither is touched")
-            names[marks.uid] = instance.name
+                raise Twins(f"{names[marks.uid][1]} and {instance.name} bear the uid {marks.uid}: neither is touched")
+            names[marks.uid] = (instance.project, instance.name)
         self.names, self.fence_of_names = names, fence
 
-    async def settle(self, name: str) -> None:
+    async def settle(self, name: str, project: str) -> None:
         """Wait for what an earlier, interrupted call still does to an instance. Once per name and opening: later
         calls of ours are waited for when they are made."""
-        if name in self.touched:
+        if (project, name) in self.touched:
             return
-        self.touched.add(name)
+        self.touched.add((project, name))
         api = await self.api()
-        running = (await api.get("/1.0/operations", recursion="1", project=self.project) or {}).get("running") or []
+        running = (await api.get("/1.0/operations", recursion="1", project=project) or {}).get("running") or []
         for operation in running:
             named = [path for paths in (operation.get("resources") or {}).values() for path in paths or ()]
             if any(path.partition("?")[0].rpartition("/")[2] == name for path in named):

@@ -17,7 +17,8 @@ from drivers.incus import acl, schedules, units
 from drivers.incus import marks as marking
 from drivers.incus.keys import is_extra
 from drivers.incus.records import Image, Instance, Network, View, Volume
-from reconciler.core.refs import kind_of, name_of
+from reconciler.core.observed import Marks
+from reconciler.core.refs import kind_of, name_of, tenant_of
 from reconciler.core.values import digest
 
 RUNNING = frozenset({"Running", "Ready"})
@@ -34,6 +35,28 @@ class Read(msgspec.Struct):
     unknown: dict[str, str] = {}
 
 
+def instance_marks(instance: Instance, seal: str, base: str) -> Marks | None:
+    """The marks of an instance, if they count: in a tenant's project only those of what is the tenant's."""
+    marks = marking.bound(instance.config, instance.native_id, seal)
+    return marks if marks is None or _may_live(marks, instance.project, base) else None
+
+
+def unborn_marks(instance: Instance, seal: str, base: str) -> Marks | None:
+    """Those of an instance that was never made whole, and never ran."""
+    if instance.project == base or "volatile.last_state.power" in instance.config:
+        return None
+    marks = marking.bound(instance.config, marking.unborn(instance.project, instance.name), seal)
+    return marks if marks is None or _may_live(marks, instance.project, base) else None
+
+
+def _may_live(marks: Marks, project: str, base: str) -> bool:
+    return project in (base, tenant_of(marks.ref))
+
+
+def native_name(instance: Instance, base: str) -> str:
+    return instance.name if instance.project == base else f"{instance.project}/{instance.name}"
+
+
 def machine(instance: Instance, view: View) -> Read:
     stash = stashed(instance)
     config = instance.expanded_config or instance.config
@@ -43,6 +66,8 @@ def machine(instance: Instance, view: View) -> Read:
         "brand": "vm" if instance.type == "virtual-machine" else "zone",
         "hostname": stash.get("name", instance.name),
     }
+    if instance.project != view.base:
+        fields["project"] = instance.project
     unknown: dict[str, str] = {}
     if instance.status in RUNNING or instance.status in STOPPED:
         fields["state"] = "running" if instance.status in RUNNING else "stopped"
@@ -52,7 +77,9 @@ def machine(instance: Instance, view: View) -> Read:
     if image:
         fields["image"] = image if ":" in image else f"sha256:{image}"
     fields.update(_limits(config))
-    _enforced(fields, view.kernel.get(instance.name, {}))
+    if "project" in fields and instance.type == "container":
+        fields["swap"] = 0
+    _enforced(fields, view.kernel.get(instance.unit, {}))
     if marking.KEEP in instance.config:
         fields["snapshots"] = _snapshots(instance.config)
     _devices(fields, devices, instance, view)
@@ -91,7 +118,13 @@ def stashed(instance: Instance) -> dict[str, Any]:
         stash: dict[str, Any] = msgspec.json.decode(text) if text else {}
     except msgspec.DecodeError:
         return {}
-    return stash if isinstance(stash, dict) else {}
+    if not isinstance(stash, dict):
+        return {}
+    # Whoever may edit the instance may have written this: interfaces on networks come back, and nothing else.
+    devices = stash.get("devices")
+    nics = devices if isinstance(devices, dict) else {}
+    told = {name: each for name, each in nics.items() if isinstance(each, dict) and is_nic(each) and "network" in each}
+    return {**stash, "devices": told}
 
 
 def _limits(config: Mapping[str, str]) -> dict[str, Any]:
@@ -201,18 +234,28 @@ def _mount(device: Mapping[str, str]) -> dict[str, Any]:
     return {"path": device.get("path", ""), "readOnly": device.get("readonly") in ("true", "1")}
 
 
-def volume(found: Volume) -> dict[str, Any]:
-    return {"size": units.size(found.config["size"])} if found.config.get("size") else {}
+def volume(found: Volume, base: str = "default") -> dict[str, Any]:
+    fields: dict[str, Any] = {} if found.project == base else {"project": found.project}
+    if found.config.get("size"):
+        fields["size"] = units.size(found.config["size"])
+    return fields
 
 
 def volume_identity(found: Volume) -> str:
     """Volumes have no identity but their place and name, which a copy does not have."""
-    return f"volume:{found.pool}/{found.name}"
+    place = found.pool if found.project == "default" else f"{found.pool}/{found.project}"
+    return f"volume:{place}/{found.name}"
+
+
+def volume_marks(found: Volume, seal: str, base: str) -> Marks | None:
+    """As of an instance."""
+    marks = marking.bound(found.config, volume_identity(found), seal)
+    return marks if marks is None or _may_live(marks, found.project, base) else None
 
 
 def volume_ref(found: Volume, view: View) -> str | None:
     """The Ref of a Volume of ours; None for a data disk, and for what is not ours."""
-    marks = marking.bound(found.config, volume_identity(found), view.seal)
+    marks = volume_marks(found, view.seal, view.base)
     return marks.ref if marks is not None and kind_of(marks.ref) == "Volume" else None
 
 

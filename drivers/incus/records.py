@@ -51,6 +51,11 @@ class Instance(msgspec.Struct):
     def native_id(self) -> str:
         return self.config.get("volatile.uuid", "")
 
+    @property
+    def unit(self) -> str:
+        """Its name among all of the server: that of its control group."""
+        return self.name if self.project == "default" else f"{self.project}_{self.name}"
+
 
 class Network(msgspec.Struct):
     name: str
@@ -83,8 +88,26 @@ class Volume(msgspec.Struct):
     location: str = ""
     config: Config = {}
     used_by: list[str] | None = None
+    project: str = "default"
     pool: str = ""
     """Not the server's word: which pool we asked."""
+
+
+class Project(msgspec.Struct):
+    name: str
+    config: Config = {}
+    description: str = ""
+    used_by: list[str] | None = None
+
+
+class Certificate(msgspec.Struct):
+    """What the server trusts. `projects`: those that a restricted one may work in."""
+
+    fingerprint: str
+    name: str = ""
+    type: str = ""
+    restricted: bool = False
+    projects: list[str] | None = None
 
 
 class Pool(msgspec.Struct):
@@ -142,3 +165,5 @@ class View(msgspec.Struct, frozen=True):
     """Network ACLs by name."""
     suffix: str = ""
     """Of the member whose marks count, on what all members share."""
+    base: str = "default"
+    """The project that machines live in where a tenant has none of its own; volumes here are of one project."""

@@ -10,26 +10,28 @@ from typing import Any
 
 import msgspec
 
-from drivers.incus import reading
+from drivers.incus import projects, reading
 from drivers.incus.keys import is_live
-from drivers.incus.records import Image, Instance, Network, View, Volume
+from drivers.incus.records import Image, Instance, Network, Project, View, Volume
+from drivers.incus.writing import network_name
 from reconciler.core.desired import Resource
 from reconciler.core.plan import Action, Expect, Manner, Step
-from reconciler.core.refs import kind_of
+from reconciler.core.refs import kind_of, name_of
 from reconciler.core.values import Fields, plain, segments
 from reconciler.driver import Capability, Draft, NativeContext
 from reconciler.driver.forms import native_form, only
 from reconciler.driver.series import usual_steps
 
 MACHINE_KEYS = (
-    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "disk", "state", "hostname", "nics",
-    "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata",
+    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "disk", "state", "hostname", "project",
+    "nics", "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
     "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"),
     "Image": ("digest", "type", "os"),
-    "Volume": ("size",),
+    "Volume": ("size", "project"),
+    "Tenant": ("limits", "certificates", "networks"),
 }
 NIC_KEYS = ("ip", "mac", "primary")
 """Gateway, MTU and VLAN are the network's on these servers, and told there."""
@@ -75,6 +77,8 @@ class IncusShape:
         form = only(native_form(resource, context), KEYS[kind])
         if kind == "Network" and form.get("interface") == "none":
             del form["interface"]
+        if kind == "Tenant":
+            return _tenant(form)
         return _machine(form) if kind == "Machine" else form
 
     def normalise(self, kind: str, native: Mapping[str, Any]) -> Fields:
@@ -85,12 +89,18 @@ class IncusShape:
             return reading.network(msgspec.convert(native, Network), View())
         if kind == "Volume":
             return reading.volume(msgspec.convert(native, Volume))
+        if kind == "Tenant":
+            return projects.read(msgspec.convert(native, Project), (), View())
         return reading.image(msgspec.convert(native, Image))
 
     def manner(self, kind: str, path: str, before: Any, after: Any, fields: Fields) -> Manner:
         parts = segments(path)
         if kind == "Image":
             return Manner.IMPOSSIBLE
+        if kind == "Tenant":
+            return Manner.LIVE
+        if parts[0] == "project":
+            return Manner.IMPOSSIBLE  # nothing is carried from one to another: marks would not go with it
         if kind == "Network":
             return NETWORK_MANNERS.get(parts[0], Manner.LIVE)
         if parts[0] == "node":
@@ -123,6 +133,8 @@ def _machine(form: dict[str, Any]) -> dict[str, Any]:
         form = {key: value for key, value in form.items() if key not in ONLY_ZONE}
     if form.get("cpu") is not None:
         form.pop("cpuShares", None)
+    if "project" in form and form.get("brand") != "vm":
+        form["swap"] = 0  # the key for more is refused in a restricted project, and none is what there is without it
     if form.get("swap") != 0:
         form.pop("swap", None)
     if "nics" in form:
@@ -134,6 +146,12 @@ def _machine(form: dict[str, Any]) -> dict[str, Any]:
         form["metadata"] = kept
         if not kept:
             del form["metadata"]
+    return form
+
+
+def _tenant(form: dict[str, Any]) -> dict[str, Any]:
+    if "networks" in form:
+        form["networks"] = sorted({network_name(name_of(ref), ref) for ref in form["networks"]})
     return form
 
 

@@ -28,7 +28,8 @@ def _marked(act: Act, volume: Volume, **more: Any) -> Config:
 
 async def create(act: Act) -> None:
     pool = await act.node.pool()
-    volume = Volume(name=f"{act.step.uid.replace('-', '')[:12]}-{name_of(act.step.ref)}", pool=pool)
+    name = f"{act.step.uid.replace('-', '')[:12]}-{name_of(act.step.ref)}"
+    volume = Volume(name=name, pool=pool, project=act.project)
     config = {"size": units.write_size(int(act.arg("fields")["size"])), **_marked(act, volume)}
     body = {"name": volume.name, "type": "custom", "content_type": "filesystem", "config": config}
     query = {"project": act.project, **act.node.placed(act.step.target)}

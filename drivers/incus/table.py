@@ -21,6 +21,7 @@ KEPT = {
     "disk": "`size` of the root device",
     "state": "running or stopped",
     "hostname": "the instance's name",
+    "project": "the instance's project, where each tenant has one",
     "nics": "a NIC device each, on a managed bridge",
     "disks": "a custom volume each",
     "volumes": "a device each, of the Volume's custom volume",

@@ -12,7 +12,7 @@ from drivers.incus import marks as marking
 from drivers.incus import units
 from drivers.incus.act import Act, Denied, write
 from drivers.incus.api import NotFound
-from drivers.incus.reading import disk_name, is_volume, volume_identity
+from drivers.incus.reading import disk_name, is_volume, volume_identity, volume_marks
 from drivers.incus.records import Volume
 
 
@@ -21,12 +21,12 @@ def _path(volume: Volume) -> str:
 
 
 def _marks_of(act: Act, volume: Volume) -> Any:
-    return marking.bound(volume.config, volume_identity(volume), act.view.seal)
+    return volume_marks(volume, act.view.seal, act.view.base)
 
 
 async def owned(act: Act, uid: str) -> list[Volume]:
     """The volumes that were made for, or handed on to, the machine with this uid."""
-    found = await act.node.volumes(await act.node.pool())
+    found = [each for each in await act.node.volumes(await act.node.pool()) if each.project == act.project]
     return [volume for volume in found if (marks := _marks_of(act, volume)) is not None and marks.uid == uid]
 
 
@@ -63,7 +63,7 @@ def _config(act: Act, volume: Volume, name: str, size: Any) -> dict[str, str]:
 
 async def _make(act: Act, name: str, want: Mapping[str, Any]) -> Volume:
     pool = await act.node.pool()
-    volume = Volume(name=f"{act.step.uid.replace('-', '')[:12]}-{name}", pool=pool)
+    volume = Volume(name=f"{act.step.uid.replace('-', '')[:12]}-{name}", pool=pool, project=act.project)
     volume.config = _config(act, volume, name, want.get("size"))
     body = {"name": volume.name, "type": "custom", "content_type": "filesystem", "config": volume.config}
     query = {"project": act.project, **act.node.placed(act.step.target)}

@@ -66,7 +66,7 @@ def _config(wanted: Wanted, touched: Collection[str], old: Config) -> dict[str, 
     keys: dict[str, str | None] = {}
     if "memory" in touched:
         keys["limits.memory"] = _some(fields.get("memory"), units.write_size)
-    if "swap" in touched:
+    if "swap" in touched and "project" not in fields:
         keys["limits.memory.swap"] = "false" if fields.get("swap") == 0 else None
     if "threads" in touched:
         keys["limits.processes"] = _some(fields.get("threads"), str)

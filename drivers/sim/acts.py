@@ -20,7 +20,7 @@ from reconciler.core.values import escape, find, replaced, segments
 from reconciler.driver import StepContext
 from reconciler.driver.forms import only
 
-CREATED_WITH = ("image", "brand", "disk")
+CREATED_WITH = ("image", "brand", "disk", "project")
 """Fields that a machine has from its creation; the rest is configuration."""
 
 
@@ -73,12 +73,14 @@ class Act(msgspec.Struct, frozen=True):
 def create(act: Act) -> None:
     """A Machine from its image; anything else as it is."""
     if act.kind != "Machine":
+        _project_exists(act, act.arg("fields"))
         create_plain(act)
         return
     want = act.arg("fields")
     image = want["image"]
     if not any(found.object.fields.get("digest") == image for found in act.store.found(act.target.name, "Image")):
         raise Refused(f"the image {image} has not been imported")
+    _project_exists(act, want)
     fields = {key: want[key] for key in CREATED_WITH if key in want} | {"state": "stopped"}
     _add(act, act.step.uid, fields)
 
@@ -125,7 +127,7 @@ def configure(act: Act) -> None:
     """Write all of the configuration for the next boot."""
     _must_be(act, "stopped")
     want = only(act.arg("fields"), KEYS["Machine"])
-    for key in ("image", "brand"):
+    for key in ("image", "brand", "project"):
         if key in act.fields and want.get(key) != act.fields[key]:
             raise Refused(f"{key} is given at creation: it is {act.fields[key]}, not {want.get(key)}")
     _fits_use(act, want)
@@ -255,7 +257,7 @@ def forget(act: Act) -> None:
 
 
 def destroy(act: Act) -> None:
-    """A Network or an Image, when nothing uses it."""
+    """A Network, an Image or a Tenant's project, when nothing uses it."""
     if act.kind in SINGLE:
         raise Refused(f"a {act.kind} is quarantined, then purged; never destroyed at once")
     _unprotected(act)
@@ -270,17 +272,28 @@ def _unused(act: Act) -> None:
 
 
 def _user(act: Act) -> str | None:
-    """A machine that needs this network, volume or image; clones in quarantine need their image too."""
+    """A machine that needs this network, volume, image or project; what is in quarantine needs the last two."""
     thing = act.here.object
+    for held in act.store.found(act.target.name, "Volume") if act.kind == "Tenant" else ():
+        if held.object.fields.get("project") == thing.native_name:
+            return held.object.native_name
     for machine in act.store.found(act.target.name, "Machine"):
         fields = machine.object.fields
         if act.kind == "Image" and fields.get("image") == thing.fields.get("digest"):
+            return machine.object.native_name
+        if act.kind == "Tenant" and fields.get("project") == thing.native_name:
             return machine.object.native_name
         attached = any(_is_named(thing.native_name, name) for name in fields.get("nics", {}))
         mounted = any(_volume(act, machine.object, name) == act.found for name in fields.get("volumes", {}))
         if machine.object.lifecycle == "live" and (mounted if act.kind == "Volume" else attached):
             return machine.object.native_name
     return None
+
+
+def _project_exists(act: Act, fields: Mapping[str, Any]) -> None:
+    name = fields.get("project")
+    if name is not None and act.store.by_native(act.target.name, "Tenant", name) is None:
+        raise Refused(f"there is no project {name}")
 
 
 def _is_named(native: str, name: str) -> bool:

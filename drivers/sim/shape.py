@@ -19,13 +19,15 @@ from reconciler.driver.series import usual_steps
 
 MACHINE_KEYS = (
     "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "state",
-    "hostname", "nics", "disks", "volumes", "snapshots", "resolvers", "search", "sshKeys", "userData", "metadata",
+    "hostname", "project", "nics", "disks", "volumes", "snapshots", "resolvers", "search", "sshKeys", "userData",
+    "metadata",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
     "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"),
     "Image": ("digest", "type", "os", "origin"),
-    "Volume": ("size",),
+    "Volume": ("size", "project"),
+    "Tenant": ("limits", "certificates", "networks"),
 }
 _HELD = {kind: frozenset(keys) for kind, keys in KEYS.items()}
 
@@ -73,6 +75,10 @@ class SimShape:
             return Manner.IMPOSSIBLE if parts[0] == "subnet" else Manner.LIVE
         if parts[0] == "node":
             return Manner.IMPOSSIBLE if kind == "Volume" or fields.get("volumes") else Manner.MOVE
+        if kind == "Tenant":
+            return Manner.LIVE
+        if parts == ["project"]:
+            return Manner.IMPOSSIBLE
         if parts[0] == "disk" or kind == "Volume":
             return _sized(before, after)
         if parts[0] == "disks":

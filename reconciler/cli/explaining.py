@@ -62,7 +62,8 @@ def _concerns(hold: Hold, ref: Ref, target: Target | None) -> bool:
 
 def _exists(found: Prospect, ref: Ref) -> str:
     """Where and how it is there, in a sentence."""
-    if kind_of(ref) not in ("Node", "Machine", "Volume", "Network", "Image"):
+    kept = kind_of(ref) == "Tenant" and any(node.projects for node in found.desired.nodes.values())
+    if kind_of(ref) not in ("Node", "Machine", "Volume", "Network", "Image") and not kept:
         return "it is nothing of its own on a node: others take from it"
     if kind_of(ref) == "Node":
         states = found.world.standings

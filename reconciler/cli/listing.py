@@ -26,7 +26,8 @@ _ON_NODES = ("Machine", "Volume", "Network", "Image")
 
 def rows_of(here: Looking, found: Prospect, kind: str) -> list[Row]:
     """Everything of a kind that git wants or that bears our marks."""
-    if kind not in _ON_NODES:
+    kept = kind == "Tenant" and any(node.projects for node in found.desired.nodes.values())
+    if kind not in _ON_NODES and not kept:
         return [
             Row(declared.ref, "", "declared", _dumped(declared.spec)) for declared in here.source.loader.entries(kind)
         ]

@@ -25,7 +25,7 @@ examples:
   trueup sim generate --machines 1000 --nodes 20 --out ./big
 """
 
-_ON_NODES = ("Machine", "Volume", "Network", "Image")
+_ON_NODES = ("Machine", "Volume", "Network", "Image", "Tenant")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

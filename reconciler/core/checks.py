@@ -13,6 +13,7 @@ from reconciler.core.desired import volumes_of
 from reconciler.core.plan import Action, Hold
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of, name_of
 from reconciler.core.rules import is_single
+from reconciler.core.tenancy import overfull
 from reconciler.core.values import segments
 from reconciler.core.work import Work
 from reconciler.core.world import World
@@ -22,7 +23,7 @@ Fall = tuple[Work, Hold]
 
 def falling(works: Sequence[Work], holds: Sequence[Hold], world: World) -> list[Fall]:
     """The works that fall in this round. The first check that finds any ends it: what falls may free the others."""
-    for check in (_unclaimed, _needy, _unmounted, _roomless, _addressless, _in_use):
+    for check in (_unclaimed, _needy, _unmounted, _roomless, overfull, _addressless, _in_use):
         found = list(check(works, holds, world))
         if found:
             return found
@@ -46,13 +47,13 @@ def _unclaimed(works: Sequence[Work], holds: Sequence[Hold], world: World) -> It
 
 
 def _needy(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
-    """A machine cannot be made, or given a nic, where its image or network is held and not there, or cannot become what
-    git says of it: the machine would stand on what is not."""
+    """A machine cannot be made, or given a nic, where its image, network or project is held and not there, or cannot
+    become what git says of it: the machine would stand on what is not."""
     held = {(hold.ref, hold.target): hold for hold in holds if kind_of(hold.ref) in PER_TARGET}
     for work in works if held else ():
         if work.resource is None or not _asks_for_more(work):
             continue
-        needed = [ref for ref in world.closure(work.resource) if (ref, work.target) in held]
+        needed = [ref for ref in world.needed(work.resource, work.target) if (ref, work.target) in held]
         missing = next((ref for ref in needed if not _there(world, ref, work.target)), None)
         missing = missing or next((ref for ref in needed if _stuck(held[ref, work.target], work)), None)
         if missing is not None:

@@ -203,6 +203,8 @@ class NodeWant(msgspec.Struct, frozen=True):
     cordon: str | None = None
     drain: Drain | None = None
     members: Mapping[str, NodeMember] = {}
+    projects: bool = False
+    """Each tenant has a project of its own there."""
     body: bytes = b"{}"
     """The resolved spec: what the node's driver is opened with."""
 

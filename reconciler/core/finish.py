@@ -32,7 +32,7 @@ from reconciler.core.plan import Action, Change, Expect, Gate, Risk, Step, Undo
 from reconciler.core.refs import SINGLE, Target, kind_of
 from reconciler.core.shape import Draft
 from reconciler.core.values import replaced
-from reconciler.core.work import Work
+from reconciler.core.work import KEPT, Work
 from reconciler.core.world import World
 
 _RISKS = tuple(Risk)
@@ -240,5 +240,5 @@ def _withheld(work: Work, world: World) -> set[str]:
     made = {difference.path for difference in work.differences}
     paths = {difference.path for difference in before.differences} | {path for path, _ in before.unknown}
     if work.action is Action.REPLACE:
-        return {path for path in paths if path.startswith("/disks/")}
+        return {path for path in paths if path.startswith(KEPT)}
     return paths - made - ({"/state"} if work.action is Action.RESTORE else set())

@@ -105,7 +105,7 @@ class Known:
         self._closures: dict[tuple[Ref, ...], tuple[Ref, ...]] = {}
         self._referred: dict[tuple[Ref, ...], dict[Ref, Resource]] = {}
         """What machines refer to, by their references: answers for as long as nothing else is desired."""
-        self._moulds: dict[tuple[bytes, tuple[Ref, ...], str, bool], Mould | None] = {}
+        self._moulds: dict[tuple[bytes, tuple[Ref, ...], str, bool, str | None], Mould | None] = {}
         """By what the form of a machine is made of. As long."""
         self._timers: list[tuple[float, Ref]] = []
         self._timed: set[tuple[float, Ref]] = set()
@@ -151,9 +151,9 @@ class Known:
     def realised(self, ref: Ref, target: Target) -> bool:
         """Whether the target's driver makes an object of its own for this kind."""
         node = self.targets.get(target)
-        return (
-            node is not None and node.driver in self.shapes and kind_of(ref) in self.shape_of(target).capability.kinds
-        )
+        if node is None or node.driver not in self.shapes or (kind_of(ref) == "Tenant" and not node.projects):
+            return False
+        return kind_of(ref) in self.shape_of(target).capability.kinds
 
     def seen(self, ref: Ref) -> tuple[Seen, ...]:
         """Trusted objects that bear this ref, by target and native identity."""
@@ -305,6 +305,20 @@ class Known:
             found.extend(each for each in told if each not in found and kind_of(each) in PER_TARGET)
         return resource.references if tuple(found) == resource.references else tuple(found)
 
+    def needed(self, resource: Resource, target: Target) -> tuple[Ref, ...]:
+        """All that it needs on this target: its closure, and its tenant's project where there are any. Machines alike
+        share one answer."""
+        closure, tenant = self.closure(resource), tenant_of(resource.ref)
+        node = self.targets.get(target)
+        if node is None or not node.projects or tenant is None:
+            return closure
+        found = (*closure, make_ref("Tenant", tenant))
+        return self._closures.setdefault(found, found)
+
+    def inside(self, tenant: str, target: Target) -> Iterator[Object]:
+        """All that lives in a tenant's project on a target, ours or not, in quarantine too."""
+        return (found for found in self.sights.objects(target) if found.fields.get("project") == tenant)
+
     def where(self, ref: Ref) -> Target | None:
         return self.facts.find(ref).target
 
@@ -324,13 +338,15 @@ class Known:
     def mould(self, resource: Resource, target: Target) -> Mould | None:
         """What the machine's form on this target is filled into, if it has one."""
         drain = self.drains.get(target)
-        key = (resource.body, resource.references, self.targets[target].driver, drain is not None)
+        node = self.targets[target]
+        tenant = tenant_of(resource.ref) if node.projects else None
+        key = (resource.body, resource.references, node.driver, drain is not None, tenant)
         if key not in self._moulds:
             self._moulds[key] = taken(
                 resource,
                 self.shape_of(target),
                 lambda named, addresses: self.context(named, target, addresses),
-                self.closure(resource),
+                self.needed(resource, target),
             )
         return self._moulds[key]
 

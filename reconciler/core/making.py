@@ -348,13 +348,13 @@ class Making:
                     self._existing(decision)
 
     def _dependencies(self) -> None:
-        """Images and networks that machines of this plan need on their target."""
+        """Images, networks and projects that machines of this plan need on their target."""
         looked: set[tuple[Ref, Target]] = set()
         if self.request.only is None:
             looked.update((ref, target) for ref, target in self.pending if target)
         for work in sorted(self._machines(), key=order.rank):
             assert work.resource is not None, "these are wanted"
-            for ref in self.world.closure(work.resource):
+            for ref in self.world.needed(work.resource, work.target):
                 if (ref, work.target) in looked:
                     continue
                 looked.add((ref, work.target))

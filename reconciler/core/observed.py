@@ -52,6 +52,8 @@ class Object(msgspec.Struct, frozen=True):
     lifecycle: Lifecycle = "live"
     unknown: Mapping[str, str] = {}
     """Field path (or a prefix) to the reason it could not be read: neither equal nor different."""
+    holds: tuple[str, ...] = ()
+    """What lives in it, in the node's own words, ours or not: of what holds others, as a tenant's project does."""
     culprit: str | None = None
     """Who changed it last, where the node can tell."""
 

@@ -25,10 +25,10 @@ def natural(ref: str) -> tuple[object, ...]:
 
 
 def rank(work: Work) -> tuple[int, str, str, int]:
-    """Canonical order: claims, images and networks, volumes, machines, then removals in reverse."""
+    """Canonical order: claims, images, networks and projects, volumes, machines, then removals in reverse."""
     removed = work.action in REMOVALS
     kind = kind_of(work.ref)
-    level = {"Node": 0, "Image": 1, "Network": 2, "Volume": 3}.get(kind, 4)
+    level = {"Node": 0, "Image": 1, "Network": 2, "Tenant": 2, "Volume": 3}.get(kind, 4)
     return (9 - level if removed else level, work.ref, work.target, work.incarnation)
 
 
@@ -56,8 +56,10 @@ def edges(works: Iterable[Work], claims: Mapping[Target, str], world: World) -> 
 
 
 def _stands_on(work: Work, world: World) -> tuple[Ref, ...]:
-    """What must be there before it: networks and images, and the volumes that it mounts."""
-    return (*world.closure(work.resource), *volumes_of(work.resource)) if work.resource is not None else ()
+    """What must be there before it: networks, images and its project, and the volumes that it mounts."""
+    if work.resource is None:
+        return ()
+    return (*world.needed(work.resource, work.target), *volumes_of(work.resource))
 
 
 def _removals_last(works: list[Work], needs: dict[str, set[str]]) -> None:

@@ -22,7 +22,7 @@ Uid = NewType("Uid", str)
 SINGLE = frozenset({"Machine", "Volume"})
 """Kinds with at most one realisation, which is placed, holds data, and is destroyed into quarantine."""
 
-PER_TARGET = frozenset({"Network", "Image"})
+PER_TARGET = frozenset({"Network", "Image", "Tenant"})
 """Kinds with one realisation on each target that needs them; of the others there is at most one in all."""
 
 

@@ -14,7 +14,7 @@ from reconciler.core.decide import Decision
 from reconciler.core.desired import Lineage, Policy
 from reconciler.core.ledger import Held, Ledger
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Step
-from reconciler.core.refs import SINGLE, Ref, Target, Uid, kind_of, node_of, short
+from reconciler.core.refs import SINGLE, Ref, Target, Uid, kind_of, name_of, node_of, short
 from reconciler.core.render.quantities import duration
 from reconciler.core.rests import Instant
 from reconciler.core.world import World
@@ -195,6 +195,19 @@ def claim_held(ref: Ref, target: Target, world: World, request: Request) -> Hold
     return None
 
 
+def occupied(decision: Decision, world: World) -> Hold | None:
+    """A tenant's project goes when nothing is in it, in quarantine neither; what is left in it is never taken along."""
+    assert decision.found is not None, "what is to go was seen"
+    assert decision.target is not None, "what was seen is somewhere"
+    inside = (found.native_name for found in world.inside(name_of(decision.ref), decision.target))
+    held = sorted({*decision.found.holds, *inside})
+    if not held:
+        return None
+    sentence = f"{held[0]}{f' and {len(held) - 1} more are' if len(held) > 1 else ' is'} in its project"
+    lifts = "wait for the purge of what is ours; what people made there they take away themselves"
+    return _hold(decision, "in-use", sentence, lifts, Action.DESTROY)
+
+
 def abandoned(world: World) -> tuple[Hold, ...]:
     """Invariant I13: the document of a node is missed until nothing of ours lives there."""
     holds = []
@@ -249,7 +262,9 @@ def marks_may(decision: Decision, behind: str | None, request: Request) -> bool:
 def allowed_differences(
     decision: Decision, policy: Policy, request: Request
 ) -> tuple[tuple[Difference, ...], tuple[Hold, ...]]:
-    """The differences that may be made, and the Holds for those that may not."""
+    """The differences that may be made, and the Holds for those that may not. What was changed on the node is put back
+    as the policy says, but never by a new object unless somebody asks for just that: whoever can write on the object
+    could have it set aside."""
     comparison, resource = decision.comparison, decision.resource
     assert comparison is not None, "a match was compared"
     assert resource is not None, "a match is wanted"
@@ -259,7 +274,8 @@ def allowed_differences(
     held: dict[str, list[Difference]] = {}
     guarded = _protection(decision)
     for difference in comparison.differences:
-        rule = _withheld(difference, heal=heal, intent=request.intent, replace=resource.behaviour.replace)
+        asked = heal if difference.manner is not Manner.REPLACE else request.heals(decision.ref)
+        rule = _withheld(difference, heal=asked, intent=request.intent, replace=resource.behaviour.replace)
         if rule == "drift" and drift == "off":
             continue
         if rule is None and guarded and loses_disk(difference):
@@ -330,8 +346,17 @@ def _difference_hold(decision: Decision, rule: str, differences: tuple[Differenc
     sentence, lifts = words[rule]
     if rule == "impossible" and kind_of(decision.ref) == "Image":
         sentence, lifts = "images are immutable, and this is another one", "give it a name of its own, and name that"
+    if rule == "impossible" and any(difference.path == "/project" for difference in differences):
+        node = node_of(decision.target or "")
+        sentence = f"it lives {_project(differences, 'before')}, and Node/{node} says {_project(differences, 'after')}"
+        lifts = f"put `tenants` of Node/{node} back; or take it out of git, and make it anew once that is done"
     action = Action.REPLACE if rule == "replace" else Action.UPDATE
     return Hold(decision.ref, rule, sentence, lifts, decision.target, action, differences)
+
+
+def _project(differences: tuple[Difference, ...], side: str) -> str:
+    name = next(getattr(difference, side) for difference in differences if difference.path == "/project")
+    return f"in the project {name}" if name is not None else "in the project that all share"
 
 
 def is_single(ref: Ref) -> bool:

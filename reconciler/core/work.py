@@ -27,6 +27,9 @@ from reconciler.core.shape import NativeContext
 from reconciler.core.values import replaced
 from reconciler.core.world import World
 
+KEPT = ("/disks/", "/project")
+"""Of what cannot be changed, what a new object takes over as it was."""
+
 
 class Work(msgspec.Struct):
     """One change in the making. Filled in by the planner's phases, then turned into a Change."""
@@ -119,8 +122,13 @@ def _is_intent(decision: Decision, action: Action, world: World, request: Reques
 
 
 def _in_use(decision: Decision, action: Action, world: World) -> Hold | None:
-    """An image that something on the target was made from, in quarantine too, cannot go: clones stand on it."""
-    if action is not Action.DESTROY or kind_of(decision.ref) != "Image" or decision.target is None:
+    """An image that something on the target was made from, in quarantine too, cannot go: clones stand on it. Nor can a
+    project with anything in it."""
+    if action is not Action.DESTROY or decision.target is None:
+        return None
+    if kind_of(decision.ref) == "Tenant":
+        return rules.occupied(decision, world)
+    if kind_of(decision.ref) != "Image":
         return None
     digest = decision.found.fields.get("digest") if decision.found else None
     users = [
@@ -162,12 +170,13 @@ def matched(
 
 
 def replaced_by(work: Work, decision: Decision, world: World) -> Work:
-    """Turn a work into a replace: a new incarnation of all that is desired, but for a data disk that cannot shrink."""
+    """Turn a work into a replace: a new incarnation of all that is desired, but for a data disk that cannot shrink, and
+    in the same project."""
     comparison = decision.comparison
     assert comparison is not None, "a replace comes of a comparison"
     after = dict(comparison.wanted)
     for difference in comparison.differences:
-        if difference.manner is Manner.IMPOSSIBLE and difference.path.startswith("/disks/"):
+        if difference.manner is Manner.IMPOSSIBLE and difference.path.startswith(KEPT):
             after = replaced(after, difference.path, difference.before)
     work.action = Action.REPLACE
     work.uid, work.incarnation = world.mint(work.ref, max(world.incarnation(work.ref), work.incarnation) + 1)

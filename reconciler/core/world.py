@@ -263,7 +263,7 @@ class World(Known):
         target = lives[0][0] if len(lives) == 1 else binding.target
         # A look may be older than our last write, and the memory older than what somebody did: the larger counts.
         demand = most(most(wants, sizes), takes_of(lives[0][1].fields, wants) if lives else sizes)
-        needs = self.closure(resource) if resource is not None else ()
+        needs = self.needed(resource, target) if resource is not None else ()
         moving = binding.moving if binding.moving != target else None
         return Facts(target, wants if demand == wants else demand, addresses, had, needs, moving)
 

@@ -14,16 +14,18 @@ from typing import Any
 
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address
-from reconciler.core.refs import Ref, kind_of, name_of
+from reconciler.core.refs import Ref, kind_of, name_of, tenant_of
 from reconciler.core.values import Fields, digest, plain
 from reconciler.driver import NativeContext
 
 _MACHINE_PLAIN = ("memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "brand", "hostname")
+_PROJECT_LIMITS = ("machines", "memory", "disk")
+"""A node counts what its machines are allowed. Cores are not among it: a cap says how long, not on how many."""
 _NETWORK_PLAIN = ("vlan", "subnet", "gateway", "mtu")
 
 
 def native_form(resource: Resource, context: NativeContext) -> dict[str, Any]:
-    """The form of a Machine, Volume, Network or Image. Raises KeyError for a kind that has no form."""
+    """The form of a Machine, Volume, Network, Image or Tenant. Raises KeyError for a kind that has no form."""
     return _FORMS[kind_of(resource.ref)](resource, context)
 
 
@@ -51,6 +53,7 @@ def machine(resource: Resource, context: NativeContext) -> dict[str, Any]:
     if "hostname" not in form:
         form["hostname"] = name_of(resource.ref)
     wants = _opened(resource.body).get("nics")
+    _in_project(form, resource, context)
     if wants:
         form["nics"] = {
             name_of(address.network): _nic(address, want, context.references[address.network].body)
@@ -80,6 +83,13 @@ def _alike(body: bytes) -> dict[str, Any]:
     if said.get("metadata"):
         form["metadata"] = {key: _leaf(value) for key, value in said["metadata"].items()}
     return form
+
+
+def _in_project(form: dict[str, Any], resource: Resource, context: NativeContext) -> None:
+    """Where each tenant has a project of its own, what is the tenant's says so."""
+    tenant = tenant_of(resource.ref)
+    if context.node.projects and tenant is not None:
+        form["project"] = tenant
 
 
 def _leaf(value: Any) -> str:
@@ -150,7 +160,19 @@ def image(resource: Resource, context: NativeContext) -> dict[str, Any]:
 
 
 def volume(resource: Resource, context: NativeContext) -> dict[str, Any]:
-    return {"size": _opened(resource.body)["size"]}
+    form = {"size": _opened(resource.body)["size"]}
+    _in_project(form, resource, context)
+    return form
 
 
-_FORMS = {"Machine": machine, "Volume": volume, "Network": network, "Image": image}
+def tenant(resource: Resource, context: NativeContext) -> dict[str, Any]:
+    """The project that a node keeps for a tenant: what it may take, whose certificates let in (by fingerprint), and the
+    networks, by ref, that may be used there."""
+    body = _opened(resource.body)
+    form: dict[str, Any] = {"limits": {key: each for key, each in body["limits"].items() if key in _PROJECT_LIMITS}}
+    form["certificates"] = {name: held["fingerprint"] for name, held in body["certificates"].items()}
+    form["networks"] = list(body.get("networks", ()))
+    return {key: each for key, each in form.items() if each}
+
+
+_FORMS = {"Machine": machine, "Volume": volume, "Network": network, "Image": image, "Tenant": tenant}

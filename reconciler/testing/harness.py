@@ -65,6 +65,10 @@ class Harness(ABC):
         """Further edits of a Machine's body, by name, made one after the other: what can change beyond sizes."""
         return {}
 
+    def beneath(self) -> tuple[Resource, ...]:
+        """What else must be there before a machine of the kit: its Tenant, where the node gives each a project."""
+        return ()
+
     def drifts(self) -> Mapping[str, Any]:
         """Fields of a running sample machine of size 0 that `hand_set` can change by the engine's means, to what."""
         return {}

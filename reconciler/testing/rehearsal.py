@@ -61,7 +61,7 @@ class Rehearsal:
 
     def want(self, *resources: Resource) -> None:
         """The whole of the next revision."""
-        fresh = {resource.ref: resource for resource in resources}
+        fresh = {resource.ref: resource for resource in (*resources, *self.harness.beneath())}
         self.removed |= self.wanted.keys() - fresh.keys()
         self.removed -= fresh.keys()
         self.wanted = fresh

@@ -53,7 +53,7 @@ class Scene:
             self.fence = max(self.fence, report.claim.fence)
             self.generation = max(self.generation, report.claim.generation + 1)
         await self.claim(report)
-        for wanted in (self.harness.network(), self.harness.image()):
+        for wanted in (self.harness.network(), self.harness.image(), *self.harness.beneath()):
             await self.converge(wanted)
         return self
 

@@ -32,7 +32,7 @@ HOSTILE: list[Any] = [
     ":8080/", ":8080/\n", "* * * * *", "00000000-0000-0000-0000-000000000000", "/memory", "/nics/app/mtu", "/nope", [], {},
     [None], [1, 1], ["a"], ["a", "a"], [["a"]], {"a": None}, {"secret": "s"}, {"secret": ""}, {"secret": "s" * 201}, {"file": "f"},
     {"text": "t"}, {"count": 1}, {"network": "a"}, {"path": "/a"}, {"a": {"b": 1}}, {1: "a"}, {"": "a"}, {"a/b": 1}, {"tags": {"a": 1}},
-    {"machines": ["a"]}, datetime.date(2024, 1, 15), datetime.datetime(2024, 1, 15, 12),
+    {"machines": ["a"]}, "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----", datetime.date(2024, 1, 15), datetime.datetime(2024, 1, 15, 12),
 ]  # fmt: skip
 """What YAML may give anywhere: right in some places, wrong in most."""
 hostile = st.sampled_from(HOSTILE)
@@ -43,6 +43,7 @@ SPELLED: dict[str, list[Any]] = {
     "Subnet": ["10.0.1.0/24", "2001:db8::/64"], "Span": ["10.0.1.10-10.0.1.20", "10.0.1.1 - 10.0.1.1"],
     "Mac": ["02:00:5e:10:00:01", "02-00-5E-10-00-01"], "Tags": [{"a": "b", "c": True, "d": 3}], "Requires": [">=0.3 <0.5"],
     "Allowed": [4, "20%", {"count": 1, "share": "1%"}, None], "Kinds": [["Machine"], []], "PublicKey": ["ssh-ed25519 AAAA me"],
+    "Certificate": ["-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"],
     "Traffic": ["any", "tcp/5432", "udp/1-2"], "TagChoice": [{"role": "web"}, {"role": ["web", "db"], "n": 1}],
     "NicEntry": ["app", {"network": "app", "ip": "10.0.1.5"}], "MountEntry": ["/srv", {"path": "/srv", "readOnly": True}],
     "Http": [8080, ":8080/healthz", "/"], "UserData": ["#!/bin/sh", {"file": "a"}, {"secret": "s"}],

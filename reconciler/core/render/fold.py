@@ -63,7 +63,7 @@ def rows(group: Sequence[Change]) -> list[tuple[Change, ...]]:
     return [tuple(row) for row in [*together, single] if row]
 
 
-_KINDS = ("Node", "Image", "Network", "Volume", "Machine")
+_KINDS = ("Node", "Image", "Network", "Tenant", "Volume", "Machine")
 
 
 def place_in_page(change: Change) -> tuple[int, tuple[str, int, str]]:

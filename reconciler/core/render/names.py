@@ -16,6 +16,7 @@ _NOUNS = {
     "Image": ("image", "images"),
     "Node": ("node", "nodes"),
     "Volume": ("volume", "volumes"),
+    "Tenant": ("project", "projects"),
 }
 
 

@@ -38,6 +38,7 @@ class Whole(msgspec.Struct):
     limits: dict[str, Limits]
     taken_from: dict[Ref, str]
     rules: dict[Ref, bool]
+    projects: dict[str, int]
     totals: dict[str, Total]
     datacenters: list[Ref]
 
@@ -73,8 +74,8 @@ def write(records: Records, writer: Writer) -> Whole:
         len(users.documents),
     )  # fmt: skip
     return Whole(
-        records.drivers, records.capacities, records.limits, records.taken_from, records.rules, records.totals,
-        list(records.datacenters),
+        records.drivers, records.capacities, records.limits, records.taken_from, records.rules,
+        records.projects, records.totals, list(records.datacenters),
     )  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def read(
     records.resources = Shelf.of(reader, RESOURCES, Resource)
     records.drivers, records.capacities, records.limits = whole.drivers, whole.capacities, whole.limits
     records.taken_from, records.rules, records.totals = whole.taken_from, whole.rules, whole.totals
+    records.projects = whole.projects
     records.datacenters = {ref: records.entries[ref] for ref in whole.datacenters}
     records.users = _Kept(reader, document)
     return records

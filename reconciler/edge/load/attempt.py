@@ -52,6 +52,7 @@ class Attempt:
         self.limits = Layer(records.limits)
         self.taken_from = Layer(records.taken_from)
         self.rules = Layer(records.rules)
+        self.projects = Layer(records.projects)
         self.nodes = Layer(records.nodes)
         self.groups = Layer(records.groups)
         self.claims = Layer(records.claims)
@@ -154,6 +155,8 @@ class Attempt:
                 self.nodes[declared.name] = lower_node(declared)
             else:
                 del self.nodes[declared.name]
+            if declared.spec.tenants == "projects":
+                self.projects["nodes"] = (self.projects.get("nodes") or 0) + sign
 
     def keep(self, made: Resource) -> None:
         self.resources[made.ref] = made

@@ -19,6 +19,7 @@ from reconciler.edge.load.firewall import check_rule
 from reconciler.edge.load.frame import size
 from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network, lower_volume, renamed_ref
 from reconciler.edge.load.records import Total
+from reconciler.edge.load.tenancy import check_node, lower_tenant
 from specs.plain import Network, Node
 
 
@@ -41,6 +42,9 @@ def lower_thing(declared: Declared, catalog: Catalog) -> Lowered:
         _check_pool(lowering)
     elif declared.kind == "Node":
         _check_node(lowering)
+        check_node(lowering)
+    elif declared.kind == "Tenant":
+        lower_tenant(lowering)
     return out
 
 

@@ -20,6 +20,7 @@ from reconciler.edge.load.lower import Lowered
 from reconciler.edge.load.machine import lower_machine
 from reconciler.edge.load.reading import Reader, value_of
 from reconciler.edge.load.records import Document
+from reconciler.edge.load.tenancy import with_networks
 
 
 class Judge:
@@ -230,6 +231,21 @@ class Judge:
         self._limits()
         self._abandoned_tenants()
         self._firewall()
+        self._projects()
+
+    def _projects(self) -> None:
+        """Which networks a tenant may use is told to nodes that keep projects, and only where there are any."""
+        attempt = self.attempt
+        there, before = attempt.projects.get("nodes"), attempt.records.projects.get("nodes")
+        gone = any(kind_of(ref) == "Network" for one in attempt.retired for ref in one.refs)
+        same = bool(there) == bool(before) and not gone and not self._changed("Network", "Tenant")
+        if same or not (there or before):
+            return
+        tenants = [made for ref, made in attempt.resources.items() if kind_of(ref) == "Tenant"]
+        for ref, made in with_networks(tenants, self._all("Network", "tenants") if there else None).items():
+            known = attempt.resources.get(ref)
+            if known is None or known.digest != made.digest:
+                attempt.resources[ref] = made
 
     def _firewall(self) -> None:
         """Rules are laid on networks once everything is lowered: they choose machines by what these came to."""

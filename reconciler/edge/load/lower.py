@@ -252,6 +252,7 @@ def lower_node(declared: Declared) -> NodeWant:
             )
             for name, member in spec.members.items()
         },
+        projects=spec.tenants == "projects",
         body=body,
     )
     return want

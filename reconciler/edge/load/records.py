@@ -218,6 +218,8 @@ class Records:
         """Images that are taken from a machine, with the machine's name as written."""
         self.rules: dict[Ref, bool] = {}
         """That there are firewall rules."""
+        self.projects: dict[str, int] = {}
+        """How many nodes give each tenant a project of its own, under `nodes`."""
         self.nodes: dict[str, NodeWant] = {}
         self.groups: dict[Ref, tuple[Ref, ...]] = {}
         """Groups of machines, by the ref of the group."""

@@ -102,11 +102,21 @@ class Daemons:
         self.start(1)
         self._init(1, {"storage_pools": [self._pool("3GiB")], "networks": [], "profiles": [_profile()]})
 
-    def cluster(self, members: int) -> None:
+    def listen(self) -> str:
+        """Let a host be reached over HTTPS from here: its address."""
+        self._plug(1, self._bridge(), there=True)
+        self.client("config", "set", "core.https_address", f"{self.address(1)}:8443")
+        return f"https://{self.address(1)}:8443"
+
+    def _bridge(self) -> str:
         bridge = f"{self.tag}br"
         _ip("link", "add", bridge, "type", "bridge")
         _ip("addr", "add", f"{self.net}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
+        return bridge
+
+    def cluster(self, members: int) -> None:
+        bridge = self._bridge()
         for number in range(1, members + 1):
             self._plug(number, bridge)
             self.start(number, wait=False)
@@ -131,9 +141,11 @@ class Daemons:
             "member_config": config,
         }})  # fmt: skip
 
-    def _plug(self, number: int, bridge: str) -> None:
+    def _plug(self, number: int, bridge: str, *, there: bool = False) -> None:
+        """`there`: its namespace is."""
         name, link = self.member(number), f"v{self.member(number)}"
-        _ip("netns", "add", name)
+        if not there:
+            _ip("netns", "add", name)
         _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("link", "set", link, "master", bridge, "up")
         _ip("-n", name, "link", "set", "lo", "up")
@@ -207,7 +219,8 @@ class Daemons:
         self._detach_loops()
         for name in names:
             for group in Path("/sys/fs/cgroup").glob(f"**/lxc.*.{name}*"):
-                _quiet("rmdir", str(group))
+                within = [each for each in group.rglob("*") if each.is_dir()]  # a command run inside leaves one
+                _quiet("rmdir", *map(str, reversed(within)), str(group))
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _containers(self) -> set[str]:

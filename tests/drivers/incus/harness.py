@@ -41,7 +41,7 @@ class IncusHarness(Harness):
     def __init__(self, daemons: Daemons, spare: Daemons | None = None, *, members: int = 0) -> None:
         self.daemons = daemons
         self.spare = spare
-        self.proxy = Proxy(daemons.root / "p.socket", daemons.socket())
+        self.proxy = Proxy(daemons.root / f"{type(self).__name__}.socket", daemons.socket())
         self.shape = DRIVER.shape
         self.node = NodeWant("inc", "incus", "", f"unix:{self.proxy.path}", nics={"app": ""})
         self.target = Target("inc")
@@ -118,8 +118,14 @@ class IncusHarness(Harness):
 
     # -- the hand
 
+    def client(self, thing: Object, *args: str) -> str:
+        """The engine's own client, in the project that the machine lives in. `%`: its name."""
+        project, _, name = thing.native_name.rpartition("/")
+        said = [name if each == "%" else each for each in args]
+        return self.daemons.client(*said, *(["--project", project] if project else []))
+
     async def hand_set(self, thing: Object, path: str, value: Any) -> None:
-        name = thing.native_name
+        name = "%"
         spelled = {
             "/memory": lambda: ("config", "set", name, f"limits.memory={write_size(value)}"),
             "/cpu": lambda: ("config", "set", name, f"limits.cpu.allowance={write_quota(value)}"),
@@ -127,10 +133,10 @@ class IncusHarness(Harness):
             "/disk": lambda: ("config", "device", "set", name, "root", f"size={write_size(value)}"),
             "/nics/net0/ip": lambda: ("config", "device", "set", name, "net0", f"ipv4.address={value[:-3]}"),
         }
-        self.daemons.client(*spelled[path]())
+        self.client(thing, *spelled[path]())
 
     async def hand_stop(self, thing: Object) -> None:
-        self.daemons.client("stop", "--force", thing.native_name)
+        self.client(thing, "stop", "--force", "%")
 
     async def hand_shell(self, thing: Object, script: str) -> str:
         return self.daemons.client("exec", thing.native_name, "--", "sh", "-c", script)
@@ -147,14 +153,14 @@ class IncusHarness(Harness):
             self.daemons.client("network", "acl", "rule", "add", acl.name_of_acl(name), "ingress", "action=allow")
 
     async def hand_delete(self, thing: Object) -> None:
-        self.daemons.client("delete", "--force", thing.native_name)
+        self.client(thing, "delete", "--force", "%")
 
     async def hand_copy(self, thing: Object) -> str:
         """With another address: one that two machines have keeps both of them from starting, whoever made the copy."""
-        name = f"{thing.native_name}-copy"
-        self.daemons.client("copy", thing.native_name, name)
-        self.daemons.client("config", "device", "remove", name, "net0")
-        return name
+        project, _, own = thing.native_name.rpartition("/")
+        self.client(thing, "copy", "%", f"{own}-copy")
+        self.client(thing, "config", "device", "remove", f"{own}-copy", "net0")
+        return f"{project}/{own}-copy" if project else f"{own}-copy"
 
     async def hand_unmanaged(self, name: str) -> str:
         made = self.daemons.query("/1.0/images?recursion=1")[0]["fingerprint"]
@@ -214,6 +220,20 @@ class IncusHarness(Harness):
 
     def close(self) -> None:
         self.proxy.close()
+
+
+class ProjectHarness(IncusHarness):
+    """The same where each tenant has a project of its own: that of the kit's machines is `conformance`."""
+
+    def __init__(self, daemons: Daemons, spare: Daemons | None = None, *, members: int = 0) -> None:
+        super().__init__(daemons, spare, members=members)
+        self.node = msgspec.structs.replace(self.node, projects=True)
+
+    def beneath(self) -> tuple[Resource, ...]:
+        networks = [f"Network/net{number}" for number in (0, 1)]
+        limits = {"memory": 8 * 2**30, "machines": 50}
+        body = {"limits": limits, "certificates": {}, "networks": networks}
+        return (resource(Ref("Tenant/conformance"), body),)
 
 
 def path_of(daemons: Daemons) -> Path:

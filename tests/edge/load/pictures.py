@@ -31,6 +31,7 @@ def indexes(loader: Loader) -> dict[str, object]:
         "combinations": {key: sorted(found) for key, found in sorted(records.users.combinations.items())},
         "totals": {name: repr(one) for name, one in sorted(records.totals.items()) if one.things},
         "drivers": {name: count for name, count in sorted(records.drivers.items()) if count},
+        "projects": {name: count for name, count in sorted(records.projects.items()) if count},
         "limits": dict(sorted(records.limits.items())),
         "capacities": {has: count for has, count in records.capacities.items() if count},
         "files": {

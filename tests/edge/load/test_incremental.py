@@ -79,6 +79,7 @@ def random_edit(dice: random.Random, files: dict[str, str]) -> None:
                                                              "{type: zvol, source: {folder: /x}}"]))),
         "nodes": lambda: files.__setitem__(
             "nodes.yaml", BASE["nodes.yaml"].replace("driver: incus", dice.choice(["driver: incus", "driver: smartos", "driver: sim"]))
+            .replace("members: {a", dice.choice(["members: {a", "tenants: projects, members: {a"]))
             .replace("rack: r1", dice.choice(["rack: r1", "rack: r9", "capacity: {memory: 2Gi, disk: 30Gi}"]))),
         "datacenter": lambda: files.__setitem__(
             "datacenter.yaml", BASE["datacenter.yaml"].replace("9.9.9.9", dice.choice(["9.9.9.9", "8.8.8.8"]))

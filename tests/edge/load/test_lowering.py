@@ -411,3 +411,35 @@ def test_what_can_be_ignored_is_what_is_compared() -> None:
     assert set(form) == set(COMPARED)
     assert set(form["nics"]["app"]) == COMPARED["nics"]
     assert set(form["disks"]["data"]) == COMPARED["disks"]
+
+
+PEM = "-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----"
+PROJECTS = {"nodes.yaml": BASE["nodes.yaml"].replace("driver: incus", "driver: incus, tenants: projects")}
+
+
+def tenant(files: dict[str, Any], name: str = "acme") -> Any:
+    return plain(loaded(files).desired.resources[Ref(f"Tenant/{name}")].body)
+
+
+def test_a_tenant_tells_what_its_project_is_to_be() -> None:
+    text = f'spec: {{limits: {{machines: 2, memory: 1Gi, cpu: 1, disk: 20Gi}}, certificates: {{al: "{PEM}"}}}}\n'
+    head = "apiVersion: trueup/v1\nkind: Tenant\nmetadata: {name: acme}\n"
+    networks = BASE["networks.yaml"] + "  shut: {nicTag: wan, subnet: 10.9.0.0/24, tenants: [ops]}\n"
+    own = "apiVersion: trueup/v1\nkind: Network\nmetadata: {name: own}\nspec: {nicTag: lan, vlan: 3, subnet: 10.8.0.0/24}\n"
+    files = {"acme/tenant.yaml": head + text, "networks.yaml": networks, "acme/own.yaml": own,
+             "ops.yaml": "apiVersion: trueup/v1\nkind: Tenants\nitems: {ops: {}}\n"}  # fmt: skip
+    found = tenant({**PROJECTS, **files})
+    assert found["networks"] == ["Network/acme/own", "Network/app", "Network/public"]
+    (held,) = found["certificates"].values()
+    assert held["pem"].startswith("-----BEGIN")
+    made = loaded({**PROJECTS, **files}).desired
+    form = native_form(made.resources[Ref("Tenant/acme")], NativeContext(made.nodes["inc"], Target("inc/a")))
+    assert form["limits"] == {"machines": 2, "memory": GiB, "disk": 20 * GiB}, "cores are no node's business"
+    assert form["certificates"] == {"al": held["fingerprint"]}
+
+
+def test_networks_are_told_only_where_a_node_keeps_projects() -> None:
+    assert "networks" not in tenant({})
+    kept = loaded(PROJECTS)
+    assert kept.desired.nodes["inc"].projects
+    assert plain(kept.desired.resources[Ref("Tenant/acme")].body)["networks"] == ["Network/app", "Network/public"]

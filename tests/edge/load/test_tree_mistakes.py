@@ -31,6 +31,15 @@ CASES: dict[str, tuple[Mapping[str, str | bytes | None], list[str]]] = {
      {'acme/y.yaml': "apiVersion: trueup/v1\nkind: Machine\nmetadata: {name: y}\nspec: {nics: [{network: app, mac: '02:00:00:00:00:01'}]}\n",
       'acme/z.yaml': "apiVersion: trueup/v1\nkind: Machine\nmetadata: {name: z}\nspec: {nics: [{network: app, mac: '02:00:00:00:00:01'}]}\n"},
      ['acme/z.yaml:4:35: Machine/acme/z:nics.0.mac: the MAC address 02:00:00:00:00:01 is taken already by acme/y (take another, or leave it out)']),
+    'projects where the driver keeps none, and beside one for all': (
+     {'more.yaml': 'apiVersion: trueup/v1\nkind: Nodes\nitems:\n  e2: {driver: local, tenants: projects}\n'
+                   '  i2: {driver: incus, address: "https://i2:8443", tenants: projects, options: {project: x}}\n'},
+     ['more.yaml:4:32: Node/e2:tenants: driver local keeps no projects (leave `tenants` out, or choose a node that does, as with incus)',
+      'more.yaml:5:89: Node/i2:options.project: one project for all and one for each tenant exclude each other (leave out one of `options.project` and `tenants: projects`)']),
+    'a certificate given to two': (
+     {'ops/t.yaml': 'apiVersion: trueup/v1\nkind: Tenants\nitems:\n  o: {certificates: {al: "-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----"}}\n'
+                    '  p: {certificates: {bo: "-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----"}}\n'},
+     ['ops/t.yaml:5:26: Tenant/p:certificates.bo: the certificate e4f60d0aa6d7 is used already by o (a holder has one, and is of one tenant)']),
     'a volume on another node than its machine': (
      {'acme/v.yaml': 'apiVersion: trueup/v1\nkind: Volume\nmetadata: {name: shop}\nspec: {size: 1Gi, node: inc/a}\n',
       'acme/y.yaml': 'apiVersion: trueup/v1\nkind: Machine\nmetadata: {name: y}\nspec: {node: inc/b, volumes: {shop: /srv}}\n'},

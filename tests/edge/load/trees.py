@@ -13,7 +13,7 @@ from reconciler.errors import SpecErrors
 CAPABILITIES = {
     "local": Capability(frozenset({"Machine", "Network", "Image"}), frozenset({"rootfs"}), frozenset({"zone"})),
     "incus": Capability(
-        frozenset({"Machine", "Volume", "FirewallRule"}),
+        frozenset({"Machine", "Volume", "FirewallRule", "Tenant"}),
         frozenset({"rootfs", "disk"}),
         frozenset({"zone", "vm"}),
         frozenset({"snapshots"}),
