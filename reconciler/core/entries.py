@@ -177,7 +177,8 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, tag="intent"):
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True, tag="result"):
-    """What became of a step. `source`: as in the step. `more`: it went well, and others of its change come after it."""
+    """What became of a step. `source`: as in the step. `more`: it went well, and others of its change
+    come after it; said only where the next one's intent is not in the same commit."""
 
     plan: str
     step: str

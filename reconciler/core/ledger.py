@@ -109,19 +109,20 @@ class Ledger:
         fold = _FOLDS.get(type(entry))
         if fold is not None:
             fold(self, entry)
-        elif isinstance(entry, Spent):
-            insort(self.spent, (record.at, entry), key=_at)
-        elif isinstance(entry, Quarantined):
-            self._quarantined(entry, record.at)
-        elif isinstance(entry, Beat):
-            self.rests.beat(Instant(record.at, entry.boot, entry.up, entry.synced))
-        elif isinstance(entry, Vouched):
-            self.rests.vouch(record.at)
         else:
-            assert isinstance(entry, Result), "every other entry has its fold"
-            self._result(entry, record.sequence)
+            _PLACED[type(entry)](self, entry, record)
 
-    def _result(self, entry: Result, sequence: int) -> None:
+    def _spent(self, entry: Spent, record: Record) -> None:
+        insort(self.spent, (record.at, entry), key=_at)
+
+    def _beat(self, entry: Beat, record: Record) -> None:
+        self.rests.beat(Instant(record.at, entry.boot, entry.up, entry.synced))
+
+    def _vouched(self, entry: Vouched, record: Record) -> None:
+        self.rests.vouch(record.at)
+
+    def _result(self, entry: Result, record: Record) -> None:
+        sequence = record.sequence
         self.written[entry.target] = sequence
         if entry.source is not None:
             self.written[entry.source] = sequence
@@ -184,14 +185,14 @@ class Ledger:
             )
         )  # fmt: skip
 
-    def _quarantined(self, entry: Quarantined, at: float) -> None:
+    def _quarantined(self, entry: Quarantined, record: Record) -> None:
         self.rests.put(entry.uid, entry.seconds, entry.said)
         seconds = entry.seconds if entry.said is None else entry.said
         old = self._same(entry)
         if old is None and self._superseded(entry.ref):
             return
         base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
-        self._put(msgspec.structs.replace(base, quarantined_until=at + seconds, moving=None))
+        self._put(msgspec.structs.replace(base, quarantined_until=record.at + seconds, moving=None))
         self.witnessed.discard(entry.ref)
 
     def _same(self, entry: Settled | Sealed | Quarantined | Purged | Forgotten) -> Binding | None:
@@ -302,3 +303,11 @@ _FOLDS: dict[type, Any] = {
     Held: Ledger._held,
     Intent: Ledger._intent,
 }
+_PLACED: dict[type, Any] = {
+    Result: Ledger._result,
+    Spent: Ledger._spent,
+    Quarantined: Ledger._quarantined,
+    Beat: Ledger._beat,
+    Vouched: Ledger._vouched,
+}
+"""Those for which it counts when they were written, or in which place."""

@@ -164,6 +164,8 @@ class Worker:
         self._intended = False
         self._began = 0.0
         self._kept: list[Entry] = []
+        self._halfway: int | None = None
+        """Where in them the result stands of which the change goes on in this hand."""
         self._ended: list[tuple[Step, Outcome, float]] = []
 
     async def run(self) -> None:
@@ -311,22 +313,39 @@ class Worker:
         """A step has ended. Its result waits for the next commit of this worker."""
         board, lane = self.board, self._lane
         assert lane is not None
-        self._outcome, step = None, lane.step
+        self._outcome, step, place = None, lane.step, len(self._kept)
         if self._intended:
-            more = outcome.status in GOOD and lane.position + 1 < len(lane.steps)
-            said = (outcome.status, outcome.reason, step.source, more)
-            self._kept.append(Result(board.plan.digest, step.id, step.target, step.ref, *said))
+            plan = board.plan.digest
+            said = (outcome.status, outcome.reason, step.source)
+            self._kept.append(Result(plan, step.id, step.target, step.ref, *said))
         if outcome.status in GOOD:
             self._kept.extend(step.on_applied)
         self._ended.append((step, outcome, self._began))
-        if not board.lanes.finish(lane, outcome):
+        goes_on = board.lanes.finish(lane, outcome)
+        self._halfway = None
+        if self._intended and outcome.status in GOOD and lane.position < len(lane.steps):
+            self._halfway = place
+        if not goes_on:
             self._lane = None
+            self._rests_halfway()
         if board.resting and board.lanes.turns:
             board.nudge()
+
+    def _rests_halfway(self) -> None:
+        """The result that is kept last is not followed by the next intent of its change in the same commit: whoever
+        comes after us has to know."""
+        place, self._halfway = self._halfway, None
+        if place is not None:
+            self._kept[place] = msgspec.structs.replace(self._kept[place], more=True)
 
     async def _journal(self, entries: list[Entry]) -> bool:
         """Make durable what is kept and these; then tell of the steps that ended and let go on what waited for them."""
         board = self.board
+        if self._halfway is not None:
+            if entries:
+                self._halfway = None
+            else:
+                self._rests_halfway()
         if self._kept or entries:
             try:
                 await board.means.journal.append([*self._kept, *entries])
