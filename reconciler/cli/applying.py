@@ -135,8 +135,8 @@ async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: Loc
 
 
 async def _kept(here: Looking, name: str) -> Plan:
-    """A plan by the file it is in, or by its digest: in the store, or, where it was read elsewhere (in a pull request), as
-    what is planned now, if that is the same. Raises PlanMissing."""
+    """A plan by the file it is in, or by its digest: in the store, or, where it was read elsewhere (in a pull request),
+    as what is planned now, if that is the same. Raises PlanMissing."""
     if not os.path.exists(name):  # noqa: ASYNC240 - one look at a local path
         try:
             return await here.ports.plans.find(name)
