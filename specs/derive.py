@@ -203,8 +203,8 @@ def text() -> str:
     models: list[type[Model]] = [*MODELS.values(), Metadata, SharedMetadata]
     for model in models:
         writer.record(model)
-    kinds = "\n".join(f'    "{name}": {name},' for name in MODELS)
-    register = f"KINDS: dict[str, type[Plain]] = {{\n{kinds}\n}}\n"
+    register = f"_ALL: tuple[type[Plain], ...] = (\n    {', '.join(MODELS)},\n)  # fmt: skip\n"
+    register += "KINDS = {kind.__name__: kind for kind in _ALL}\n"
     checked, made = ("\n".join(each) for each in zip(*writer.plainest, strict=True))
     spelled = f"if TYPE_CHECKING:\n{checked}\nelse:\n{made}\n"
     return "\n\n".join([_HEAD, spelled, *[f"{each}\n" for each in writer.classes], register])

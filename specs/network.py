@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from specs.envelope import Ip, Label, Model, Reference, Span, Subnet
+from specs import rules
+from specs.envelope import Ip, Label, Model, Reference, Span, Subnet, whole
 
 NicTag = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_]{1,31}$")]
 Mtu = Annotated[int, Field(ge=576, le=9216)]
+
+
+ForwardedPort = Annotated[str, AfterValidator(rules.forwarded)]
+"""`tcp/443`, `udp/6000-6100`, or `tcp/8443:443`, which is 443 inside."""
+
+
+class Forward(Model):
+    """What comes in at an address goes on to a machine of the network, on the node where that machine lives."""
+
+    listen: Ip
+    """An address of the node, or one that is routed to it. It is one network's alone."""
+    to: Reference
+    """A machine on this network, one of a group by its own name."""
+    ports: Annotated[list[ForwardedPort], Field(min_length=1)] | None = None
+    """`tcp/443`, `udp/6000-6100`, `tcp/8443:443` (443 inside); without them, everything that no other forward of the
+    address takes."""
 
 
 class Network(Model):
@@ -35,6 +52,10 @@ class Network(Model):
     """Whether what leaves it bears the node's address."""
     tenants: list[Label] | None = None
     """Who may use it; without it, everybody who can name it."""
+    forwards: list[Forward] = Field(default_factory=list)
+    """What comes in from outside, and to whom."""
+
+    _apart = whole(rules.forwards_apart)
 
 
 class NetworkPool(Model):

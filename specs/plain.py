@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Span = str
     IpBySubnet = dict[str, Ip]
     Reference = str
+    ForwardedPort = str
     PublicKey = str
     Name = str
     PublicKeyByName = dict[str, PublicKey]
@@ -57,6 +58,7 @@ else:
     Span = spelled(str, after=values.span)
     IpBySubnet = spelled(dict[str, Ip], after=keys(values.subnet))
     Reference = spelled(str, after=values.reference)
+    ForwardedPort = spelled(str, after=rules.forwarded)
     PublicKey = spelled(str, after=rules.public_key)
     Name = spelled(str, after=values.name)
     PublicKeyByName = spelled(dict[str, PublicKey], after=keys(values.name))
@@ -220,6 +222,12 @@ class Node(Plain, frozen=True, kw_only=True):
     options: dict[str, str | int | bool] = field(default_factory=dict)
 
 
+class Forward(Plain, frozen=True, kw_only=True):
+    listen: Ip
+    to: Reference
+    ports: Annotated[list[ForwardedPort], Meta(min_length=1)] | None = None
+
+
 class Network(Plain, frozen=True, kw_only=True):
     nic_tag: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_]{1,31}\Z")]
     vlan: Annotated[int, Meta(ge=0, le=4094)] | None = None
@@ -232,6 +240,10 @@ class Network(Plain, frozen=True, kw_only=True):
     reserved: list[Ip] = field(default_factory=list)
     nat: bool = False
     tenants: list[Label] | None = None
+    forwards: list[Forward] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rules.forwards_apart(self)
 
 
 class NetworkPool(Plain, frozen=True, kw_only=True):
@@ -479,15 +491,7 @@ class SharedMetadata(Plain, frozen=True, kw_only=True):
     tags: Tags = field(default_factory=dict)
 
 
-KINDS: dict[str, type[Plain]] = {
-    "Datacenter": Datacenter,
-    "Node": Node,
-    "Network": Network,
-    "NetworkPool": NetworkPool,
-    "Package": Package,
-    "Image": Image,
-    "Tenant": Tenant,
-    "Volume": Volume,
-    "Machine": Machine,
-    "FirewallRule": FirewallRule,
-}
+_ALL: tuple[type[Plain], ...] = (
+    Datacenter, Node, Network, NetworkPool, Package, Image, Tenant, Volume, Machine, FirewallRule,
+)  # fmt: skip
+KINDS = {kind.__name__: kind for kind in _ALL}

@@ -99,6 +99,46 @@ def digest_where_fetched(image: Any) -> None:
         raise SpecError(summary, fix, fields=("source", "digest"))
 
 
+# -- Network -----
+
+_FORWARDED = re.compile(r"(tcp|udp)/([0-9]{1,5})(?:-([0-9]{1,5})|:([0-9]{1,5}))?")
+
+
+def forwarded(value: str) -> str:
+    match = _FORWARDED.fullmatch(value)
+    if match is None:
+        raise SpecError(f"{value!r} is not a port to forward", "tcp/443, udp/6000-6100, or tcp/8443:443 (443 inside)")
+    low, high, inside = int(match[2]), int(match[3] or match[2]), int(match[4] or 1)
+    if not 1 <= low <= high <= 65535 or not 1 <= inside <= 65535:
+        raise SpecError(f"{value!r} names no ports", "ports are 1 to 65535, the lower one first")
+    return value
+
+
+def _span(port: str) -> tuple[str, int, int]:
+    protocol, _, ports = port.partition(":")[0].partition("/")
+    low, _, high = ports.partition("-")
+    return protocol, int(low), int(high or low)
+
+
+def forwards_apart(network: Any) -> None:
+    """One address and port goes to one machine, and one way: an engine that forwards all of an address to a machine
+    takes no ports of it to the same."""
+    taken: dict[str, list[tuple[str, str, int, int]]] = {}
+    whole = {forward.listen: forward.to for forward in network.forwards if not forward.ports}
+    for forward in network.forwards:
+        if forward.ports and whole.get(forward.listen) == forward.to:
+            summary = f"all of {forward.listen} goes to {forward.to} already"
+            raise SpecError(summary, "leave the ports out, or name those that go there", fields=("forwards",))
+        for port in forward.ports or ["any/0"]:
+            protocol, low, high = _span(port)
+            known = taken.setdefault(forward.listen, [])
+            if any(one[1] == protocol and low <= one[3] and one[2] <= high for one in known):
+                what = "everything else" if protocol == "any" else port
+                summary = f"{what} of {forward.listen} is forwarded twice"
+                raise SpecError(summary, "one address and port goes to one machine", fields=("forwards",))
+            known.append((forward.to, protocol, low, high))
+
+
 # -- FirewallRule -----
 
 _TRAFFIC = re.compile(r"any|icmp|(tcp|udp)(/([0-9]{1,5})(-([0-9]{1,5}))?)?")

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from drivers.incus import console, events, images, machines, networks, shared, tenants, volumes
+from drivers.incus import console, events, forwards, images, machines, networks, shared, tenants, volumes
 from drivers.incus.act import Act, Denied
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.listing import (
@@ -231,8 +231,12 @@ class IncusDriver:
         seal = str((act.server.config or {}).get("user.trueup.seal") or "")
         suffix = f".{member}" if member else ""
         networks = await self.node.networks()
-        acls = await self.node.acls(networks) if act.kind == "Network" else {}
-        act.view = View(networks, {}, seal, acls=acls, suffix=suffix, base=self.node.project)
+        act.view = View(networks, {}, seal, suffix=suffix, base=self.node.project)
+        if act.kind == "Network":
+            found = await self.node.forwards(networks)
+            here = {name: forwards.at(each, suffix.removeprefix(".")) for name, each in found.items()}
+            acls = await self.node.acls(networks)
+            act.view = msgspec.structs.replace(act.view, acls=acls, forwards=here)
         act.object = None
         if act.kind == "Machine":
             await self._look_machine(act, act.context.fence if fence is None else fence)

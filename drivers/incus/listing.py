@@ -14,8 +14,8 @@ from typing import Any
 import anyio
 import msgspec
 
+from drivers.incus import forwards, projects, reading
 from drivers.incus import marks as marking
-from drivers.incus import projects, reading
 from drivers.incus.api import ApiError, Lost, Refused
 from drivers.incus.node import Node, Twins
 from drivers.incus.records import (
@@ -55,6 +55,7 @@ class Inventory(msgspec.Struct):
     tenants: list[Project] = []
     """Projects other than the one that all share, where each tenant has one."""
     certificates: list[Certificate] = []
+    forwards: dict[str, list[dict[str, Any]]] = {}
     problems: list[str] = []
 
 
@@ -110,6 +111,7 @@ async def _details(node: Node, found: Inventory, into: Callable[[str, Ask], Coro
     async with anyio.create_task_group() as group:
         group.start_soon(into, "volumes", volumes)
         group.start_soon(into, "acls", partial(node.acls, found.networks))
+        group.start_soon(into, "forwards", partial(node.forwards, found.networks))
         for member, bridges in _bridges(node, found).items():
             found.attached[member] = {}
             for bridge in bridges:
@@ -262,6 +264,7 @@ def view_of(found: Inventory, member: str | None, base: str = "default") -> View
         found.attached.get(member or "") if member or not found.members else None,
         found.kernel,
         found.acls,
+        {name: forwards.at(each, member or "") for name, each in found.forwards.items()},
         f".{member}" if member else "",
         base,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from drivers.incus import acl
+from drivers.incus import acl, forwards
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied
 from drivers.incus.api import NotFound
@@ -36,12 +36,18 @@ def _marked(act: Act, network: Network) -> dict[str, str]:
 async def create(act: Act) -> None:
     fields = act.arg("fields")
     name = network_name(name_of(act.step.ref), act.step.ref)
+    await _make(act, name, fields)
+    if wanted := forwards.wanted(fields):
+        await _forward(act, name, wanted)
+
+
+async def _make(act: Act, name: str, fields: Any) -> None:
     there = act.view.networks.get(name)
     if there is not None:
         await _join(act, there, fields)
         return
     blank = Network(name=name, project=_project(act))
-    config = {**network_config(fields), **_marked(act, blank)}
+    config = {**network_config(fields), **_listing(act, fields), **_marked(act, blank)}
     await _filter(act, name, fields, config)
     if act.node.want.members:
         for member in await act.node.members():
@@ -67,7 +73,12 @@ async def _join(act: Act, there: Network, fields: Any) -> None:
     wanted = network_config(fields)
     if {key: value for key, value in held.items() if value is not None} != wanted:
         raise Denied(f"the network {there.name} is already there, and is another")
-    await _put(act, there, {**there.config, **_marked(act, there)})
+    await _put(act, there, {**there.config, **_listing(act, fields), **_marked(act, there)})
+
+
+def _listing(act: Act, fields: Any) -> dict[str, str]:
+    """That it has forwards here."""
+    return {forwards.LISTED + act.suffix: "true"} if forwards.wanted(fields) else {}
 
 
 async def _put(act: Act, network: Network, config: dict[str, str]) -> None:
@@ -84,10 +95,15 @@ async def update(act: Act) -> None:
         if path.startswith("/subnet") and find(fields, path) != value:
             raise Denied("a network keeps its subnet: make another one")
         fields = replaced(fields, path, value)
-    kept = {key: value for key, value in network.config.items() if key not in NETWORK_KEYS}
-    config = {**kept, **network_config(fields), **_marked(act, network)}
+    listed, wanted = forwards.LISTED + act.suffix, forwards.wanted(fields)
+    kept = {key: value for key, value in network.config.items() if key not in (*NETWORK_KEYS, listed)}
+    config = {**kept, **network_config(fields), **_listing(act, fields), **_marked(act, network)}
     await _filter(act, network.name, fields, config)
+    if not wanted and listed in network.config:
+        await _forward(act, network.name, {})
     await _put(act, network, config)
+    if wanted:
+        await _forward(act, network.name, wanted)
     if not fields.get("firewall"):
         await _unfilter(act, network.name)
 
@@ -130,6 +146,27 @@ async def _unfilter(act: Act, network: str) -> None:
             await act.api.change("DELETE", f"/1.0/network-acls/{name}", project=act.project)
 
 
+async def _forward(act: Act, network: str, want: dict[str, dict[str, str]]) -> None:
+    """Forward exactly this here; what people forward stays."""
+    query = {"project": act.project, **act.node.placed(act.step.target)}
+    path = f"/1.0/networks/{network}/forwards"
+    member = act.view.suffix.removeprefix(".")
+    listed = await act.api.get(path, recursion="1", project=act.project)
+    there = {each["listen_address"]: each for each in forwards.at(listed or (), member)}
+    for listen, each in sorted(there.items()):
+        if listen not in want and forwards.OURS in (each.get("config") or {}):
+            with suppress(NotFound):
+                await act.api.change("DELETE", f"{path}/{listen}", **query)
+    for listen, said in sorted(want.items()):
+        body = forwards.content(listen, said)
+        if listen not in there:
+            await act.api.change("POST", path, body, **query)
+        elif forwards.OURS not in (there[listen].get("config") or {}):
+            raise Denied(f"somebody forwards {listen} on {network} already")
+        elif forwards.read([there[listen]]) != {listen: said}:
+            await act.api.change("PUT", f"{path}/{listen}", body, **query)
+
+
 async def mark(act: Act) -> None:
     network = _here(act)
     await _put(act, network, {**network.config, **_marked(act, network)})
@@ -142,6 +179,8 @@ async def destroy(act: Act) -> None:
     used = users(network.used_by)
     if used:
         raise Denied(f"{network.name} is in use by {used[0]}")
+    if forwards.LISTED + act.suffix in network.config:
+        await _forward(act, network.name, {})
     others = [
         key for key in network.config if key.startswith(marking.MARKS + ".") and key != marking.MARKS + act.suffix
     ]
@@ -154,7 +193,8 @@ async def destroy(act: Act) -> None:
 
 async def forget(act: Act) -> None:
     network = _here(act)
-    config = {key: value for key, value in network.config.items() if key != marking.MARKS + act.suffix}
+    ours = (marking.MARKS + act.suffix, forwards.LISTED + act.suffix)
+    config = {key: value for key, value in network.config.items() if key not in ours}
     await _put(act, network, config)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from drivers.incus import acl, transport
+from drivers.incus import acl, forwards, transport
 from drivers.incus import marks as marking
 from drivers.incus.api import Api, ApiError, Lost, NotFound, Refused
 from drivers.incus.cgroups import Kernel
@@ -238,6 +238,15 @@ class Node:
             return {}
         found = await (await self.api()).get("/1.0/network-acls", recursion="1", project=self.project)
         return {each["name"]: each for each in found or ()}
+
+    async def forwards(self, networks: Mapping[str, Network]) -> dict[str, list[dict[str, Any]]]:
+        """Forwards, on all members, of the networks that have any of ours."""
+        found = {}
+        for name, network in networks.items():
+            if any(key.startswith(forwards.LISTED) for key in network.config):
+                path = f"/1.0/networks/{name}/forwards"
+                found[name] = await (await self.api()).get(path, recursion="1", project=self.project) or []
+        return found
 
     async def images(self) -> list[Image]:
         api = await self.api()

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.incus import acl, schedules, units
+from drivers.incus import acl, forwards, schedules, units
 from drivers.incus import marks as marking
 from drivers.incus.keys import is_extra
 from drivers.incus.records import Image, Instance, Network, View, Volume
@@ -383,6 +383,8 @@ def network(found: Network, view: View) -> dict[str, Any]:
     if acl.name_of_acl(found.name) in config.get(acl.ATTACHED, "").split(","):
         there = view.acls.get(acl.name_of_acl(found.name), {})
         fields["firewall"] = acl.read(there, config, fields.get("subnet", ""))
+    if f"{forwards.LISTED}{view.suffix}" in config and (there := forwards.read(view.forwards.get(found.name, ()))):
+        fields["forwards"] = there
     if config.get(marking.TAG):
         fields["tag"] = config[marking.TAG]
     if config.get(marking.VLAN):

@@ -5,7 +5,7 @@ Owns: one record a kind of answer. Must not go here: what it means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -163,6 +163,8 @@ class View(msgspec.Struct, frozen=True):
     """Limits that the kernel enforces, by native name, where they could be read."""
     acls: Mapping[str, Mapping[str, Any]] = {}
     """Network ACLs by name."""
+    forwards: Mapping[str, Sequence[Mapping[str, Any]]] = {}
+    """Forwards of each network that has any of ours, on this member."""
     suffix: str = ""
     """Of the member whose marks count, on what all members share."""
     base: str = "default"

@@ -28,7 +28,7 @@ MACHINE_KEYS = (
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
-    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"),
+    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall", "forwards"),
     "Image": ("digest", "type", "os"),
     "Volume": ("size", "project"),
     "Tenant": ("limits", "certificates", "networks"),
@@ -42,7 +42,7 @@ CAPABILITY = Capability(
     kinds=frozenset({*KEYS, "FirewallRule"}),
     image_types=frozenset({"rootfs", "disk"}),
     brands=frozenset({"zone", "vm"}),
-    fields=frozenset({"snapshots"}),
+    fields=frozenset({"snapshots", "forwards"}),
     image_sources=frozenset({"file", "url", "folder", "busybox", "machine"}),
     plainly=True,
 )

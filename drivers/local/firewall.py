@@ -26,14 +26,19 @@ table inet {t} {{
   set bridges {{ type ifname; }}
   set nat4 {{ type ipv4_addr; flags interval; }}
   set nat6 {{ type ipv6_addr; flags interval; }}
+  set inner4 {{ type ifname . ipv4_addr; flags interval; }}
+  set inner6 {{ type ifname . ipv6_addr; flags interval; }}
   map guards {{ type ifname : verdict; }}
+  map listens4 {{ type ipv4_addr : verdict; }}
+  map listens6 {{ type ipv6_addr : verdict; }}
   chain between {{
     type filter hook forward priority 0; policy accept;
     iifname . oifname @same accept
     oifname @bridges ct state established,related accept
+    iifname @bridges ct state established,related accept
     oifname vmap @guards
-    iifname @bridges oifname @bridges drop
     oifname @bridges ct status dnat accept
+    iifname @bridges oifname @bridges drop
     oifname @bridges drop
     iifname @bridges ip saddr @nat4 accept
     iifname @bridges ip6 saddr @nat6 accept
@@ -46,8 +51,20 @@ table inet {t} {{
     icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
     oifname vmap @guards
   }}
+  chain arriving {{
+    type nat hook prerouting priority -100; policy accept;
+    ip daddr vmap @listens4
+    ip6 daddr vmap @listens6
+  }}
+  chain sent {{
+    type nat hook output priority -100; policy accept;
+    ip daddr vmap @listens4
+    ip6 daddr vmap @listens6
+  }}
   chain out {{
     type nat hook postrouting priority 100; policy accept;
+    ct status dnat oifname . ip saddr @inner4 masquerade
+    ct status dnat oifname . ip6 saddr @inner6 masquerade
     ip saddr @nat4 oifname != @bridges masquerade
     ip6 saddr @nat6 oifname != @bridges masquerade
   }}
@@ -71,11 +88,15 @@ table bridge {t} {{
 
 class Bridge(msgspec.Struct, frozen=True):
     """A bridge of ours without an uplink. `nat`: its subnet, if what leaves it bears the host's address; `guard`: the
-    rules of its chain, if firewall rules name its network."""
+    rules of its chain, if firewall rules name its network; `inward`: those for what comes in at the addresses
+    `listens`; `inner`: its subnet, if there are any: who asks from within is answered by way of the host too."""
 
     name: str
     nat: str | None = None
     guard: tuple[str, ...] = ()
+    inward: tuple[str, ...] = ()
+    listens: frozenset[str] = frozenset()
+    inner: str | None = None
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -94,6 +115,8 @@ class Passing(msgspec.Struct, frozen=True):
     nat: frozenset[str]
     guards: Mapping[str, str] = {}
     """Bridge to the digest of its chain as nftables prints it; empty where what goes there does not pass it."""
+    inward: Mapping[str, str] = {}
+    """The same of the chain for what comes in, and of the addresses that lead to it."""
 
 
 class Firewall:
@@ -108,7 +131,9 @@ class Firewall:
             text = self._nft.run(f"list table inet {self._table}")
         except FirewallFailed:
             return None
-        return Passing(_elements(text, "bridges"), _elements(text, "nat4") | _elements(text, "nat6"), _guards(text))
+        return Passing(
+            _elements(text, "bridges"), _elements(text, "nat4") | _elements(text, "nat6"), _guards(text), _inward(text)
+        )
 
     def lay(self, bridges: Iterable[Bridge], ports: Iterable[Port]) -> None:
         """Both tables anew, in one transaction."""
@@ -124,15 +149,31 @@ class Firewall:
         self._nft.run(self._bridge("add", bridge))
         if not bridge.guard:
             self._unguard(bridge.name)
+        self._unlisten(bridge.name, bridge.listens)
 
     def remove_bridge(self, name: str, nat: str | None) -> None:
         for command in self._bridge("delete", Bridge(name, nat)).splitlines():
             self._leniently(command)
         self._unguard(name)
+        self._unlisten(name)
 
     def _unguard(self, name: str) -> None:
         self._leniently(f"delete element inet {self._table} guards {{ {_jump(name)} }}")
-        self._leniently(f"delete chain inet {self._table} {_chain(name)}")
+        self._leniently(f"delete chain inet {self._table} {_guard(name)}")
+
+    def _unlisten(self, name: str, kept: Iterable[str] = ()) -> None:
+        """Nothing comes in at other addresses than those kept."""
+        try:
+            text = self._nft.run(f"list table inet {self._table}")
+        except FirewallFailed:
+            return
+        for listen in _listens(text, name) - set(kept):
+            self._leniently(f"delete element inet {self._table} {_listen_map(listen)} {{ {_lead(listen, name)} }}")
+        if not kept:
+            self._leniently(f"delete chain inet {self._table} {_inner(name)}")
+            for subnet in _inner_subnets(text, name):
+                element = f'"{name}" . {subnet}'
+                self._leniently(f"delete element inet {self._table} inner{_version(subnet)} {{ {element} }}")
 
     def remove_nat(self, subnet: str) -> None:
         self._leniently(f"delete element inet {self._table} {_nat_set(subnet)} {{ {subnet} }}")
@@ -169,11 +210,20 @@ class Firewall:
         if bridge.nat:
             text += f"{table} {_nat_set(bridge.nat)} {{ {bridge.nat} }}\n"
         if bridge.guard:
-            chain = f"chain inet {self._table} {_chain(bridge.name)}"
-            text += f"add {chain}\nflush {chain}\n"
-            text += "".join(f"add rule{chain[5:]} {rule}\n" for rule in bridge.guard)
+            text += self._rules(_guard(bridge.name), bridge.guard)
             text += f"{table} guards {{ {_jump(bridge.name)} }}\n"
+        if bridge.inward:
+            text += self._rules(_inner(bridge.name), bridge.inward)
+        if bridge.inner:
+            text += f'{table} inner{_version(bridge.inner)} {{ "{bridge.name}" . {bridge.inner} }}\n'
+        for listen in sorted(bridge.listens):
+            text += f"{table} {_listen_map(listen)} {{ {_lead(listen, bridge.name)} }}\n"
         return text
+
+    def _rules(self, name: str, rules: Iterable[str]) -> str:
+        chain = f"inet {self._table} {name}"
+        lines = "".join(f"add rule {chain} {rule}\n" for rule in rules)
+        return f"add chain {chain}\nflush chain {chain}\n{lines}"
 
     def _port(self, verb: str, port: Port) -> str:
         table, name = f"{verb} element bridge {self._table}", f'"{port.veth}"'
@@ -193,25 +243,64 @@ def _link_local(mac: str) -> ipaddress.IPv6Address:
 
 
 def _nat_set(subnet: str) -> str:
-    return f"nat{ipaddress.ip_network(subnet).version}"
+    return f"nat{_version(subnet)}"
 
 
-def _chain(bridge: str) -> str:
+def _version(subnet: str) -> int:
+    return ipaddress.ip_network(subnet).version
+
+
+def _guard(bridge: str) -> str:
     return f"to_{bridge}"
 
 
+def _inner(bridge: str) -> str:
+    return f"in_{bridge}"
+
+
 def _jump(bridge: str) -> str:
-    return f'"{bridge}" : jump {_chain(bridge)}'
+    return f'"{bridge}" : jump {_guard(bridge)}'
+
+
+def _lead(listen: str, bridge: str) -> str:
+    return f"{listen} : jump {_inner(bridge)}"
+
+
+def _listen_map(listen: str) -> str:
+    return f"listens{ipaddress.ip_address(listen).version}"
 
 
 def _guards(text: str) -> dict[str, str]:
-    """How nftables prints a chain is its own business, but it prints the same chain the same way."""
-    found = re.search(r"map guards {[^}]*?elements = {([^}]*)}", text)
-    jumps = {" ".join(part.split()) for part in found.group(1).split(",")} if found else set()
-    guards = {}
-    for name, rules in re.findall(r"^\tchain to_(\S+) {\n(.*?)^\t}", text, re.DOTALL | re.MULTILINE):
-        guards[name] = digest(rules.split()) if _jump(name) in jumps else ""
-    return guards
+    jumps = _leads(text, "guards")
+    return {name: digest(rules) if _jump(name) in jumps else "" for name, rules in _chains(text, "to_").items()}
+
+
+def _inward(text: str) -> dict[str, str]:
+    return {name: digest([rules, sorted(_listens(text, name))]) for name, rules in _chains(text, "in_").items()}
+
+
+def _listens(text: str, bridge: str) -> set[str]:
+    leads = _leads(text, "listens4") | _leads(text, "listens6")
+    return {lead.partition(" ")[0] for lead in leads if lead.endswith(f" : jump {_inner(bridge)}")}
+
+
+def _inner_subnets(text: str, bridge: str) -> list[str]:
+    elements = _elements(text, "inner4") | _elements(text, "inner6")
+    pairs = (element.replace('"', "").split(" . ") for element in sorted(elements) if " . " in element)
+    return [subnet for name, subnet in pairs if name == bridge]
+
+
+def _leads(text: str, name: str) -> set[str]:
+    """Elements of one verdict map in what `list table` prints."""
+    found = re.search(rf"map {name} {{[^}}]*?elements = {{([^}}]*)}}", text)
+    return {" ".join(part.split()) for part in found.group(1).split(",")} if found else set()
+
+
+def _chains(text: str, prefix: str) -> dict[str, list[str]]:
+    """By what follows the prefix in a chain's name its rules, word by word. How nftables prints a chain is its own
+    business, but it prints the same chain the same way."""
+    found = re.findall(rf"^\tchain {prefix}(\S+) {{\n(.*?)^\t}}", text, re.DOTALL | re.MULTILINE)
+    return {name: rules.split() for name, rules in found}
 
 
 def _elements(text: str, name: str) -> frozenset[str]:

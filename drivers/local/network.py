@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.local import guards, routing
+from drivers.local import forwards, guards, routing
 from drivers.local.chamber import run
 from drivers.local.config import Attachment
 from drivers.local.firewall import Bridge, Firewall, Passing, Port
@@ -28,6 +28,8 @@ from drivers.local.place import Place
 from drivers.local.shape import INTERNAL
 
 _MTU = 1500
+_ROUTED = ("nat", "firewall", "forwards")
+"""What a network has only where this host is its router."""
 
 
 class NetworkFailed(Exception):
@@ -116,7 +118,7 @@ class Networks:
             self._gateway(segment.bridge, form)
             self._pass(segment.bridge, form)
             return
-        for field in ("nat", "firewall"):
+        for field in _ROUTED:
             if form.get(field):
                 why = f"{name} has an uplink, {segment.uplink}, and {field} is for networks that have none"
                 raise NetworkFailed(why)
@@ -150,6 +152,9 @@ class Networks:
         if want and want not in found:
             # IPv6: nobody else has it, and trying it first would take a second after the first zone is plugged in
             commands.append(f"addr add {want} dev {bridge}{' nodad' if ':' in want else ''}")
+        if want and ":" in want:
+            # what comes from elsewhere has no address on this link, and without one nobody is asked where a zone is
+            commands.append(f"addr replace fe80::1/64 dev {bridge} nodad")
         _ip(commands)
 
     def _pass(self, bridge: str, form: Mapping[str, Any]) -> None:
@@ -158,7 +163,7 @@ class Networks:
             self._firewall.lay([], self._ports())  # other networks are found missing, and put back, by themselves
         self._firewall.remove_nat(form["subnet"])
         self._firewall.add_bridge(_bridge(bridge, form))
-        if form.get("nat") or form.get("firewall"):
+        if any(form.get(field) for field in _ROUTED):
             routing.switch_on(ipaddress.ip_network(form["subnet"]).version)
 
     def let_go(self) -> None:
@@ -173,10 +178,14 @@ class Networks:
             return None
         return _bridge(segment.bridge, form)
 
-    def guard(self, form: Mapping[str, Any]) -> str | None:
-        """How its chain reads now; None where its form has no rules."""
-        passing = self._firewall.read() if form.get("firewall") else None
-        return passing.guards.get(self._segment_of(form).bridge) if passing is not None else None
+    def chains(self, form: Mapping[str, Any]) -> dict[str, str]:
+        """How its chains read now, by what they are kept as; none where its form has no use for any."""
+        passing = self._firewall.read() if form.get("firewall") or form.get("forwards") else None
+        if passing is None:
+            return {}
+        bridge = self._segment_of(form).bridge
+        found = {"guard": passing.guards.get(bridge), "inward": passing.inward.get(bridge)}
+        return {key: value for key, value in found.items() if value is not None}
 
     def moved(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         """Whether the network is another bridge now."""
@@ -239,10 +248,12 @@ class Networks:
         if passing is None or segment.bridge not in passing.bridges or not bridge.up:
             return {}
         fields["nat"] = form["subnet"] in passing.nat
-        guard = passing.guards.get(segment.bridge)
-        if guard is not None or form.get("firewall"):
-            right = form.get("firewall") and guard == form.get("guard")
-            fields["firewall"] = form["firewall"] if right else guards.CHANGED
+        chains = {"firewall": ("guard", passing.guards), "forwards": ("inward", passing.inward)}
+        for field, (kept, chain) in chains.items():
+            there = chain.get(segment.bridge)
+            if there is not None or form.get(field):
+                right = form.get(field) and there == form.get(kept)
+                fields[field] = form[field] if right else guards.CHANGED
         found, want = addresses.get(bridge.index, []), _gateway_address(form)
         if found != ([want] if want else []):
             fields.pop("gateway", None)
@@ -253,7 +264,10 @@ class Networks:
 
 def _bridge(name: str, form: Mapping[str, Any]) -> Bridge:
     guard = guards.rules(form["subnet"], form["firewall"]) if form.get("firewall") else ()
-    return Bridge(name, form["subnet"] if form.get("nat") else None, tuple(guard))
+    said: Mapping[str, Any] = form.get("forwards") or {}
+    nat = form["subnet"] if form.get("nat") else None
+    inner = form["subnet"] if said else None
+    return Bridge(name, nat, tuple(guard), tuple(forwards.rules(said)), frozenset(said), inner)
 
 
 def subnet_of(ip: str) -> str:

@@ -36,7 +36,7 @@ class NetworkVerbs:
         mark = marks.born(deed.marks, deed.seen.identity, name)
         self._node.storage.create(name, mark=mark, form=_record(deed, form))
         self._ensure(deed, form)
-        if form.get("firewall"):
+        if form.get("firewall") or form.get("forwards"):
             made = self._node.storage.read([name]).volumes[name]
             self._node.storage.set(made, form=self._guarded(deed, form))
 
@@ -59,9 +59,8 @@ class NetworkVerbs:
         )
 
     def _guarded(self, deed: Deed, form: Mapping[str, Any]) -> str:
-        """With how the chain of its firewall reads, so that an edit by hand is seen."""
-        guard = self._node.networks.guard(form)
-        return _record(deed, {**form, "guard": guard} if guard is not None else form)
+        """With how its chains read, so that an edit by hand is seen."""
+        return _record(deed, {**form, **self._node.networks.chains(form)})
 
     def destroy(self, deed: Deed) -> None:
         form = deed.volume.record

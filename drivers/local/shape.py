@@ -39,7 +39,7 @@ HELD = {
             "metadata",
         }
     ),
-    "Network": frozenset({"tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"}),
+    "Network": frozenset({"tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall", "forwards"}),
     "Image": frozenset({"digest", "type", "os", "origin"}),
     "Volume": frozenset({"size"}),
 }
@@ -64,9 +64,10 @@ class LocalShape:
         kinds=frozenset({*HELD, "FirewallRule"}),
         image_types=frozenset({"rootfs"}),
         brands=frozenset({"zone"}),
+        fields=frozenset({"forwards"}),
         image_sources=frozenset({"file", "url", "folder", "debian", "busybox"}),
         plainly=True,
-        filters=frozenset(INTERNAL),
+        routes=frozenset(INTERNAL),
     )
 
     def native(self, resource: Resource, context: NativeContext) -> Fields:

@@ -24,7 +24,7 @@ MACHINE_KEYS = (
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
-    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall"),
+    "Network": ("tag", "vlan", "subnet", "gateway", "mtu", "nat", "interface", "firewall", "forwards"),
     "Image": ("digest", "type", "os", "origin"),
     "Volume": ("size", "project"),
     "Tenant": ("limits", "certificates", "networks"),
@@ -35,7 +35,7 @@ CAPABILITY = Capability(
     kinds=frozenset({*KEYS, "FirewallRule"}),
     image_types=frozenset({"rootfs", "disk", "zone-dataset"}),
     brands=frozenset({"zone", "lx", "vm"}),
-    fields=frozenset({"snapshots"}),
+    fields=frozenset({"snapshots", "forwards"}),
     image_sources=frozenset({"file", "url", "folder", "debian", "busybox", "machine"}),
     plainly=True,
 )

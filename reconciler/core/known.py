@@ -12,7 +12,7 @@ from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
 from reconciler.core.desired import FIRST, Demand, Desired, Drain, NicWant, NodeWant, Resource
-from reconciler.core.facts import Facts, FactsTable
+from reconciler.core.facts import Addresses, Facts, FactsTable
 from reconciler.core.ledger import Address, Binding, Ledger
 from reconciler.core.mould import Mould, taken
 from reconciler.core.observed import Object
@@ -78,8 +78,8 @@ class Known:
         """By what is referred to, the keys of those."""
         self.watchers: dict[Ref, set[Ref]] = {}
         """By machine the resources that it is a party of."""
-        self.coming: dict[Ref, tuple[tuple[Ref, str], ...]] = {}
-        """While a plan is made: the addresses that machines will have when it is done."""
+        self.coming: dict[Ref, tuple[Target, Addresses]] = {}
+        """While a plan is made: where machines will be when it is done, and with which addresses."""
         self.renames: dict[Ref, set[Ref]] = {}
         """Former name to the resources that say `renamedFrom`; those that only may have been a group's first are found
         by their names (see `heirs`)."""
@@ -331,8 +331,9 @@ class Known:
         whole = tuple(address for address in addresses if address is not None)
         drain = self.drains.get(target)
         halted = drain is not None and drain.how == "stop"
+        parties, residents = self._parties_of(resource, target) if resource.parties else ({}, frozenset[Ref]())
         return NativeContext(
-            self.targets[target], target, whole, references, halted=halted, parties=self._parties_of(resource)
+            self.targets[target], target, whole, references, halted=halted, parties=parties, residents=residents
         )
 
     def mould(self, resource: Resource, target: Target) -> Mould | None:
@@ -350,9 +351,18 @@ class Known:
             )
         return self._moulds[key]
 
-    def _parties_of(self, resource: Resource) -> dict[Ref, tuple[tuple[Ref, str], ...]]:
-        found = {ref: self.coming.get(ref) or self.facts.find(ref).addresses for ref in resource.parties}
-        return {ref: addresses for ref, addresses in found.items() if addresses}
+    def _parties_of(self, resource: Resource, target: Target) -> tuple[dict[Ref, Addresses], frozenset[Ref]]:
+        """Their addresses, of those that have any, and who of them is on the target."""
+        found: dict[Ref, Addresses] = {}
+        residents = set()
+        for ref in resource.parties:
+            facts = self.facts.find(ref)
+            home, addresses = self.coming.get(ref, (facts.target, ()))
+            if held := addresses or facts.addresses:
+                found[ref] = held
+            if home == target:
+                residents.add(ref)
+        return found, frozenset(residents)
 
     @property
     def next_timer(self) -> float | None:

@@ -336,7 +336,10 @@ class Making:
 
     def _parties(self) -> None:
         """What tells of machines' addresses is decided anew with those that they will have by this plan."""
-        coming = {work.ref: tuple((each.network, each.ip) for each in work.addresses) for work in self._machines()}
+        coming = {
+            work.ref: (work.target, tuple((each.network, each.ip) for each in work.addresses))
+            for work in self._machines()
+        }
         self.world.coming = coming
         watchers = {watcher for ref in coming for watcher in self.world.watchers.get(ref, ()) if self._asked(watcher)}
         for ref in sorted(watchers):

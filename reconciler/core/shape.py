@@ -27,13 +27,14 @@ class Capability(msgspec.Struct, frozen=True):
     image_types: frozenset[str]
     brands: frozenset[str]
     fields: frozenset[str] = frozenset()
-    """Fields of a machine that not every driver can hold, and this one does: `snapshots`."""
+    """Fields of a machine or a network that not every driver can hold, and this one does: `snapshots`, `forwards`."""
     image_sources: frozenset[str] = frozenset({"file", "url", "folder"})
     plainly: bool = False
     """A promise: the form of a machine shows its name and its addresses just as they stand, wherever it shows them, and
     depends on them, on the target and on its node in no other way. Then the form of machines alike is made once."""
-    filters: frozenset[str] | None = None
-    """The interfaces, as a node says of its nic tags, on whose networks FirewallRules are in force; None: on any."""
+    routes: frozenset[str] | None = None
+    """The interfaces, as a node says of its nic tags, on whose networks FirewallRules are in force and forwards are
+    made: those of which it is the router. None: any."""
 
 
 class NativeContext(msgspec.Struct, frozen=True):
@@ -49,6 +50,8 @@ class NativeContext(msgspec.Struct, frozen=True):
     """Machines do not run there for now (`drain: {how: stop}`). A Shape need not look: the core sees to it."""
     parties: Mapping[Ref, tuple[tuple[Ref, str], ...]] = {}
     """(network, address) of each of the resource's parties that has any."""
+    residents: frozenset[Ref] = frozenset()
+    """Of the parties those that live on this target, or will."""
 
 
 class Draft(msgspec.Struct, frozen=True):

@@ -216,7 +216,7 @@ class World(Known):
             if address not in old.addresses:
                 network, ip = address
                 (self.holders.get(network) or self.holders.setdefault(network, Holders())).take(ip, ref)
-        if old.addresses != new.addresses:
+        if (old.target, old.addresses) != (new.target, new.addresses):
             for watcher in self.watchers.get(ref, ()):
                 self._stain(watcher)
         if (old.target, old.needs) != (new.target, new.needs):

@@ -127,10 +127,27 @@ def network(resource: Resource, context: NativeContext) -> dict[str, Any]:
     form["nat"] = bool(body.get("nat"))
     if body.get("firewall"):
         form["firewall"] = [_rule(rule, resource, context) for rule in body["firewall"]]
+    if body.get("forwards") and (forwards := _forwards(body["forwards"], resource, context)):
+        form["forwards"] = forwards
     interface = context.node.nics.get(body["nicTag"])
     if interface:
         form["interface"] = interface
     return form
+
+
+def _forwards(said: list[dict[str, Any]], resource: Resource, context: NativeContext) -> dict[str, dict[str, str]]:
+    """By address what is forwarded (`tcp/443`, `udp/6000-6100`, `any`), and where to: an address, or address and port.
+    Only to machines that are on this target, and have an address on this network."""
+    found: dict[str, dict[str, str]] = {}
+    for forward in said:
+        machine = Ref(forward["to"])
+        held = context.parties.get(machine, ()) if machine in context.residents else ()
+        ip = next((ip for network, ip in held if network == resource.ref), None)
+        for port in forward["ports"] if ip is not None else ():
+            what, _, inside = port.partition(":")
+            to = f"{f'[{ip}]' if ':' in str(ip) else ip}:{inside}" if inside else str(ip)
+            found.setdefault(forward["listen"], {})[what] = to
+    return found
 
 
 def _rule(rule: dict[str, Any], resource: Resource, context: NativeContext) -> dict[str, Any]:

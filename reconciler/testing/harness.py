@@ -106,6 +106,10 @@ class Harness(ABC):
         """Let everything into a network that firewall rules name, past them."""
         raise SkipTest("the harness changes no firewall by hand")
 
+    async def hand_unforward(self, network: Object, listen: str) -> None:
+        """Forward this address no more."""
+        raise SkipTest("the harness takes no forward away by hand")
+
     def beside(self) -> Harness:
         """This harness for another target of the same node, to which machines can be moved."""
         raise SkipTest("the node has one target")

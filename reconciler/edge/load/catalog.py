@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from reconciler.core.refs import Ref, make_ref, tenant_of
+from reconciler.core.refs import Ref, make_ref, short, tenant_of
 from reconciler.driver import Capability
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.wording import nearest
@@ -209,6 +209,23 @@ class Catalog:
             return spec.mtu
         facts = self.datacenter.nic_tags.get(spec.nic_tag)
         return facts.mtu if facts else None
+
+
+def idle(catalog: Catalog, tag: str, what: str) -> list[tuple[str, str, str, str]]:
+    """The nodes that carry a nic tag and do nothing for `what` on its networks: each with its driver, the interface if
+    that is why, and what would help."""
+    found = []
+    for ref, node in sorted(catalog.entries.items()):
+        if node.kind != "Node" or tag not in node.spec.nics:
+            continue
+        driver, interface = node.spec.driver, node.spec.nics[tag]
+        capability = catalog.capabilities.get(driver)
+        if not catalog.makes(what, driver):
+            found.append((short(ref), driver, "", "use a network that only nodes carry which do, as with incus"))
+        elif capability is not None and capability.routes is not None and interface not in capability.routes:
+            fix = f"use a network of a nic tag that is `none` on {short(ref)}"
+            found.append((short(ref), driver, f" on {interface}", fix))
+    return found
 
 
 def _group_of(ref: Ref) -> Ref:

@@ -16,6 +16,7 @@ from reconciler.edge.load.catalog import KNOWN_DRIVERS, Catalog, within
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding, Path
 from reconciler.edge.load.firewall import check_rule
+from reconciler.edge.load.forwards import check_forwards
 from reconciler.edge.load.frame import size
 from reconciler.edge.load.lower import Lowered, Lowering, lower_image, lower_network, lower_volume, renamed_ref
 from reconciler.edge.load.records import Total
@@ -72,6 +73,7 @@ def _check_network(lowering: Lowering) -> None:
         lowering.wrong(
             ("nat",), "nat needs a gateway, and there is none", "add gateway: the node's address in this network"
         )
+    check_forwards(lowering)
 
 
 def _check_addresses(lowering: Lowering, spec: Network) -> None:

@@ -23,6 +23,8 @@ def dependants(attempt: Attempt, changes: Changes) -> set[Document]:
         return {one for record in attempt.records.files.values() for one in record.documents} - _seen(attempt)
     keys = {f"file:{path}" for path in changes}
     for ref in _touched(attempt, new):
+        if ref.startswith("Machine/"):
+            keys.add(f"nics:{ref}")
         if _differs(attempt, ref, new.get(ref)):
             keys.add(ref)
             keys |= _namesakes(attempt, ref)

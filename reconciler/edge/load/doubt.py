@@ -42,6 +42,8 @@ _ELEMENTS = {
     "reserved": "192.0.2.1",
     "subnets": "192.0.2.0/24",
     "allow": "any",
+    "forwards": {"listen": "192.0.2.1", "to": "unknown"},
+    "ports": "tcp/1",
 }
 """For one entry of a list, so that the others keep their places."""
 

@@ -13,10 +13,10 @@ from typing import Any
 from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref, kind_of, short, tenant_of
 from reconciler.core.values import plain
-from reconciler.edge.load.catalog import Catalog
+from reconciler.edge.load.catalog import Catalog, idle
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Finding, Warning_
-from reconciler.edge.load.lower import Lowering, drop_none, resource
+from reconciler.edge.load.lower import Lowering, drop_none, receivers, resource
 from specs.plain import FirewallRule, Party
 
 SIDES = (("from", "from_"), ("to", "to"))
@@ -61,21 +61,12 @@ def firewalled(
 def _unfiltered(rule: Declared, network: Resource, catalog: Catalog) -> list[Finding]:
     """Nodes that carry the network and let everything through."""
     tag = network.network.nic_tag if network.network is not None else ""
-    found = []
-    for ref, node in sorted(catalog.entries.items()):
-        if node.kind != "Node" or tag not in node.spec.nics:
-            continue
-        driver, interface = node.spec.driver, node.spec.nics[tag]
-        capability = catalog.capabilities.get(driver)
-        if not catalog.makes("FirewallRule", driver):
-            summary = f"{short(ref)} carries {short(network.ref)}, and its driver {driver} filters nothing"
-            found.append(rule.finding(("to",), summary, "use a network that only nodes carry which do, as with incus"))
-        elif capability is not None and capability.filters is not None and interface not in capability.filters:
-            summary = (
-                f"{short(ref)} carries {short(network.ref)} on {interface}, where its driver {driver} filters nothing"
-            )
-            found.append(rule.finding(("to",), summary, f"use a network of a nic tag that is `none` on {short(ref)}"))
-    return found
+    return [
+        rule.finding(
+            ("to",), f"{node} carries {short(network.ref)}{where}, and its driver {driver} filters nothing", fix
+        )
+        for node, driver, where, fix in idle(catalog, tag, "FirewallRule")
+    ]
 
 
 def _inside(sources: list[str] | None, network: Ref, machines: Mapping[Ref, Resource]) -> bool:
@@ -87,7 +78,7 @@ def _with(network: Resource, said: list[dict[str, Any]]) -> Resource:
     body = plain(network.body)
     body["firewall"] = said or None
     parties = {Ref(who) for rule in said for side in ("from", "to") for who in rule[side] or () if "/" in who}
-    parties = {who for who in parties if kind_of(who) == "Machine"}
+    parties = {who for who in parties if kind_of(who) == "Machine"}.union(receivers(body))
     return resource(
         network.ref, drop_none(body), network=network.network, behaviour=network.behaviour,
         parties=tuple(sorted(parties)),

@@ -15,6 +15,7 @@ from reconciler.edge.load.catalog import Catalog
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import CERTAIN, Finding
 from reconciler.edge.load.firewall import firewalled
+from reconciler.edge.load.forwards import check_receivers
 from reconciler.edge.load.images import check_images
 from reconciler.edge.load.lower import Lowered
 from reconciler.edge.load.machine import lower_machine
@@ -216,6 +217,8 @@ class Judge:
         attempt = self.attempt
         if self._changed("Network"):
             attempt.findings += checks.check_overlaps(self._all("Network", "nicTag", "vlan", "subnet"))
+        for network in self._changed("Network"):
+            attempt.findings += check_receivers(network, attempt.resources)
         if any(one.spec.origin for one in self._changed("Image")) or any(attempt.taken_from.items()):
             attempt.findings += checks.check_cycles(
                 self._all("Image", "origin", "source"), self.catalog, self._images_of

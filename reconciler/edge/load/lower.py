@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 
 class Lowered(msgspec.Struct):
-    """What a document came to. `uses`: keys whose change makes it worth another look: refs, and `file:PATH`."""
+    """What a document came to. `uses`: keys whose change makes it worth another look: refs, `file:PATH`, and
+    `nics:REF` (the machine's document)."""
 
     resources: list[Resource] = msgspec.field(default_factory=list)
     uses: set[str] = msgspec.field(default_factory=set)
@@ -133,6 +134,7 @@ def lower_network(lowering: Lowering) -> None:
         "nat": spec.nat,
         "reserved": spec.reserved,
         "tenants": sorted(spec.tenants) if spec.tenants is not None else None,
+        "forwards": forwarded(lowering) or None,
     }
     facts = NetworkFacts(
         nic_tag=spec.nic_tag,
@@ -144,7 +146,31 @@ def lower_network(lowering: Lowering) -> None:
         vlan=spec.vlan or None,
         mtu=mtu,
     )
-    lowering.out.resources.append(resource(declared.ref, drop_none(body), network=facts, behaviour=_renamed(lowering)))
+    lowering.out.resources.append(
+        resource(
+            declared.ref,
+            drop_none(body),
+            network=facts,
+            behaviour=_renamed(lowering),
+            parties=receivers(body),
+        )
+    )
+
+
+def forwarded(lowering: Lowering) -> list[dict[str, Any]]:
+    """What the network's body says of its forwards: the machine by its ref."""
+    found = []
+    for position, forward in enumerate(lowering.declared.spec.forwards):
+        machine = _one_machine(lowering, forward.to, ("forwards", position, "to"))
+        if machine is not None:
+            lowering.out.uses.add(f"nics:{machine}")
+            found.append({"listen": forward.listen, "to": machine, "ports": sorted(forward.ports or ["any"])})
+    return found
+
+
+def receivers(body: Mapping[str, Any]) -> tuple[Ref, ...]:
+    """The machines that a network's body forwards to."""
+    return tuple(sorted({Ref(forward["to"]) for forward in body.get("forwards") or ()}))
 
 
 def lower_image(lowering: Lowering) -> None:
@@ -152,7 +178,7 @@ def lower_image(lowering: Lowering) -> None:
     spec: Image = declared.spec
     origin = lowering.reference(("Image",), spec.origin, ("origin",)) if spec.origin else None
     source: dict[str, str] = source_of(spec)
-    machine = _one_machine(lowering, spec.source.machine) if spec.source.machine else None
+    machine = _one_machine(lowering, spec.source.machine, ("source", "machine")) if spec.source.machine else None
     if machine is not None:
         source = {"machine": machine}
     body = {
@@ -173,13 +199,13 @@ def lower_image(lowering: Lowering) -> None:
     )
 
 
-def _one_machine(lowering: Lowering, written: str) -> Ref | None:
-    """The machine that an image is taken from: one, not a group."""
-    ref = lowering.reference(("Machine",), written, ("source", "machine"))
+def _one_machine(lowering: Lowering, written: str, here: Path) -> Ref | None:
+    """The one machine that is meant: not a group."""
+    ref = lowering.reference(("Machine",), written, here)
     members = lowering.catalog.members(ref) if ref is not None else None
     if members is None or len(members) == 1:
         return members[0] if members else None
-    lowering.wrong(("source", "machine"), f"{written} is {len(members)} machines", f"name one: {name_of(members[0])}")
+    lowering.wrong(here, f"{written} is {len(members)} machines", f"name one: {name_of(members[0])}")
     return None
 
 

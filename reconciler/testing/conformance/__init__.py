@@ -9,8 +9,9 @@ Must not go here: anything of one driver.
 
 from __future__ import annotations
 
-from reconciler.testing.conformance import firewall, guard, life, moves, planned, sight, steps, volumes
+from reconciler.testing.conformance import firewall, forwards, guard, life, moves, planned, sight, steps, volumes
 from reconciler.testing.conformance.firewall import *  # noqa: F403
+from reconciler.testing.conformance.forwards import *  # noqa: F403
 from reconciler.testing.conformance.guard import *  # noqa: F403
 from reconciler.testing.conformance.life import *  # noqa: F403
 from reconciler.testing.conformance.moves import *  # noqa: F403
@@ -19,5 +20,5 @@ from reconciler.testing.conformance.sight import *  # noqa: F403
 from reconciler.testing.conformance.steps import *  # noqa: F403
 from reconciler.testing.conformance.volumes import *  # noqa: F403
 
-_MODULES = (firewall, guard, life, moves, planned, sight, steps, volumes)
+_MODULES = (firewall, forwards, guard, life, moves, planned, sight, steps, volumes)
 __all__ = sorted({name for module in _MODULES for name in vars(module) if name.startswith("test_")})

@@ -9,9 +9,9 @@ from __future__ import annotations
 from unittest import SkipTest
 
 from reconciler.core.desired import Resource
-from reconciler.core.observed import Object
 from reconciler.core.refs import Ref
 from reconciler.core.values import plain
+from reconciler.testing.conformance.reach import Reach
 from reconciler.testing.harness import Harness, resource
 from reconciler.testing.rehearsal import Rehearsal
 from reconciler.testing.scene import fresh_name
@@ -25,31 +25,6 @@ def _guarded(network: Resource, *rules: dict[str, object]) -> Resource:
     return resource(network.ref, body, parties=tuple(sorted(parties)))
 
 
-class _Reach:
-    """Who gets a connection to whom, asked from within the machines themselves."""
-
-    def __init__(self, harness: Harness, rehearsal: Rehearsal) -> None:
-        self.harness, self.rehearsal = harness, rehearsal
-
-    async def thing(self, ref: Ref) -> Object:
-        objects = [thing for report in await self.rehearsal.observe() for thing in report.objects]
-        (found,) = [thing for thing in objects if thing.marks is not None and thing.marks.ref == ref]
-        return found
-
-    async def listen(self, ref: Ref) -> bool:
-        return await self.harness.hand_shell(await self.thing(ref), f"httpd -p {PORT}; httpd -p {OTHER}") is not None
-
-    async def got(self, source: Ref, *asked: tuple[Ref, int]) -> list[bool]:
-        """For each machine and port whether there is a connection; all are asked at once, since silence takes time."""
-        lines = []
-        for number, (to, port) in enumerate(asked):
-            (nic,) = (await self.thing(to)).fields["nics"].values()
-            ip = nic["ip"].partition("/")[0]
-            lines.append(f"(echo | nc -w 1 {ip} {port} >/dev/null 2>&1 && echo {number}) &")
-        said = await self.harness.hand_shell(await self.thing(source), "\n".join([*lines, "wait"]))
-        return [str(number) in (said or "").split() for number in range(len(asked))]
-
-
 async def test_rule_lets_in_whom_it_names_and_keeps_the_others_out(harness: Harness) -> None:
     if "FirewallRule" not in harness.shape.capability.kinds:
         raise SkipTest("the driver has no firewall rules")
@@ -61,8 +36,8 @@ async def test_rule_lets_in_whom_it_names_and_keeps_the_others_out(harness: Harn
         rule = {"from": [web.ref], "to": [db.ref], "allow": [f"tcp/{PORT}"]}
         life.want(*ground, _guarded(harness.network(1), rule))
         await life.converge()
-        reach = _Reach(harness, life)
-        inside = await reach.listen(db.ref) and await reach.listen(free.ref)
+        reach = Reach(harness, life)
+        inside = await reach.listen(db.ref, PORT, OTHER) and await reach.listen(free.ref, PORT, OTHER)
 
         async def in_force() -> bool:
             """Whether the rule is; gives whether one that no rule names is reached."""
@@ -81,7 +56,7 @@ async def test_rule_lets_in_whom_it_names_and_keeps_the_others_out(harness: Harn
             assert reached == [before, before], "rules change nothing for what none of them names"
 
 
-async def _healed(harness: Harness, life: Rehearsal, reach: _Reach) -> None:
+async def _healed(harness: Harness, life: Rehearsal, reach: Reach) -> None:
     """Somebody lets everything in: drift, and put right without another machine being touched."""
     network = harness.network(1).ref
     try:

@@ -144,6 +144,11 @@ class IncusHarness(Harness):
     async def hand_unmount(self, machine: Object, volume: str) -> None:
         self.daemons.client("config", "device", "remove", machine.native_name, volume)
 
+    async def hand_unforward(self, network: Object, listen: str) -> None:
+        member = self.target.partition("/")[2]
+        where = ["--target", member] if member else []
+        self.daemons.client("network", "forward", "delete", network.native_name, listen, *where)
+
     async def hand_let_in(self, network: Object) -> None:
         """Two ways: a rule more, and no rules at all."""
         name = network.native_name

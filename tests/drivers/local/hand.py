@@ -272,6 +272,9 @@ class LocalHarness(Harness):
     async def hand_shell(self, thing: Object, script: str) -> str:
         return self.hand.lxc("attach", thing.native_name, "--", "/bin/sh", "-c", script)
 
+    async def hand_unforward(self, network: Object, listen: str) -> None:
+        self.hand.run("nft", "delete", "element", "inet", self.hand.place.table, "listens4", f"{{ {listen} }}")
+
     async def hand_let_in(self, network: Object) -> None:
         table = self.hand.place.table
         chains = self.hand.run("nft", "list", "table", "inet", table)

@@ -11,8 +11,10 @@ import pytest
 
 from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref
+from reconciler.core.values import plain
 from reconciler.testing.conformance.expect import made
 from reconciler.testing.harness import resource
+from reconciler.testing.rehearsal import Rehearsal
 from reconciler.testing.scene import Scene
 from tests.drivers.local.hand import Hand, LocalHarness
 from tests.drivers.local.probe import needs
@@ -84,3 +86,35 @@ async def test_zone_reaches_the_world_behind_the_host(world: None, tmp_path: Pat
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     if "trueup_" not in tables:  # else another node of this host still needs the way
         assert (switch.read_text(), LISTENS.read_text()) == before
+
+
+async def test_world_host_and_a_machine_beside_come_in_by_a_forward(world: None, tmp_path: Path) -> None:
+    hand = Hand(tmp_path)
+    harness = _Natted(hand)
+    harness.subnets = "fd42:213"
+    listen = "fd42:213:90::1"
+    try:
+        async with Rehearsal(harness) as life:
+            web, peer = harness.machine("web", ready={"http": ":8080/healthz", "within": 20}), harness.machine("peer")
+            known = harness.network(0)
+            body = {**plain(known.body), "forwards": [{"listen": listen, "to": web.ref, "ports": ["tcp/80:8080"]}]}
+            made = resource(known.ref, body, parties=(web.ref,))
+            life.want(harness.image(), made, web, peer)
+            await life.converge()
+            (report,) = await life.observe()
+            zone = next(thing for thing in report.objects if thing.marks is not None and thing.marks.ref == peer.ref)
+            said = f"printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {listen} 80"
+
+            def comes_in(*argv: str) -> bool:
+                asking = [*argv, "/bin/busybox", "sh", "-c", said]
+                return "200" in subprocess.run(asking, capture_output=True, text=True, timeout=20, check=False).stdout
+
+            assert comes_in("ip", "netns", "exec", SPACE)
+            assert comes_in("env")
+            attach = ["lxc-attach", "-P", str(hand.place.lxc), "-n", zone.native_name, "--"]
+            assert comes_in("nsenter", f"--mount={hand.place.pin}", *attach), "the answer bypasses the host"
+            life.want(harness.image(), known, web, peer)
+            await life.converge()
+            assert not comes_in("env")
+    finally:
+        await hand.open().tear_down()

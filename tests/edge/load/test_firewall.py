@@ -134,11 +134,11 @@ def test_network_on_a_node_that_filters_nothing_takes_no_rules() -> None:
 
 
 def test_network_with_an_uplink_takes_no_rules_where_the_driver_filters_only_what_it_routes() -> None:
-    able = {**CAPABILITIES, "local": msgspec.structs.replace(CAPABILITIES["incus"], filters=frozenset({"none"}))}
+    able = {**CAPABILITIES, "local": msgspec.structs.replace(CAPABILITIES["incus"], routes=frozenset({"none"}))}
     files = {"acme/f.yaml": rule("{from: any, to: {networks: [app]}, allow: [tcp]}")}
     with pytest.raises(SpecErrors) as caught:
         Loader(able).load(tree(files))
-    assert "edge1 carries app on eno1, where its driver local filters nothing (use a network of a nic tag" in str(
+    assert "edge1 carries app on eno1, and its driver local filters nothing (use a network of a nic tag" in str(
         caught.value
     )
     inside = BASE["nodes.yaml"].replace("driver: local, nics: {lan: eno1}", "driver: local, nics: {lan: none}")
