@@ -21,7 +21,7 @@ from reconciler.core.ledger import Address
 from reconciler.core.observed import Object, Report
 from reconciler.core.order import edges, rank
 from reconciler.core.plan import Action, Change, Difference, Hold, Plan, Reason, plan_digest, rest_digest
-from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of, name_of, node_of, short
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of, name_of, node_of, short, tenant_of
 from reconciler.core.work import Work
 from reconciler.core.world import World
 
@@ -31,8 +31,11 @@ REASON = Reason("adopt", "it is there already, as its document says")
 
 
 def stands_for(thing: Object, resource: Resource) -> bool:
-    """Whether an unmanaged object is the one that a document describes: an image by its content, the rest by name."""
+    """Whether an unmanaged object is the one that a document describes: an image by its content, the rest by name. What
+    lives in a project is the tenant's of that name."""
     if thing.marks is not None or thing.kind != kind_of(resource.ref):
+        return False
+    if thing.fields.get("project", tenant_of(resource.ref)) != tenant_of(resource.ref):
         return False
     if thing.kind == "Image":
         return bool(thing.fields.get("digest")) and thing.fields["digest"] in resource.body.decode()

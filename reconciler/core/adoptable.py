@@ -58,7 +58,7 @@ def draft(node: NodeWant, reports: Mapping[Target, Report], tenant: str) -> Draf
     machines: list[Document] = []
     for target, thing in strangers:
         if thing.kind == "Machine":
-            why = _unsayable(thing, images, networks | known)
+            why = _elsewhere(thing, tenant) or _unsayable(thing, images, networks | known)
             if why:
                 made.skipped.append(Skipped("Machine", thing.native_name, target, why))
             else:
@@ -113,6 +113,12 @@ def _networks(made: Draft, node: NodeWant, strangers: Iterable[tuple[Target, Obj
             _document("Network", thing.native_name, spec | ({"nat": True} if fields.get("nat") else {}))
         )
     return names
+
+
+def _elsewhere(thing: Object, tenant: str) -> str:
+    """Where it lives, if that is another tenant's project."""
+    project = thing.fields.get("project", tenant)
+    return f"it lives in the project {project}: say --tenant {project}" if project != tenant else ""
 
 
 def _unsayable(thing: Object, images: Mapping[str, str], networks: set[str]) -> str:
@@ -179,4 +185,4 @@ def _machine(thing: Object, target: Target, tenant: str, images: Mapping[str, st
     ignored = [f"/{key}" for key in _UNSAID if key in fields] + ([] if "memory" in fields else ["/memory"])
     if ignored:
         spec["ignore"] = ignored
-    return _document("Machine", thing.native_name, spec, tenant)
+    return _document("Machine", thing.native_name.rpartition("/")[2], spec, tenant)

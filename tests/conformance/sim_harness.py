@@ -21,9 +21,9 @@ GI = 2**30
 
 
 class SimHarness(Harness):
-    """A node, or one member of a cluster of three."""
+    """A node, or one member of a cluster of three. `projects`: each tenant has one of its own there."""
 
-    def __init__(self, file: Path, members: Sequence[str]) -> None:
+    def __init__(self, file: Path, members: Sequence[str], *, projects: bool = False) -> None:
         self.world = World(file)
         names = self.world.add_node("edge1", members=members, carries=["admin", "public"])
         self.shape = DRIVER.shape
@@ -35,6 +35,7 @@ class SimHarness(Harness):
             f"sim:{file}",
             nics={"admin": "eth0", "public": "eth1"},
             members={member: NodeMember() for member in members},
+            projects=projects,
         )
         self.secrets = {"token": "hush"}
 
@@ -67,6 +68,10 @@ class SimHarness(Harness):
     def size(self, number: int) -> dict[str, Any]:
         keys = {"memory": GI, "swap": GI, "cpu": 500, "cpuShares": 100, "threads": 200, "vcpus": 1, "disk": 5 * GI}
         return {key: value * (number + 1) for key, value in keys.items()}
+
+    def beneath(self) -> tuple[Resource, ...]:
+        body = {"limits": {"machines": 99}, "certificates": {}, "networks": ["Network/net0"]}
+        return (resource(Ref("Tenant/conformance"), body),) if self.node.projects else ()
 
     def edits(self) -> Mapping[str, Mapping[str, Any]]:
         nics = [{"networks": ["Network/net0"], "primary": True}]

@@ -1,4 +1,4 @@
-"""The simulated driver passes the conformance kit whole, as a node and as a member of a cluster."""
+"""The simulated driver passes the conformance kit whole, as a node, as a member of a cluster, and with projects."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tests.conformance.sim_harness import SimHarness
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=[(), ("a", "b", "c")], ids=["node", "cluster"])
+@pytest.fixture(params=[((), False), (("a", "b", "c"), False), (("a", "b"), True)], ids=["node", "cluster", "projects"])
 def harness(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SimHarness]:
-    harness = SimHarness(tmp_path / "fleet.db", request.param)
+    members, projects = request.param
+    harness = SimHarness(tmp_path / "fleet.db", members, projects=projects)
     yield harness
     harness.world.close()

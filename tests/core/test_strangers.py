@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.core.adopt import stands_for
 from reconciler.core.adoptable import draft
 from reconciler.core.observed import Object
 from reconciler.core.plan import Plan
 from reconciler.core.refs import Ref, Target
 from tests.builders import machine, node, plan_of, report, small_site
+
+EDGE = Target("edge1")
 
 
 def stranger(ip: str) -> Object:
@@ -49,3 +52,18 @@ def test_documents_are_drafted_for_the_node_that_was_named_alone() -> None:
     assert sorted(each["metadata"]["name"] for each in drafted.documents) == ["a", "a-x"]
     drafted = draft(node("other"), reports, "acme")
     assert [each["metadata"]["name"] for each in drafted.documents] == ["other"]
+
+
+def in_project(project: str, name: str = "web") -> Object:
+    fields: Mapping[str, Any] = {"hostname": name, "project": project, "image": "sha256:1", "memory": 1}
+    return Object("Machine", f"{project}/{name}", f"n-{project}", fields, digest=project)
+
+
+def test_what_lives_in_a_project_is_taken_over_by_its_tenant_alone() -> None:
+    assert stands_for(in_project("acme"), machine())
+    assert not stands_for(in_project("zeta"), machine())
+    image = Object("Image", "i", "i", {"digest": "sha256:1", "type": "rootfs", "os": "linux"}, digest="i")
+    found = report(objects=[in_project("acme"), in_project("zeta", "db"), image])
+    made = draft(node(), {EDGE: found}, "acme")
+    assert [each["metadata"]["name"] for each in made.documents if each["kind"] == "Machine"] == ["web"]
+    assert [each.reason for each in made.skipped] == ["it lives in the project zeta: say --tenant zeta"]

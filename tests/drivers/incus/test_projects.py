@@ -6,6 +6,7 @@ import msgspec
 
 from drivers.incus import marks as marking
 from drivers.incus import projects, reading
+from drivers.incus.events import Culprits, Event, Lifecycle, Requestor
 from drivers.incus.records import Certificate, Instance, Network, Project, View, Volume
 from drivers.incus.shape import IncusShape
 from reconciler.core.desired import NodeWant
@@ -128,3 +129,13 @@ def test_form_says_the_project_and_nothing_passes_from_one_to_another() -> None:
 def test_what_lives_in_a_project_is_told_but_for_instances() -> None:
     used = [f"/1.0/{what}?project=acme" for what in ("instances/web", "profiles/default", "profiles/theirs")]
     assert projects.held(Project("acme", used_by=used)) == ("profiles/theirs",)
+
+
+def test_who_changed_a_machine_is_told_by_the_project_too() -> None:
+    culprits = Culprits()
+    who = Requestor("alice", "tls", "10.0.0.9:1")
+    for project in ("acme", "default"):
+        changed = Lifecycle("instance-updated", f"/1.0/instances/web?project={project}", who)
+        culprits.note(Event("lifecycle", project=project, metadata=changed), lambda name: name == "web", "default")
+    assert culprits.of("Machine", "web") is None, "that was ours"
+    assert "alice" in (culprits.of("Machine", "acme/web") or "")
