@@ -99,6 +99,13 @@ class Known:
         """Realisations, of kinds that have one on each target."""
         self.waiting: dict[Target, set[Ref]] = {}
         """Refs that a fresher listing of the target may decide otherwise."""
+        self._keep_answers()
+        self._timers: list[tuple[float, Ref]] = []
+        self._timed: set[tuple[float, Ref]] = set()
+        self._now = 0.0
+
+    def _keep_answers(self) -> None:
+        """Tables of what was worked out, each kept for as long as it says."""
         self._glances: dict[Ref, tuple[Seen, ...]] = {}
         self._proofs: dict[Ref, Binding] = {}
         """Answers to `seen` and `binding` since anything came in: deciding asks the same again and again."""
@@ -107,9 +114,6 @@ class Known:
         """What machines refer to, by their references: answers for as long as nothing else is desired."""
         self._moulds: dict[tuple[bytes, tuple[Ref, ...], str, bool, str | None], Mould | None] = {}
         """By what the form of a machine is made of. As long."""
-        self._timers: list[tuple[float, Ref]] = []
-        self._timed: set[tuple[float, Ref]] = set()
-        self._now = 0.0
 
     @property
     def generation(self) -> int:
