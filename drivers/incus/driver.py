@@ -35,11 +35,11 @@ from drivers.incus.reading import is_volume
 from drivers.incus.ready import ready
 from drivers.incus.records import Server, View
 from drivers.incus.shape import IncusShape
-from drivers.incus.writing import Unwritable
+from drivers.incus.writing import Unwritable, network_name
 from reconciler.core.desired import NodeWant
 from reconciler.core.observed import Capacity, Marks, Report, Unchanged
 from reconciler.core.plan import Step
-from reconciler.core.refs import Target, Uid, kind_of
+from reconciler.core.refs import Target, Uid, kind_of, name_of
 from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext, outbid
 
 TRIES = 3
@@ -188,6 +188,10 @@ class IncusDriver:
         try:
             with self.node.acting(name):
                 await verb(act)
+                if act.kind == "Image" and act.object is None:  # what it came to be called is known only now
+                    await self._look(act)
+            name = act.object.native_name if act.object else name
+            self.node.acted(name)
             self._culprits.clear(act.kind, name)
         except Stale:
             raise
@@ -345,7 +349,9 @@ class IncusDriver:
 
 
 def _to_be(act: Act) -> str:
-    """The native name of a machine that is to be made."""
+    """The native name of what is to be made."""
+    if act.kind == "Network":
+        return network_name(name_of(act.step.ref), act.step.ref)
     hostname = str((act.step.args.get("fields") or {}).get("hostname", ""))
     return hostname if act.project == act.node.project else f"{act.project}/{hostname}"
 

@@ -17,6 +17,7 @@ import httpx
 import httpx_ws
 import msgspec
 
+from drivers.incus.acl import name_of_acl
 from drivers.incus.node import Node
 from reconciler.core.refs import Target
 from reconciler.driver import NodeUnreachable
@@ -65,6 +66,8 @@ class Culprits:
     def note(self, event: Event, is_ours: Callable[[str], bool], base: str) -> None:
         """`base`: the project whose instances go by their names alone."""
         path = event.metadata.source.partition("?")[0].split("/")
+        if len(path) > 3 and path[2] == "network-acls":  # ours is a part of its network
+            path[2:4] = ["networks", path[3].removeprefix(name_of_acl(""))]
         if len(path) < 4 or path[2] not in _KINDS:
             return
         name = path[3] if path[2] != "instances" or event.project in (base, "") else f"{event.project}/{path[3]}"

@@ -373,7 +373,11 @@ class Node:
         try:
             yield
         finally:
-            self._ours[name] = anyio.current_time() + AFTERWARDS
+            self.acted(name)
+
+    def acted(self, name: str) -> None:
+        """The events of what we did there may still be on their way."""
+        self._ours[name] = anyio.current_time() + AFTERWARDS
 
     def is_ours(self, name: str) -> bool:
         until = self._ours.get(name)

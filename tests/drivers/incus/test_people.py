@@ -75,8 +75,23 @@ async def test_what_we_do_ourselves_has_no_culprit(host: IncusHarness) -> None:
         await hints.next()
         wanted, _ = await made(scene)
         await scene.converge(edited(host, wanted, memory=96 * MI))
+        await scene.converge(host.network(1))
+        await scene.converge(host.image(1))
         await hints.next()
-        assert (await scene.there(scene.uid(wanted.ref))).culprit is None
+        await anyio.sleep(0.3)
+        told = {thing.native_name: thing.culprit for thing in (await scene.look()).objects if thing.marks is not None}
+        assert told == dict.fromkeys(told)
+        assert len(told) >= 5
+
+        # Whose rules or forwards are changed by hand, that network is.
+        native = (await scene.there(scene.uid(host.network(1).ref))).native_name
+        host.daemons.client("network", "forward", "create", native, "192.0.2.78")
+        await hints.next()
+        await anyio.sleep(0.3)
+        assert "at the server's socket (network-forward-created)" in str(
+            (await scene.there(scene.uid(host.network(1).ref))).culprit
+        )
+        host.daemons.client("network", "forward", "delete", native, "192.0.2.78")
         group.cancel_scope.cancel()
     hints.close()
 
