@@ -19,11 +19,19 @@ from drivers.incus.records import Config, Devices, Image, Network, Project, Serv
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Step
 from reconciler.core.refs import kind_of
-from reconciler.driver import StepContext
+from reconciler.driver import StepContext, outbid
 
 
 class Denied(Exception):
     """The step cannot be done: one sentence for people. Nothing was changed."""
+
+
+class Outbid(Exception):
+    """The node has seen a higher fence, ahead of our first write. `outcome`: what to answer."""
+
+    def __init__(self, seen: int, ours: int) -> None:
+        self.outcome = outbid(seen, ours)
+        super().__init__(self.outcome.reason)
 
 
 class Act(msgspec.Struct):

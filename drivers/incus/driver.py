@@ -14,7 +14,7 @@ import anyio
 import msgspec
 
 from drivers.incus import console, events, forwards, images, machines, networks, shared, tenants, volumes
-from drivers.incus.act import Act, Denied
+from drivers.incus.act import Act, Denied, Outbid
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.listing import (
     Inventory,
@@ -144,6 +144,8 @@ class IncusDriver:
             return Outcome("unconfirmed", f"no answer within {context.deadline:g} s")
         except Lost as lost:
             return Outcome("unconfirmed", str(lost))
+        except Outbid as other:
+            return other.outcome
         except (NodeUnreachable, Refused, ApiError, Denied, Unwritable) as error:
             return Outcome("failed", str(error))
 
@@ -315,8 +317,10 @@ class IncusDriver:
             return
         async with self.node.locked(f"claim {member}", among="claim-"):
             now = await self.node.claim(await self.node.server(), member) or claim
-            if now.fence > context.fence or now.generation > context.generation:
-                raise Denied("a newer controller has written here meanwhile")
+            if now.fence > context.fence:
+                raise Outbid(now.fence, context.fence)
+            if now.generation > context.generation:
+                raise Denied(f"generation {now.generation} has written here meanwhile, this is {context.generation}")
             fresh = msgspec.structs.replace(now, fence=context.fence, generation=context.generation)
             await self.node.write_claim(member, fresh)
 
