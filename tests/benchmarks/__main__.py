@@ -7,6 +7,7 @@ they were measured.
 
 from __future__ import annotations
 
+import argparse
 import compileall
 import importlib
 import sys
@@ -28,17 +29,24 @@ def rows() -> list[Row]:
 
 
 def main(arguments: list[str]) -> int:
-    names = [word for word in arguments if not word.startswith("-")]
-    chosen = [row for row in rows() if (any(row.name.startswith(name) for name in names) if names else not row.long)]
-    if not chosen:
-        print("no such row; there are: " + ", ".join(row.name for row in rows()), file=sys.stderr)
-        return 1
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="rows whose names begin so")
+    parser.add_argument("--list", action="store_true", help="only tell which rows there are")
+    parser.add_argument("--write", action="store_true", help="put them into docs/benchmarks.md")
+    said = parser.parse_args(arguments)
+    names = tuple(said.names)
+    chosen = [row for row in rows() if (row.name.startswith(names) if names else not row.long)]
+    if said.list or not chosen:
+        print("\n".join(f"{row.name:<24}{'long' if row.long else ''}" for row in rows()))
+        return 0 if said.list else 1
     for folder in ("reconciler", "drivers", "specs"):
         compileall.compile_dir(HERE.parents[1] / folder, quiet=1)  # as pip does for what it installs
     lines = [report(row) for row in chosen]
     print()
     print(table(lines))
-    if "--write" in arguments:
+    if said.write:
         run = (published.today(), published.machine())
         DOCS.write_text(published.merged(DOCS.read_text(), lines, [row.name for row in rows()], run))
     return 1 if any(line["met"] is False for line in lines) else 0
