@@ -5,8 +5,10 @@ Owns: the specs, the playbook, the two timings. Must not go here: bringing the h
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -63,7 +65,28 @@ PLAYBOOK = """\
 """
 
 
-def compare(daemons: Daemons, folder: Path, count: int) -> tuple[float, float]:
+class NotInstalled(Exception):
+    """There is no Ansible here, and none to be had: one sentence."""
+
+
+def program(folder: Path) -> str:
+    """`ansible-playbook` of the PATH, else of an environment that is made in the folder."""
+    found = shutil.which("ansible-playbook")
+    if found is not None:
+        return found
+    venv = folder / "ansible"
+    for argv in (
+        [sys.executable, "-m", "venv", str(venv)],
+        [str(venv / "bin/pip"), "install", "-q", "--disable-pip-version-check", "ansible"],
+    ):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise NotInstalled(f"ansible is not on the PATH and cannot be installed: {last}")
+    return str(venv / "bin/ansible-playbook")
+
+
+def compare(daemons: Daemons, folder: Path, count: int, ansible: str) -> tuple[float, float]:
     """Median seconds of three runs each, ours and theirs."""
     desk = Desk.__new__(Desk)
     desk.repo, desk.environment = folder / "dc", Desk.environment_for(folder)
@@ -79,6 +102,6 @@ def compare(daemons: Daemons, folder: Path, count: int) -> tuple[float, float]:
         desk.trueup("plan")
         times[0].append(time.perf_counter() - start)
         start = time.perf_counter()
-        subprocess.run(["ansible-playbook", str(folder / "play.yaml")], check=True, capture_output=True)
+        subprocess.run([ansible, str(folder / "play.yaml")], check=True, capture_output=True)
         times[1].append(time.perf_counter() - start)
     return statistics.median(times[0]), statistics.median(times[1])
