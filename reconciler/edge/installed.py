@@ -2,14 +2,15 @@
 
 Owns: asking the packages' metadata, and the memory of its answer. Must not go here: loading drivers (registry).
 
-Asking reads one file of every installed package and takes as long as a small plan does; installing or removing a
-package changes its folder's time. Losing the memory costs time alone.
+Asking reads one file of every installed package, so the answer is kept; installing or removing a package changes its
+folder's time. Losing the memory costs time alone.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,15 +38,47 @@ def drivers() -> list[Point]:
             return known.points
     except (OSError, msgspec.DecodeError):
         pass  # not asked before, or not by us
-    from importlib.metadata import entry_points
-
-    points = sorted({(point.name, point.value) for point in entry_points(group=GROUP)})
+    points = sorted(set(_asked(sys.path)))
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(file, msgspec.json.encode(_Answer(path, points)))
     except OSError:
         pass  # asked again the next time
     return points
+
+
+def _asked(path: Iterable[str]) -> Iterator[Point]:
+    """What the packages on the path say, of one that is there twice the first. As importlib.metadata tells it, in a
+    tenth of the time; where something on the path is no folder (a zip), that is asked."""
+    folders = [folder for folder in dict.fromkeys(path) if os.path.exists(folder or ".")]
+    if not all(os.path.isdir(folder or ".") for folder in folders):
+        from importlib.metadata import entry_points
+
+        yield from ((point.name, point.value) for point in entry_points(group=GROUP))
+        return
+    seen = set[str]()
+    for folder in folders:
+        for name in sorted(os.listdir(folder or ".")):
+            stem, kind = os.path.splitext(name)
+            package = stem.partition("-")[0].lower().replace(".", "_")
+            if kind in (".dist-info", ".egg-info") and package not in seen:
+                seen.add(package)
+                yield from _said(os.path.join(folder, name, "entry_points.txt"))
+
+
+def _said(file: str) -> Iterator[Point]:
+    """The points of our group in a package's `entry_points.txt`."""
+    try:
+        text = Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    group = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            group = line.strip("[]")
+        elif group == GROUP and "=" in line and not line.startswith("#"):
+            name, _, place = line.partition("=")
+            yield name.strip(), place.strip()
 
 
 def _path() -> list[tuple[str, int]]:

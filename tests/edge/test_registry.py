@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,39 @@ def test_what_others_may_have_written_is_not_believed(tmp_path: Path, monkeypatc
     told.write_bytes(told.read_bytes().replace(b"drivers.sim:DRIVER", b"drivers.evil:DRIVER"))
     told.chmod(0o666)
     assert ("sim", "drivers.sim:DRIVER") in installed.drivers()
+
+
+GROUPS = (GROUP, "console_scripts", "pytest11", "distutils.commands")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_packages_say_what_python_itself_hears_them_say(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    second = tmp_path / "more"  # of a package that is there twice the first counts
+    for folder, name, place in ((tmp_path, "late", "late:ONE"), (second, "late", "late:TWO"), (second, "odd", "odd:X")):
+        info = folder / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        text = f"# {group}\n[other]\na = b:C\n\n[{group}]\n# x = y:Z\n{name}={place}\n  spaced   =  at:Some.where \n"
+        text += "[more]\nx = y:Z\n"
+        (info / "entry_points.txt").write_text(text)
+    (tmp_path / "bare-1.0.dist-info").mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(second), str(tmp_path / "absent")])
+    monkeypatch.setattr(installed, "GROUP", group)
+    importlib.invalidate_caches()
+    theirs = {(point.name, point.value) for point in importlib.metadata.entry_points(group=group)}
+    assert set(installed._asked(sys.path)) == theirs
+    assert ("late", "late:ONE") in theirs
+
+
+def test_where_something_on_the_path_is_no_folder_python_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "packages.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("zipped-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: zipped\nVersion: 1.0\n")
+        file.writestr("zipped-1.0.dist-info/entry_points.txt", f"[{GROUP}]\nzipped = zipped:DRIVER\n")
+    monkeypatch.syspath_prepend(str(archive))
+    importlib.invalidate_caches()
+    assert ("zipped", "zipped:DRIVER") in set(installed._asked(sys.path))
