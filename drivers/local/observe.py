@@ -42,13 +42,13 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Observer:
-    """Reads through a node's parts. Keeps only what cannot change: images' digests, and files parsed before."""
+    """Reads through a node's parts. Keeps only what cannot change: images' records, and files parsed before."""
 
     def __init__(self, node: Node, shape: LocalShape) -> None:
         self._node = node
         self._shape = shape
-        self._images: dict[str, str] = {}
-        """Name of an image's volume to its digest."""
+        self._images: dict[str, Mapping[str, Any]] = {}
+        """Name of an image's volume to its record: an image with clones is neither changed nor made anew."""
         self._strays: dict[str, str] = {}
         """uid to volume, of adopted things: their names are not made from their uids."""
         self._learned = False
@@ -96,14 +96,14 @@ class Observer:
         self._strays[uid] = name
 
     def _learn(self, listing: Listing) -> None:
-        images: dict[str, str] = {}
+        images: dict[str, Mapping[str, Any]] = {}
         strays: dict[str, str] = {}
         for name, volume in listing.volumes.items():
             folder, _, own = name.partition("/")
             if name.endswith(HALF):
                 continue
             if folder == "images" and volume.form:
-                images[name] = volume.record.get("digest", "")
+                images[name] = volume.record
             found = self._proved(volume, listing)
             if found is not None and folder != "disks" and own != found.uid:
                 strays[found.uid] = name
@@ -156,11 +156,13 @@ class Observer:
 
     def image_named(self, image: str) -> str | None:
         """The volume that holds the image of this digest."""
-        for name, held in list(self._images.items()):
-            if held == image:
-                return name
-        self._learn(self._node.storage.read())
-        return next((name for name, held in self._images.items() if held == image), None)
+        for again in (False, True):
+            for name, record in list(self._images.items()):
+                if record.get("digest", "") == image:
+                    return name
+            if not again:
+                self._learn(self._node.storage.read())
+        return None
 
     # Objects
 
@@ -261,11 +263,15 @@ class Observer:
 
     def image(self, origin: str | None) -> str:
         """Digest of the image it is a clone of; empty where it is none of ours, or was promoted."""
+        return str(self.image_record(origin).get("digest", ""))
+
+    def image_record(self, origin: str | None) -> Mapping[str, Any]:
+        """What was written of that image when it was made. Read once: a loop of 50 zones asks for it 50 times."""
         if origin is None:
-            return ""
+            return {}
         if origin not in self._images:
             found = self._node.storage.read([origin]).volumes.get(origin) if "@" not in origin else None
-            self._images[origin] = found.record.get("digest", "") if found else ""
+            self._images[origin] = found.record if found else {}
         return self._images[origin]
 
     def written(self, zone: str) -> tuple[config.Written | None, Mapping[str, Any]]:

@@ -70,8 +70,6 @@ class MachineVerbs:
     def __init__(self, node: Node, observer: Observer) -> None:
         self._node = node
         self._observer = observer
-        self._boots_systemd: dict[str, bool] = {}
-        """By the digest of an image."""
         self.table: dict[str, Callable[[Deed], None]] = {
             "create": self.create,
             "disk": self.disk,
@@ -233,16 +231,8 @@ class MachineVerbs:
         return self._node.networks.segment(nic["tag"], nic.get("vlan"), subnet_of(nic["ip"])).attachment
 
     def _systemd(self, volume: Volume) -> bool:
-        """Whether its image boots systemd: read once for each image, since what it holds does not change."""
-        if volume.origin is None:
-            return False
-        digest = self._observer.image(volume.origin)
-        if digest not in self._boots_systemd:
-            image = self._node.storage.read([volume.origin]).volumes.get(volume.origin)
-            if image is None or not digest:
-                return image is not None and bool(image.record.get("systemd"))
-            self._boots_systemd[digest] = bool(image.record.get("systemd"))
-        return self._boots_systemd[digest]
+        """Whether its image boots systemd."""
+        return bool(self._observer.image_record(volume.origin).get("systemd"))
 
     def _disk_binds(self, uid: str, fields: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
         found = []
