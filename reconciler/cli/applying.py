@@ -27,7 +27,6 @@ from reconciler.core.render.changes import View
 from reconciler.core.render.outcome import Result, Unfinished, nothing_text, result_text
 from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
-from reconciler.edge.calls import NobodyAnswers, call
 from reconciler.edge.plans import read_plan
 from reconciler.errors import LockHeld, PlanMissing, PlanUnknown, TryLater, UsageError
 from reconciler.runtime.events import Event
@@ -110,6 +109,8 @@ async def _resumed(here: Writing, args: Namespace) -> bool:
 async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: LockHeld, moves: bool = True) -> int:
     """A loop that runs here holds the lock: it is given the plan, and tells how it goes. Raises LockHeld where it is
     not a loop that holds it."""
+    from reconciler.edge.calls import NobodyAnswers, call
+
     here.applicable(plan)
     if args.format != "json":
         show(plan_text(plan, here.view(plan, expand=getattr(args, "expand", False))), args)

@@ -14,7 +14,6 @@ import anyio
 from reconciler.cli import session
 from reconciler.cli.exits import Exit, worst
 from reconciler.cli.observation import Observation
-from reconciler.cli.resuming import lay_down, resumed
 from reconciler.cli.terminal import say, show
 from reconciler.core.plan import Plan, to_json
 from reconciler.core.refs import Ref
@@ -63,6 +62,8 @@ async def _plan(args: Namespace) -> int:
         if made.commit is not None and not args.dirty and here.dirty():
             say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
         if found is not None:
+            from reconciler.cli.resuming import lay_down
+
             lay_down(here, found)
     return verdict(made, detailed=args.detailed_exitcode)
 
@@ -73,6 +74,8 @@ async def _made(
     """The plan; and what it was made from, where all of it was looked at."""
     remember = observed is None and not args.only
     if remember:
+        from reconciler.cli.resuming import resumed
+
         made = await resumed(here, Request(now=0), args.revision)
         if made is not None:
             return made, None

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -25,12 +25,10 @@ from reconciler.core.desired import Desired, NodeWant
 from reconciler.core.ledger import Covered, Entry, Ledger, Record
 from reconciler.core.observed import Object, Report
 from reconciler.core.plan import Plan
-from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target, node_of
 from reconciler.core.render.changes import View
 from reconciler.core.rests import stamped
 from reconciler.core.rules import Request
-from reconciler.core.world import World
 from reconciler.driver import Driver, Shape
 from reconciler.edge.beside import compress
 from reconciler.edge.chain import read, set_aside
@@ -55,6 +53,10 @@ from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, observe, outbid
+
+if TYPE_CHECKING:
+    from reconciler.core.planner import Planner
+    from reconciler.core.world import World
 
 
 class Glance:
@@ -200,6 +202,8 @@ class Looking:
         self, desired: Desired, observed: Observation | None
     ) -> tuple[Planner, Mapping[Target, Report]]:
         """A planner that knows all that is wanted and seen, and the reports without their objects."""
+        from reconciler.core.planner import Planner  # a kept plan is carried out without it
+
         planner = Planner(self.ports.shapes, self.ledger, compress=compress)
         covered = set(self.ledger.covered)
         planner.world.take_desired(desired)

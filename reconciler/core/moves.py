@@ -10,15 +10,19 @@ lifted its target is one among others for whatever is placed next.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from reconciler.core.desired import Resource
-from reconciler.core.known import Known
 from reconciler.core.observed import Object
 from reconciler.core.placement import unserved
 from reconciler.core.plan import Cause, Difference, Manner, Reason
 from reconciler.core.refs import Target, node_of
 from reconciler.core.standing import targets_of
+
+if TYPE_CHECKING:
+    from reconciler.core.known import Known
 
 PATH = "/node"
 """Where a machine lives, as a field: what a Shape is asked the manner of, and what a move's difference shows."""

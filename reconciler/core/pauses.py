@@ -10,13 +10,16 @@ A node bears no pause of its own: that of a node is the ledger's alone (decision
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from reconciler.core.ledger import Ledger, Paused
 from reconciler.core.observed import Marks
 from reconciler.core.plan import Action, Hold, Step
 from reconciler.core.refs import Ref, Target, node_of
 from reconciler.core.render.quantities import moment
-from reconciler.core.world import World
+
+if TYPE_CHECKING:
+    from reconciler.core.world import World
 
 
 def standing(ledger: Ledger, ref: Ref, marks: Marks | None, now: float) -> Paused | None:

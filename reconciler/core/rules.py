@@ -6,18 +6,22 @@ Must not go here: making changes. Reasons given here are for people; nothing els
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from reconciler.core import pauses
 from reconciler.core.classify import Bucket
-from reconciler.core.decide import Decision
 from reconciler.core.desired import Lineage, Policy
 from reconciler.core.ledger import Held, Ledger
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Step
 from reconciler.core.refs import SINGLE, Ref, Target, Uid, kind_of, name_of, node_of, short
 from reconciler.core.render.quantities import duration
 from reconciler.core.rests import Instant
-from reconciler.core.world import World
+
+if TYPE_CHECKING:  # who asks for a plan needs a Request, and none of what makes one
+    from reconciler.core.decide import Decision
+    from reconciler.core.world import World
 
 OLDER, OLDER_LIFTS = "this revision is older than what was applied last", "trueup accept REVISION, to go back"
 PROTECTION_LIFTS = "commit `deletionProtection: false` for it and apply that first"

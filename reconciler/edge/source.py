@@ -24,11 +24,11 @@ from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, sn
 from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.images import held
-from reconciler.edge.index.memory import Documents
 from reconciler.edge.remembered import Remembered, Told, TreeMemory
 from reconciler.errors import SpecErrors, UsageError
 
 if TYPE_CHECKING:
+    from reconciler.edge.index.memory import Documents
     from reconciler.edge.load.loader import Loader
 
 KeyedDigest = Callable[[str], str | None]
@@ -93,6 +93,8 @@ class GitSource:
         """What was read of the tree in force; None where it was not read, or is none of the repository's."""
         if self._loader is None or self._known is None or self._unread is not None:
             return None
+        from reconciler.edge.index.memory import Documents
+
         return Documents(self._loader.records, self._loader.desired.revision, frozenset(self._secretive))
 
     def resume(self, documents: Documents, nodes: Mapping[str, NodeWant]) -> None:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import msgspec
 
-from reconciler.core.budgets import Account, Tally, accounts, over_budget
 from reconciler.core.desired import Desired, Policy
 from reconciler.core.ledger import Intent, Ledger, Result, Spent
 from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
-from reconciler.core.planner import make_plan
 from reconciler.core.refs import Target
 from reconciler.core.rules import Request, is_single
 from reconciler.core.shape import Shape
@@ -29,6 +27,9 @@ from reconciler.runtime.nodes import Nodes, Opening
 from reconciler.runtime.observe import Asking, observe, outbid
 from reconciler.runtime.summary import Summary
 from reconciler.runtime.worker import Allowance, Means, Pace
+
+if TYPE_CHECKING:
+    from reconciler.core.budgets import Account, Tally
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -141,6 +142,8 @@ def allowance_of(desired: Desired) -> Allowance:
         return counted[size][account]
 
     def allowance(spent: tuple[Spent, ...], ledger: Ledger, now: float) -> str | None:
+        from reconciler.core.budgets import Tally, over_budget  # most plans spend of none
+
         def tally() -> Tally:
             return Tally(ledger, desired.policy, desired.nodes, lambda account: census(ledger, account), now)
 
@@ -151,6 +154,8 @@ def allowance_of(desired: Desired) -> Allowance:
 
 def machines_of(desired: Desired, ledger: Ledger) -> Counter[Account]:
     """How many machines each account is of: those that git wants or the ledger knows."""
+    from reconciler.core.budgets import accounts
+
     found: Counter[Account] = Counter()
     wanted = {ref for ref in list(desired.resources) if is_single(ref)}
     for ref in wanted.union(ref for ref in ledger.bindings.refs if is_single(ref)):
@@ -228,6 +233,8 @@ async def _planned(ports: Ports, nodes: Nodes, loaded: InForce, request: Request
     desired, journal = loaded.desired, ports.journal
     reports = await observe(desired.nodes.values(), nodes, journal, datacenter=desired.datacenter_id, asking=asking)
     request = await dated(request, ports, desired)
+    from reconciler.core.planner import make_plan  # a kept plan is carried out without it
+
     plan = make_plan(desired, reports.values(), journal.ledger, ports.shapes, request)
     return Prospect(desired, request, reports, plan, loaded.problem)
 

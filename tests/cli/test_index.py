@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli import planning
+from reconciler.cli import resuming
 from reconciler.cli.exits import Exit
 from reconciler.core.plan import Plan
 from reconciler.edge.index import memory
@@ -20,14 +20,14 @@ from tests.cli.conftest import Run, commit, edit
 def told(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each plan, whether it came from the index."""
     found: list[bool] = []
-    ask = planning.resumed
+    ask = resuming.resumed
 
     async def asked(*more: Any) -> Plan | None:
         made = await ask(*more)
         found.append(made is not None)
         return made
 
-    monkeypatch.setattr(planning, "resumed", asked)
+    monkeypatch.setattr(resuming, "resumed", asked)
     monkeypatch.setattr(memory, "WORTHWHILE", 1)
     return found
 
