@@ -99,9 +99,7 @@ def drift(args: Namespace) -> int:
 
 async def _drift(args: Namespace) -> int:
     async with session.looking(args, plans=True) as here:
-        only = [str(ref) for ref in args.refs]
-        found = await here.prospect(Request(now=0, intent=False), only=only)
-        made = found.plan
+        made = await _drift_plan(here, [str(ref) for ref in args.refs])
         if args.format == "json":
             sys.stdout.buffer.write(to_json(made) + b"\n")
         else:
@@ -111,6 +109,14 @@ async def _drift(args: Namespace) -> int:
     if args.detailed_exitcode and (changes or holds):
         codes.append(Exit.CHANGES)
     return worst(codes)
+
+
+async def _drift_plan(here: session.Looking, only: list[str]) -> Plan:
+    from reconciler.cli.resuming import resumed
+
+    request = Request(now=0, intent=False)
+    made = await resumed(here, request, None) if not only else None
+    return made if made is not None else (await here.prospect(request, only=only)).plan
 
 
 def healing(refs: list[Ref], *, everything: bool) -> Request:

@@ -103,7 +103,7 @@ def test_a_mistake_is_told_as_ever(laid: Run, told: list[bool], folder: Path) ->
     assert first.code == Exit.ERROR
 
 
-@pytest.mark.parametrize(
+CHANGES = pytest.mark.parametrize(
     "change",
     [
         lambda run: run("sim", "drift", "shop/web-1", "memory=2Gi"),
@@ -115,6 +115,9 @@ def test_a_mistake_is_told_as_ever(laid: Run, told: list[bool], folder: Path) ->
         lambda run: run("pause", "shop/web-1", "--for", "1h", "--reason", "looking"),
     ],
 )
+
+
+@CHANGES
 def test_what_nodes_and_journal_tell_since_counts(
     laid: Run, told: list[bool], folder: Path, change: Callable[[Run], object]
 ) -> None:
@@ -124,6 +127,26 @@ def test_what_nodes_and_journal_tell_since_counts(
     first, second = both(laid, folder)
     assert told == [True, False]
     assert first == second
+
+
+@CHANGES
+def test_drift_is_told_from_it(laid: Run, told: list[bool], folder: Path, change: Callable[[Run], object]) -> None:
+    change(laid)
+    edit("packages.yaml", "512Mi", "768Mi")
+    commit("Grow")
+    first = json.loads(laid("drift", "--json").out)
+    (folder.parent / "state" / "index").unlink()
+    second = json.loads(laid("drift", "--json").out)
+    assert told == [True, False]
+    for each in (first, second):
+        del each["observed_at"]
+    assert first == second
+
+
+def test_drift_of_some_things_is_looked_for_anew(laid: Run, told: list[bool]) -> None:
+    laid("sim", "drift", "shop/web-1", "memory=2Gi")
+    assert "memory" in laid("drift", "shop/web-1").out
+    assert told == []
 
 
 @pytest.mark.parametrize(
@@ -177,6 +200,6 @@ def test_what_was_applied_since_counts(laid: Run, told: list[bool], folder: Path
 
 def test_other_questions_are_not_answered_from_it(laid: Run, told: list[bool]) -> None:
     edit("packages.yaml", "512Mi", "768Mi")
-    for words in (("plan", "--dirty"), ("plan", "--only", "shop/web-1"), ("drift",)):
+    for words in (("plan", "--dirty"), ("plan", "--only", "shop/web-1"), ("drift", "shop/web-1")):
         assert laid(*words).code in (Exit.DONE, Exit.BLOCKED)
     assert True not in told
