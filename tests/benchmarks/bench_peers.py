@@ -98,6 +98,7 @@ def _plan_from_nothing(machines: int, rounds: int) -> Measured:
         here = emptied(Path(ours), machines)
 
         def plan() -> None:
+            fleets.forget(here)
             shutil.rmtree(here.state.parent / "cache", ignore_errors=True)
             subprocess.run(
                 [sys.executable, "-m", "reconciler.cli", "-C", str(here.folder), "plan"], env=here.environment,
@@ -127,6 +128,7 @@ def _cold_plan(machines: int, rounds: int) -> Measured:
         argv = [sys.executable, "-m", "reconciler.cli", "-C", str(known.folder), "plan"]
 
         def plan() -> None:
+            fleets.forget(known)
             shutil.rmtree(cache)
             subprocess.run(
                 argv, env={**known.environment, "XDG_CACHE_HOME": cache}, stdout=subprocess.DEVNULL, check=True
@@ -184,8 +186,8 @@ def _salt() -> Measured:
         argv = [sys.executable, "-m", "reconciler.cli", "-C", str(known.folder), "plan"]
 
         def plan() -> None:
+            fleets.forget(known)
             shutil.rmtree(cache)
-            (known.state / "still").unlink(missing_ok=True)
             subprocess.run(
                 argv, env={**known.environment, "XDG_CACHE_HOME": cache}, stdout=subprocess.DEVNULL, check=True
             )

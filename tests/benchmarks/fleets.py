@@ -62,14 +62,21 @@ def fleet(machines: int, *, differing: str = "0%") -> Fleet:
     return Fleet(whole / "site", whole / "state", machines)
 
 
+def forget(here: Fleet) -> None:
+    """What earlier plans left for later ones."""
+    for name in ("index", "still"):
+        (here.state / name).unlink(missing_ok=True)
+
+
 def copy(folder: Path, machines: int) -> Fleet:
     """A copy with a cache of its own, that may be committed to."""
     original = fleet(machines)
     folder.mkdir(parents=True, exist_ok=True)
     for part in (original.folder, original.state):
         run(["cp", "-a", "--reflink=auto", str(part), str(folder)])
-    (folder / original.state.name / "index").unlink(missing_ok=True)
-    return Fleet(folder / original.folder.name, folder / original.state.name, machines)
+    copied = Fleet(folder / original.folder.name, folder / original.state.name, machines)
+    forget(copied)
+    return copied
 
 
 def run(command: list[str], **more: object) -> str:

@@ -1,19 +1,26 @@
 """What a change costs follows the change: ratios at small sizes, with slack enough not to flake.
 
 Not times but ratios of work done in turn in one process, the best of several rounds: what else the machine does can
-only make a round slower. The published figures are `make bench`'s.
+only make a round slower. What a fresh command looks at is counted. The published figures are `make bench`'s.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
+from reconciler.cli.main import main
 from reconciler.core.desired import Desired, Resource
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref
+from reconciler.edge.index.shelves import Reader
+from tests.benchmarks import fleets
 from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network, node, request
 
 SMALL, LARGE = 400, 4_000
@@ -91,3 +98,34 @@ def test_planning_one_change_again_does_not_follow_the_fleet() -> None:
 def test_a_plan_of_nothing_costs_nothing() -> None:
     few, many = Site(SMALL), Site(LARGE)
     assert best(many.plan, 0) <= 3 * best(few.plan, 0) + 0.001
+
+
+def looked_at(here: fleets.Fleet, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Blocks of the index that a fresh plan of one changed document reads."""
+    for name, value in here.environment.items():
+        monkeypatch.setenv(name, value)
+    plan = ["-C", str(here.folder), "plan"]
+    assert main(plan) == 0
+    path = fleets.machines(here.folder, 1)[0]
+    text = fleets.git(here.folder, "show", f"HEAD:{path}") + "\n"
+    fleets.commit(here.folder, {path: re.sub(r"package: \w+", "package: l", text)})
+    found: list[int] = []
+    read = Reader._read
+
+    def counted(reader: Reader, place: Any, number: int) -> dict[bytes, bytes]:
+        found.append(number)
+        return read(reader, place, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "_read", counted)
+        assert main(plan) == 0
+    return len(found)
+
+
+def test_a_fresh_plan_of_one_change_looks_at_as_much_of_a_large_index_as_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRUEUP_BENCH", str(tmp_path))
+    few, many = (looked_at(fleets.copy(tmp_path / f"{size}", size), monkeypatch) for size in (300, 3_000))
+    assert "1 to change" in capsys.readouterr().out
+    assert 0 < many <= 2 * few, f"{few} blocks of 300 machines, {many} of 3,000"
