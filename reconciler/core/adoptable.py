@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.core.desired import NodeWant
 from reconciler.core.observed import Object, Report
-from reconciler.core.refs import Target, node_of
+from reconciler.core.refs import Target, name_of, node_of, tenant_of
 from reconciler.core.values import canonical
 
 Document = dict[str, Any]
@@ -48,7 +48,7 @@ def draft(node: NodeWant, reports: Mapping[Target, Report], tenant: str) -> Draf
         for thing in report.objects
         if thing.marks is None and thing.lifecycle == "live"
     ]
-    images = _images(made, (pair for pair in strangers if pair[1].kind == "Image"))
+    images = _ours(own.values(), tenant) | _images(made, (pair for pair in strangers if pair[1].kind == "Image"))
     networks = _networks(made, node, (pair for pair in strangers if pair[1].kind == "Network"))
     known = {
         thing.native_name for report in own.values() for thing in report.objects
@@ -72,6 +72,16 @@ def draft(node: NodeWant, reports: Mapping[Target, Report], tenant: str) -> Draf
 def _document(kind: str, name: str, spec: Mapping[str, Any], tenant: str | None = None) -> Document:
     metadata = {"name": name, "tenant": tenant} if tenant else {"name": name}
     return {"apiVersion": "trueup/v1", "kind": kind, "metadata": metadata, "spec": dict(spec)}
+
+
+def _ours(reports: Iterable[Report], tenant: str) -> dict[str, str]:
+    """Digest to name of the images that have a document already, and that a machine of the tenant may name."""
+    return {
+        str(thing.fields["digest"]): name_of(thing.marks.ref)
+        for report in reports
+        for thing in report.objects
+        if thing.kind == "Image" and thing.marks is not None and tenant_of(thing.marks.ref) in (None, tenant)
+    }
 
 
 def _images(made: Draft, strangers: Iterable[tuple[Target, Object]]) -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from reconciler.core.adopt import stands_for
 from reconciler.core.adoptable import draft
-from reconciler.core.observed import Object
+from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Plan
-from reconciler.core.refs import Ref, Target
+from reconciler.core.refs import Ref, Target, Uid
 from tests.builders import machine, node, plan_of, report, small_site
 
 EDGE = Target("edge1")
@@ -62,8 +62,10 @@ def in_project(project: str, name: str = "web") -> Object:
 def test_what_lives_in_a_project_is_taken_over_by_its_tenant_alone() -> None:
     assert stands_for(in_project("acme"), machine())
     assert not stands_for(in_project("zeta"), machine())
-    image = Object("Image", "i", "i", {"digest": "sha256:1", "type": "rootfs", "os": "linux"}, digest="i")
+    marks = Marks(Uid("u"), Ref("Image/debian"), "dc", 1, 1, 1, "tree:1", "x")
+    image = Object("Image", "i", "i", {"digest": "sha256:1", "type": "rootfs", "os": "linux"}, digest="i", marks=marks)
     found = report(objects=[in_project("acme"), in_project("zeta", "db"), image])
     made = draft(node(), {EDGE: found}, "acme")
-    assert [each["metadata"]["name"] for each in made.documents if each["kind"] == "Machine"] == ["web"]
+    (web,) = [each for each in made.documents if each["kind"] == "Machine"]
+    assert (web["metadata"]["name"], web["spec"]["image"]) == ("web", "debian"), "an image of ours has its name already"
     assert [each.reason for each in made.skipped] == ["it lives in the project zeta: say --tenant zeta"]
