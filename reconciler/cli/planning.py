@@ -46,6 +46,7 @@ def plan(args: Namespace) -> int:
 async def _plan(args: Namespace) -> int:
     async with session.looking(args, plans=not args.observation) as here:
         observed = here.observed(args.observation)
+        dirty = here.dirty_beside() if not args.dirty else None
         still = here.unchanged(args.revision) if observed is None and not args.only else None
         if still is not None:
             made, found = still.plan, None
@@ -59,7 +60,7 @@ async def _plan(args: Namespace) -> int:
         else:
             view = here.view(made, expand=args.expand, last=still.last if still is not None else None)
             show(plan_text(made, view), args)
-        if made.commit is not None and not args.dirty and here.dirty():
+        if made.commit is not None and dirty is not None and dirty.result():
             say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
         if found is not None:
             from reconciler.cli.resuming import lay_down

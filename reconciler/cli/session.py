@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -311,6 +312,14 @@ class Looking:
         with suppress(TryLater, Mend):
             return uncommitted(self.repository, self.source.root, timeout=0.2)
         return False
+
+    def dirty_beside(self) -> Future[bool]:
+        """The same, told by git while a plan is made."""
+        beside = ThreadPoolExecutor(1)
+        try:
+            return beside.submit(self.dirty)
+        finally:
+            beside.shutdown(wait=False)  # its thread ends with the answer
 
     def view(self, plan: Plan, *, expand: bool, last: str | None = None) -> View:
         """`last`: the revision applied last, where it is known already."""
