@@ -1,4 +1,4 @@
-"""In a restricted project a machine gets its marks once it has an identity: what lies in between is nothing yet."""
+"""What is made in several calls and cut short in between: machines in a restricted project, and the project itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.testing.scene import Scene
+from reconciler.core.plan import Action
+from reconciler.core.refs import Ref
+from reconciler.testing.harness import resource
+from reconciler.testing.scene import Scene, fresh_name
 from tests.drivers.incus.harness import IncusHarness, ProjectHarness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
@@ -44,3 +47,25 @@ async def test_what_somebody_started_meanwhile_is_theirs(harness: ProjectHarness
         assert found.marks is None
         assert (await scene.apply(create)).status == "failed"
         harness.daemons.client("delete", "--force", name, "--project", "conformance")
+
+
+async def test_project_that_was_cut_short_is_brought_to_its_end_and_goes_when_empty(harness: ProjectHarness) -> None:
+    name = fresh_name("t")
+    async with Scene(harness) as scene:
+        wanted = resource(Ref(f"Tenant/{name}"), {"limits": {"machines": 2}, "certificates": {}, "networks": []})
+        with harness.proxy.refusing(r"^PUT /1.0/projects/"):
+            assert (await scene.apply(scene.change(wanted, None).steps[0])).status == "failed"
+        begun = await scene.there(scene.uid(wanted.ref))
+        assert begun.marks is not None
+        assert begun.marks.applied == "", "nobody takes it for finished"
+        await scene.converge(wanted)
+        there = await scene.there(begun.marks.uid)
+        assert there.fields == {"limits": {"machines": 2}}
+        harness.daemons.client("profile", "create", "theirs", "--project", name)
+        (step,) = scene.removal(there, Action.DESTROY).steps
+        outcome = await scene.apply(step)
+        assert (outcome.status, "profiles/theirs is in it" in outcome.reason) == ("failed", True)
+        assert (await scene.there(begun.marks.uid)).holds == ("profiles/theirs",)
+        harness.daemons.client("profile", "delete", "theirs", "--project", name)
+        assert (await scene.apply(step)).status == "applied"
+        assert await scene.find(begun.marks.uid) is None
