@@ -6,7 +6,8 @@ Must not go here: verbs (machines, networks, images, volumes), what a listing me
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -188,7 +189,7 @@ class IncusDriver:
     async def _carry_out(self, act: Act, verb: Verb) -> Outcome:
         name = act.object.native_name if act.object else _to_be(act)
         try:
-            with self.node.acting(name):
+            with self.node.acting(name), self._listed_anew(act.kind):
                 await verb(act)
                 if act.kind == "Image" and act.object is None:  # what it came to be called is known only now
                     await self._look(act)
@@ -206,6 +207,16 @@ class IncusDriver:
                 return Outcome("unchanged")
             return Outcome("failed", str(error))
         return Outcome("applied")
+
+    @contextmanager
+    def _listed_anew(self, kind: str) -> Iterator[None]:
+        """What was listed before a step is not good for those that come after it, however it ends."""
+        try:
+            yield
+        finally:
+            if kind in ("Network", "Image"):
+                self.node.lately_networks.drop()
+                self.node.lately_images.drop()
 
     async def _prove(self, act: Act, fence: int) -> Outcome | None:
         """None if the step may act; else what to answer."""
@@ -236,7 +247,7 @@ class IncusDriver:
         member = self.node.member(act.step.target)
         seal = str((act.server.config or {}).get("user.trueup.seal") or "")
         suffix = f".{member}" if member else ""
-        networks = await self.node.networks()
+        networks = await (self.node.networks() if act.kind == "Network" else self.node.lately_networks.get())
         act.view = View(networks, {}, seal, suffix=suffix, base=self.node.project)
         if act.kind == "Network":
             found = await self.node.forwards(networks)
@@ -281,8 +292,10 @@ class IncusDriver:
         name = found.instance.name if found else str(act.step.args.get("fields", {}).get("hostname", ""))
         if name and (act.project, name) not in self.node.touched:
             await self.node.settle(name, act.project)
-            self.node.names = None if found is None else self.node.names
-            found = await self.node.bearer(act.step.uid, act.view, fence=fence, also=also)
+            if found is None:
+                found = await self.node.named(name, act.project, act.step.uid, act.view.seal)
+            else:
+                found = await self.node.bearer(act.step.uid, act.view, fence=fence, also=also)
         act.found = found
         await self._look_at_volumes(act)
         if found is None:

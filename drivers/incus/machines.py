@@ -119,10 +119,11 @@ def _named(act: Act, name: str | None) -> None:
 
 
 async def _fingerprint(act: Act, image: str) -> str:
-    for found in await act.node.images():
-        said = (found.properties or {}).get(marking.DIGEST) or f"sha256:{found.fingerprint}"
-        if said == image:
-            return found.fingerprint
+    for listed in (act.node.lately_images.get, act.node.images):
+        for found in await listed():
+            said = (found.properties or {}).get(marking.DIGEST) or f"sha256:{found.fingerprint}"
+            if said == image:
+                return found.fingerprint
     raise Denied(f"the image {image} has not been imported")
 
 

@@ -22,6 +22,7 @@ from drivers.incus import acl, forwards, transport
 from drivers.incus import marks as marking
 from drivers.incus.api import Api, ApiError, Lost, NotFound, Refused
 from drivers.incus.cgroups import Kernel
+from drivers.incus.lately import Lately
 from drivers.incus.marks import NodeClaim
 from drivers.incus.reading import instance_marks, unborn_marks, volume_marks
 from drivers.incus.records import Certificate, Image, Instance, Member, Network, Pool, Project, Server, View, Volume
@@ -85,6 +86,10 @@ class Node:
         self._read: dict[bytes, Instance] = {}
         """Instances by the very bytes that told of them last: what is said in the same words is read once."""
         self._ours: dict[str, float] = {}
+        self.lately_networks = Lately(self.networks)
+        """Listing them makes a server look at every instance. Steps of machines ask which network is which, and that
+        changes by steps of ours, after which they are listed anew."""
+        self.lately_images = Lately(self.images)
 
     # -- connecting
 
@@ -324,6 +329,15 @@ class Node:
         await self._list(view.seal, fence)
         place = self.names.get(uid)
         return await self.instance(place[1], place[0]) if place else None
+
+    async def named(self, name: str, project: str, uid: str, seal: str) -> Found | None:
+        """The instance of this name, if it bears the uid: a call of ours that was cut short made it since we listed."""
+        found = await self.instance(name, project)
+        if found is None or not self._bears(found.instance, uid, seal):
+            return None
+        if self.names is not None:
+            self.names[uid] = (project, name)
+        return found
 
     def _bears(self, instance: Instance, uid: str, seal: str) -> bool:
         marks = self._marks(instance, seal)
