@@ -174,7 +174,6 @@ def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_each_tenant_lives_in_a_project_that_is_closed_around_it(office: Office) -> None:
-    office.trueup("plan", "--detailed-exitcode")
     listed = office.daemons.query("/1.0/instances?recursion=1&all-projects=true")
     assert {(each["project"], each["name"], each["status"]) for each in listed} == {
         ("acme", "web", "Running"), ("zeta", "db", "Running"),
@@ -230,8 +229,7 @@ def test_what_a_holder_changes_is_put_back_and_never_by_a_new_machine(office: Of
     alice = office.alice
     alice.set("web", limits__memory="200MiB")
     alice.set("web", image__trueup__digest="sha256:" + "0" * 64, volatile__base_image="0" * 64)
-    assert office.actions() == {"Machine/acme/web": "update"}
-    office.trueup("apply", "--yes")
+    assert "Machine/acme/web will be updated in place" in office.trueup("apply", "--yes")
     assert office.config("web")["limits.memory"] == "64MiB"
     assert office.holds() == {"Machine/acme/web": "drift"}, "an image does not change: nothing is replaced for that"
     images = office.daemons.query("/1.0/images?recursion=1")
@@ -264,10 +262,9 @@ def test_what_lies_in_quarantine_can_be_damaged_but_not_turned_against_the_host(
 def test_certificates_come_and_go_by_the_plan(office: Office) -> None:
     office.let_in("bob", office.bob)
     office.commit()
-    plan = office.trueup("plan")
+    plan = office.trueup("apply", "--yes")
     assert "certificates.alice" in plan
     assert "certificates.bob" in plan
-    office.trueup("apply", "--yes")
     office.alice.may_not("GET", "/1.0/instances")
     office.bob.may("GET", "/1.0/instances")
     trusted = office.daemons.query("/1.0/certificates?recursion=1")
@@ -283,8 +280,7 @@ def test_certificates_come_and_go_by_the_plan(office: Office) -> None:
 def test_hand_on_a_project_is_seen_and_healed_and_limits_are_refused_by_name(office: Office) -> None:
     office.daemons.client("project", "set", "acme", "restricted.containers.privilege", "allow")
     office.daemons.client("project", "set", "acme", "limits.memory", "8GiB")
-    assert "restricted.containers.privilege" in office.trueup("drift")
-    office.trueup("apply", "--yes")
+    assert "restricted.containers.privilege" in office.trueup("apply", "--yes")
     assert "restricted.containers.privilege" not in office.daemons.query("/1.0/projects/acme")["config"]
     image = {"type": "image", "fingerprint": office.daemons.query("/1.0/images?recursion=1")[0]["fingerprint"]}
     own = {"name": "own", "profiles": [], "config": {"limits.memory": "400MiB"}, "devices": ROOT, "source": image}
@@ -303,8 +299,7 @@ def test_kernel_limits_of_a_machine_in_a_project_are_read(office: Office) -> Non
     if not limit.exists():
         pytest.skip("this host has other control groups")
     limit.write_text(str(60 * MI))
-    assert "memory" in office.trueup("drift")
-    office.trueup("apply", "--yes")
+    assert "memory  60Mi → 64Mi" in office.trueup("apply", "--yes")
     assert int(limit.read_text()) == 64 * MI
 
 
