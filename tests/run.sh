@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole suite: checks, then in two lanes side by side, since daemons are mostly waited for: tests on Incus and LXD,
-# which live in namespaces of their own; and tests that need no engine, with the core's coverage, followed by those on
-# this host's own storage, zones and networks. What the first lane said is printed when the second has ended.
+# The whole suite: checks, then in three lanes side by side, since daemons and file systems are mostly waited for: tests on
+# Incus and LXD, which live in namespaces of their own; those on this host's own storage, zones and networks; and tests that
+# need no engine, with the core's coverage. What the first two lanes said is printed when the third has ended.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 bin=.venv/bin
@@ -16,14 +16,20 @@ incus=(tests/drivers/incus tests/conformance/test_incus.py tests/conformance/tes
 # What adopting reads is tried on real hosts made by hand (tests/drivers/incus/test_adopt.py), in the first lane.
 adopting='reconciler/core/adopt.py,reconciler/core/adoptable.py'
 
+lane() {  # name, then what to run: in the background, with what it says in a file
+  local name=$1; shift
+  "$bin/python" -m pytest -q -m "$real" --durations=8 --basetemp="$scratch/$name" "$@" >"$scratch/$name.txt" 2>&1 &
+}
+told() {  # name, process
+  wait "$2" || { code=1; echo "FAILED: the tests on $1"; }
+  echo; echo "== on $1"; cat "$scratch/$1.txt"
+}
+
 run tests/check.sh
-$bin/python -m pytest -q -m "$real" --durations=8 --basetemp="$scratch/incus" "${incus[@]}" "$@" >"$scratch/incus.txt" 2>&1 &
-daemons=$!
+lane daemons "${incus[@]}" "$@"; daemons=$!
+lane host "${incus[@]/#/--ignore=}" "$@"; host=$!
 run $bin/python -m coverage run -m pytest -q -m "$quick" --basetemp="$scratch/quick" "$@"
 run $bin/python -m coverage report --fail-under=100 --include='reconciler/core/*' --omit="$adopting"
-run $bin/python -m pytest -q -m "$real" --durations=8 --basetemp="$scratch/real" "${incus[@]/#/--ignore=}" "$@"
-wait $daemons || { code=1; echo "FAILED: the tests on Incus and LXD"; }
-echo
-echo "== on Incus and LXD"
-cat "$scratch/incus.txt"
+told host $host
+told daemons $daemons
 exit $code

@@ -86,8 +86,8 @@ def _in_group(update: object, ref: Ref) -> bool:
 
 
 def _tags(resource: Resource) -> Mapping[str, Any]:
-    if resource.tags or b'"tags"' not in resource.body:
-        return resource.tags
+    if b'"tags"' not in resource.body:
+        return {}
     found: Mapping[str, Any] = plain(resource.body).get("tags") or {}
     return found
 

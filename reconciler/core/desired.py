@@ -119,8 +119,6 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
     network: NetworkFacts | None = None
     parties: tuple[Ref, ...] = ()
     """Machines whose addresses its form tells, wherever they live: those of a network's firewall."""
-    tags: Mapping[str, str] = {}
-    """`metadata.tags`: what `--only` selects by."""
 
     @property
     def former(self) -> Ref | None:

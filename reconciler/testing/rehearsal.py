@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
+from unittest import SkipTest
 
 import msgspec
 
@@ -54,7 +55,7 @@ class Rehearsal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind in (None, SkipTest):
                 await self.clear()
         finally:
             await self.driver.close()

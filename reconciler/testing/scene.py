@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from types import TracebackType
+from unittest import SkipTest
 from typing import Any
 
 import msgspec
@@ -60,7 +61,7 @@ class Scene:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind in (None, SkipTest):
             for uid, ref in list(self.made.items()):
                 await self.clear(ref, uid)
         await self.driver.close()

@@ -229,7 +229,7 @@ def test_the_same_entry_again_changes_no_binding(history: list[Entry], last: Ent
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(histories)
 def test_compacted_records_fold_to_the_same_memory(history: list[Entry]) -> None:
     ledger = Ledger(recorded(history))

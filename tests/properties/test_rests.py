@@ -110,7 +110,7 @@ def deeds() -> st.SearchStrategy[Callable[[Host], object]]:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(st.lists(deeds(), min_size=2, max_size=25))
 def test_nothing_is_purged_early_and_everything_at_last(story: list[Callable[[Host], object]]) -> None:
     host = Host()
@@ -127,7 +127,7 @@ def test_nothing_is_purged_early_and_everything_at_last(story: list[Callable[[Ho
     assert not host.there
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(st.lists(deeds(), max_size=12), st.booleans())
 def test_weekly_cron_purges_within_a_week_of_its_time_on_a_host_that_reboots(
     story: list[Callable[[Host], object]], before: bool

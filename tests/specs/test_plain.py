@@ -119,7 +119,7 @@ def judged(record: type[plain.Plain], values: Any) -> None:
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_records_and_models_read_alike(record: type[plain.Plain]) -> None:
-    @settings(max_examples=400)
+    @settings(max_examples=100)
     @given(written(model_of(record)))
     def holds(values: dict[Any, Any]) -> None:
         judged(record, values)

@@ -76,7 +76,7 @@ async def test_killed_controller_leaves_a_change_that_another_finishes(
     assert len([each for each in (await scene.look()).objects if each.marks and each.marks.ref == wanted.ref]) == 1
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("fresh", [pytest.param(False, marks=pytest.mark.long), True])
 async def test_hang_and_a_killed_controller_at_once_do_not_stop_the_next_one(
     scene: Scene, hand: Hand, fresh: bool
 ) -> None:
