@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole suite: checks, then in three lanes side by side, since daemons and file systems are mostly waited for: tests on
-# Incus and LXD, which live in namespaces of their own; those on this host's own storage, zones and networks; and tests that
-# need no engine, with the core's coverage. What the first two lanes said is printed when the third has ended.
+# Incus and LXD, which live in namespaces of their own; those on this host's own storage, zones and networks, and on clusters,
+# so that both take as long; and tests that need no engine, with the core's coverage. What the first two lanes said is printed
+# when the third has ended.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 bin=.venv/bin
@@ -12,7 +13,7 @@ trap 'rm -rf --one-file-system "$scratch"' EXIT
 run() { echo; echo "== $*"; "$@" || { code=1; echo "FAILED: $*"; }; }
 quick="not real and not long and not openzfs and not bench"
 real="real and not long and not openzfs and not bench"
-incus=(tests/drivers/incus tests/conformance/test_incus.py tests/conformance/test_incus_cluster.py)
+incus=(tests/drivers/incus tests/conformance/test_incus.py)
 # What adopting reads is tried on real hosts made by hand (tests/drivers/incus/test_adopt.py), in the first lane.
 adopting='reconciler/core/adopt.py,reconciler/core/adoptable.py'
 

@@ -11,7 +11,7 @@ import sys
 import termios
 import tty
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -20,6 +20,7 @@ import httpx
 import httpx_ws
 import msgspec
 from httpx_ws import AsyncWebSocketSession
+from wsproto.utilities import LocalProtocolError
 
 from drivers.incus.api import Api, ApiError, Lost, Operation, Refused
 from drivers.incus.marks import SEAL
@@ -42,7 +43,7 @@ async def _told() -> AsyncIterator[None]:
         yield
     except (ApiError, Lost, Refused, NodeUnreachable, Twins) as error:
         raise ConsoleUnavailable(str(error)) from error
-    except (httpx_ws.HTTPXWSException, httpx.HTTPError, OSError) as error:
+    except (httpx_ws.HTTPXWSException, LocalProtocolError, httpx.HTTPError, OSError) as error:
         raise ConsoleUnavailable(f"the connection broke: {error or type(error).__name__}") from error
 
 
@@ -130,14 +131,12 @@ async def _both(stdin: AsyncWebSocketSession, stdout: AsyncWebSocketSession, det
 
 
 async def _feed(stdin: AsyncWebSocketSession, detach: bytes = b"") -> None:
-    while True:
-        data = await anyio.to_thread.run_sync(os.read, 0, CHUNK, abandon_on_cancel=True)
-        if not data:
-            await stdin.send_text("")
-            return
-        if detach and detach in data:
-            return
-        await stdin.send_bytes(data)
+    with suppress(LocalProtocolError, httpx_ws.HTTPXWSException):  # it has ended, and closed its input, before
+        while data := await anyio.to_thread.run_sync(os.read, 0, CHUNK, abandon_on_cancel=True):
+            if detach and detach in data:
+                return
+            await stdin.send_bytes(data)
+        await stdin.send_text("")
 
 
 async def _drain(session: AsyncWebSocketSession, descriptor: int) -> None:

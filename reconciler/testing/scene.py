@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 from types import TracebackType
-from unittest import SkipTest
 from typing import Any
+from unittest import SkipTest
 
 import msgspec
 
