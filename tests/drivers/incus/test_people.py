@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import anyio
 import pytest
@@ -125,6 +128,32 @@ async def test_command_runs_inside_on_our_own_streams(host: IncusHarness) -> Non
             stderr=subprocess.PIPE,
         )
         assert (done.returncode, done.stdout, done.stderr) == (7, b"got hello\n", b"bad\n")
+
+
+@contextmanager
+def _typing(command: list[str]) -> Iterator[IO[bytes]]:
+    """What the command says, for as long as it is read."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as typing:
+        assert typing.stdout is not None
+        yield typing.stdout
+        typing.kill()
+
+
+async def test_command_that_ends_before_its_input_does_is_no_failure(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        _, found = await made(scene)
+        assert found.marks is not None
+        said = json.dumps([host.node.address, found.marks.uid, ["sh", "-c", "exec <&-; echo said; exit 3"]])
+        for endless in (["yes"], ["true"], ["sleep", "0.2"]):
+            with _typing(endless) as stdin:
+                done = await anyio.run_process(
+                    [sys.executable, "-c", _RUN, said],
+                    stdin=stdin,
+                    check=False,
+                    cwd=Path.cwd(),
+                    env={**os.environ, "PYTHONPATH": "."},
+                )
+            assert (done.returncode, done.stdout, done.stderr) == (3, b"said\n", b""), endless
 
 
 async def test_stopped_machine_gives_no_console_and_says_why(host: IncusHarness) -> None:
