@@ -326,12 +326,13 @@ class LocalHarness(Harness):
         with other.open("wb") as image:
             image.truncate(512 * MI)
         self.hand.run("zpool", "create", "-m", str(place.pool), pool, str(other))
-        yield
-        self.hand.run("zpool", "destroy", pool)
-        other.unlink()
-        away.rename(file)
-        self._restart(cache)
-        self.hand.kill_daemon()
+        try:
+            yield
+        finally:  # not by `zpool destroy`: a pool is busy for a while after its last unmount
+            self._restart(cache)
+            other.unlink()
+            away.rename(file)
+            self.hand.kill_daemon()
 
     def _restart(self, cache: Path) -> None:
         """A daemon that knows of no pool."""
