@@ -100,16 +100,12 @@ def _there(world: World, ref: Ref, target: Target) -> bool:
 
 
 def _roomless(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
-    """What waits for room that a withheld change would have given back."""
-    withheld = {hold.target for hold in holds if hold.wanted is not None and hold.rule in _GAVE_ROOM}
+    """What waits for room that a change would have given back which is withheld by now."""
+    there = {work.id for work in works}
     for work in works:
-        if work.waits_for_room and work.target in withheld:
+        if not there.issuperset(work.waits_for):
             sentence = f"the room that it would take on {work.target} is given back by a change that is held"
             yield work, Hold(work.ref, "capacity", sentence, "see the other holds there", work.target, work.action)
-
-
-_GAVE_ROOM = frozenset({"address", "cycle", "needs"})
-"""Rules that withhold a change after room was counted on."""
 
 
 def _addressless(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:

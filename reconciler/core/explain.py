@@ -32,7 +32,7 @@ def where(planner: Planner, ref: Ref) -> Where | None:
         return None
     home = world.where(ref)
     own = {home: world.facts[ref].demand} if home is not None else {}
-    with Siting(world, own) as siting:
+    with Siting(world) as siting:
         wanted = siting.wanted(resource)
         rejected = rejections(wanted, world.rooms, own)
         order = [room.target for room in world.rooms.by_load() if room.target not in rejected]

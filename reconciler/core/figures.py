@@ -5,34 +5,33 @@ Owns: sums for people. Must not go here: anything that decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 from reconciler.core import rules
 from reconciler.core.budgets import Tally
 from reconciler.core.desired import Demand, Limits
 from reconciler.core.known import Taken
 from reconciler.core.ledger import Spent
-from reconciler.core.placement import PLENTY, plus
+from reconciler.core.placement import PLENTY
 from reconciler.core.plan import Action, BudgetUse, Change, Headroom, LimitUse
 from reconciler.core.refs import Target, kind_of, tenant_of
-from reconciler.core.work import Work, freed_of, grown
+from reconciler.core.work import Freed, Work, freed_by, freed_of, grown
 from reconciler.core.world import World
 
 
-def headroom(world: World, works: Iterable[Work], freed: Mapping[Target, Demand]) -> tuple[Headroom, ...]:
+def headroom(world: World, works: Collection[Work]) -> tuple[Headroom, ...]:
     """Free room on the targets that machines of the plan touch: now, and once all is done."""
     touching: dict[Target, list[Work]] = {}
-    leaving: dict[Target, Demand] = {}
+    freed = freed_by(works, world)
     for work in works:
         if rules.is_single(work.ref):
             touching.setdefault(work.target, []).append(work)
         if work.source is not None:
             touching.setdefault(work.source, [])
-            leaving[work.source] = plus(leaving.get(work.source, Demand()), world.facts[work.ref].demand)
     found = []
     for target in sorted(touching):
         room = world.rooms.by_target[target]
-        back = plus(freed.get(target, Demand()), leaving.get(target, Demand()))
+        back = freed.get(target, Freed()).demand
         grow = [_takes(work, world) for work in touching[target]]
         pairs = {}
         for name in ("memory", "cpu", "disk"):

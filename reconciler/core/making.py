@@ -15,7 +15,6 @@ from reconciler.core import budgets, checks, figures, order, pauses, rules
 from reconciler.core.classify import Bucket
 from reconciler.core.compare import marks_behind, settled
 from reconciler.core.decide import Decision, compared, decide_realisation
-from reconciler.core.desired import Demand
 from reconciler.core.finish import make_change, stitch, unproved
 from reconciler.core.ledger import Beat, Covered, Entry, Forgotten, Paused, Purged
 from reconciler.core.plan import Action, Change, Difference, Hold, Plan, Reason, plan_digest, rest_digest
@@ -23,9 +22,10 @@ from reconciler.core.recall import believed, recalled, uncounted
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.single import unwritten
-from reconciler.core.siting import Siting
+from reconciler.core.siting import Site, Siting
 from reconciler.core.work import (
     REASONS,
+    Freed,
     Work,
     action_of,
     back,
@@ -60,6 +60,8 @@ class Making:
         self.entries: list[Entry] = []
         self.problems: list[str] = []
         self.gaps: tuple[Target, ...] = ()
+        self.crowded: list[tuple[Decision, Hold]] = []
+        """What may not stay, and finds no room that is free already."""
         self.tally: budgets.Tally
 
     def plan(self) -> Plan:
@@ -69,6 +71,7 @@ class Making:
             placeless, gone = self._decisions(siting)
             self._budgets(gone)
             siting.freed = self._freed()
+            self._crowded(siting)
             self._grow(siting)
             for decision in placeless:
                 self._site(decision, siting)
@@ -76,7 +79,7 @@ class Making:
             self._dependencies()
             self._checks()
             self._pauses()
-            return self._finished(self._changes(), siting)
+            return self._finished(self._changes())
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
@@ -147,31 +150,54 @@ class Making:
         return placeless, gone
 
     def _leave(self, decision: Decision, siting: Siting) -> None:
-        """It may not stay where it is; as long as it cannot go, what else is wanted is done there."""
-        work = None if self._held(decision, Action.MOVE) else self._moved(decision, siting)
-        if work is not None:
-            self._add(work)
+        """It may not stay where it is."""
+        if self._held(decision, Action.MOVE):
+            self._stay(decision, siting)
             return
+        site = siting.move(decision)
+        if isinstance(site, Hold):
+            self.crowded.append((decision, site))
+        else:
+            self._go(decision, site, siting)
+
+    def _crowded(self, siting: Siting) -> None:
+        """They count on what others of the plan give back, those before them among these too."""
+        before, crowded, left = set(self.works), self.crowded, -1
+        while len(crowded) != left:
+            left, waiting, crowded = len(crowded), crowded, []
+            for decision, hold in waiting:
+                site = siting.move(decision) if siting.freed else hold
+                if isinstance(site, Hold):
+                    crowded.append((decision, site))
+                    continue
+                self._go(decision, site, siting)
+                siting.freed = self._freed()
+        for decision, hold in crowded:
+            self._hold(hold)
+            self._stay(decision, siting)
+        for work, hold in self.tally.take(self.works[each] for each in self.works.keys() - before):
+            self._withdraw(work, hold)
+        siting.freed = self._freed()
+
+    def _stay(self, decision: Decision, siting: Siting) -> None:
+        """As long as it cannot go, what else is wanted is done where it is."""
         staying = msgspec.structs.replace(decision, departure=None)
         if staying.allocates:
             self._addressed(staying, siting)
         elif staying.comparison is not None and not staying.comparison.at_rest:
             self._match(staying)
 
-    def _moved(self, decision: Decision, siting: Siting) -> Work | None:
-        """The work of a move; None where it is held."""
-        source, uid = decision.target, decision.uid
+    def _go(self, decision: Decision, site: Site, siting: Siting) -> None:
+        """The work of a move there, if it gets an address."""
+        source, uid, target = decision.target, decision.uid, site.target
         assert source is not None, "what moves is somewhere"
         assert uid is not None, "what moves has an identity"
         assert decision.departure is not None, "it has a reason to move"
-        target = siting.move(decision)
-        if isinstance(target, Hold):
-            self._hold(target)
-            return None
         addresses = siting.address(decision, target, uid)
         if isinstance(addresses, Hold):
             self._hold(addresses)
-            return None
+            self._stay(decision, siting)
+            return
         there = compared(self.world, msgspec.structs.replace(decision, target=target, addresses=addresses))
         assert there is not None, "what leaves is not at rest"
         there, differences, holds = self._allowed(there)
@@ -179,7 +205,8 @@ class Making:
         work = self._settling(matched(there, self.world, taken, Action.MOVE, None), there, taken)
         for hold in (*holds, *later):
             self._hold(hold)
-        return leaving(work, source, decision.departure)
+        work.waits_for = site.waits
+        self._add(leaving(work, source, decision.departure))
 
     def _addressed(self, decision: Decision, siting: Siting) -> None:
         """It is there, and lacks an address."""
@@ -287,7 +314,7 @@ class Making:
         for work, hold in self.tally.take(self.works.values()):
             self._withdraw(work, hold)
 
-    def _freed(self) -> dict[Target, Demand]:
+    def _freed(self) -> dict[Target, Freed]:
         """What this plan's own changes give back on each target, once they are made."""
         return freed_by(self.works.values(), self.world)
 
@@ -320,7 +347,7 @@ class Making:
             return
         action = action or Action.CREATE
         work = Work(resource.ref, site.target, action, uid, incarnation, REASONS[action], found=decision.found)
-        work.waits_for_room, work.former = site.waits, decision.former
+        work.waits_for, work.former = site.waits, decision.former
         for _, hold in self.tally.take([work]):
             self._hold(hold)
             return
@@ -414,7 +441,7 @@ class Making:
                 self._hold(hold)
         return tuple(self.holds[key] for key in sorted(self.holds))
 
-    def _finished(self, changes: tuple[Change, ...], siting: Siting) -> Plan:
+    def _finished(self, changes: tuple[Change, ...]) -> Plan:
         desired, world, request = self.desired, self.world, self.request
         revision = desired.revision
         unreadable = tuple(f"{target}: {world.troubled[target]}" for target in sorted(world.troubled))
@@ -438,7 +465,7 @@ class Making:
             complete=not unreadable,
             problems=(*unreadable, *self.problems),
             unmanaged=world.unmanaged,
-            headroom=figures.headroom(world, self.works.values(), siting.freed),
+            headroom=figures.headroom(world, self.works.values()),
             budgets=figures.budget_uses(self.tally, changes),
             limits=figures.limit_uses(world, self.works.values()),
             proved=not self.problems,

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from reconciler.core.desired import Demand, volumes_of
+from reconciler.core.desired import volumes_of
 from reconciler.core.plan import Action, Gate
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
-from reconciler.core.work import Work, freed_of
+from reconciler.core.work import Work
 from reconciler.core.world import World
 
 REMOVALS = (Action.DESTROY, Action.PURGE, Action.FORGET)
@@ -50,7 +50,7 @@ def edges(works: Iterable[Work], claims: Mapping[Target, str], world: World) -> 
         if kind_of(work.ref) == "Image" and work.resource is not None:
             needs[work.id].update(made[ref] for ref in work.resource.references if ref in made)
     _removals_last(works, needs)
-    _freed_first(works, needs, world)
+    _freed_first(works, needs)
     _moved_addresses(works, needs, world)
     return needs
 
@@ -74,16 +74,10 @@ def _removals_last(works: list[Work], needs: dict[str, set[str]]) -> None:
             needs[work.id].update(machines.get(work.target, ()))
 
 
-def _freed_first(works: list[Work], needs: dict[str, set[str]], world: World) -> None:
-    """What fits only into room that others give back waits for all of them on its target."""
-    waiting = {work.target for work in works if work.waits_for_room}
-    givers: dict[Target, list[str]] = {}
+def _freed_first(works: list[Work], needs: dict[str, set[str]]) -> None:
+    """What fits only into room that others give back waits for all of them."""
     for work in works:
-        if work.target in waiting and freed_of(work, world) != Demand():
-            givers.setdefault(work.target, []).append(work.id)
-    for work in works:
-        if work.waits_for_room:
-            needs[work.id].update(other for other in givers.get(work.target, ()) if other != work.id)
+        needs[work.id].update(work.waits_for)
 
 
 def takes(work: Work, world: World) -> set[tuple[Ref, str]]:

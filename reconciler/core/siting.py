@@ -23,25 +23,26 @@ from reconciler.core.plan import Action, Hold
 from reconciler.core.refs import Ref, Target, Uid, kind_of
 from reconciler.core.render.quantities import moment
 from reconciler.core.standing import targets_of
-from reconciler.core.work import Work, grown
+from reconciler.core.work import Freed, Work, grown
 from reconciler.core.world import World
 
 _STRANGER = Ref("Machine/an unmanaged one")
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A place found. `waits`: it fits only into room that other changes of the plan give back."""
+    """A place found. `waits`: the changes of the plan that give back the room there, if it fits only into that."""
 
     target: Target
-    waits: bool = False
+    waits: tuple[str, ...] = ()
 
 
 class Siting:
     """Use as a context manager: what it promised is taken back at the end, whatever happens."""
 
-    def __init__(self, world: World, freed: Mapping[Target, Demand] | None = None) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.freed = freed or {}
+        self.freed: Mapping[Target, Freed] = {}
+        """What the plan's own changes give back, as far as they are decided."""
         self.placed: dict[Ref, Target] = {}
         self._promised: list[tuple[Target, Demand, int]] = []
         self._taken: list[tuple[Ref, str, Ref]] = []
@@ -92,7 +93,7 @@ class Siting:
                 lifts = "free some, or move a machine"
                 short.append((work, Hold(work.ref, "capacity", sentence, lifts, work.target, work.action)))
                 continue
-            work.waits_for_room = fits.waits
+            work.waits_for = tuple(each for each in fits.waits if each != work.id)
             self.promise(work.target, more)
         return short
 
@@ -101,8 +102,8 @@ class Siting:
         room = self.world.rooms.by_target[target]
         if room.lacks(more) is None:
             return Site(target)
-        freed = self.freed.get(target)
-        return Site(target, waits=True) if freed is not None and room.lacks(plus(more, freed, -1)) is None else None
+        freed = self.freed.get(target, Freed())
+        return Site(target, freed.by) if freed.by and room.lacks(plus(more, freed.demand, -1)) is None else None
 
     def site(self, decision: Decision) -> Site | Hold:
         """Where a machine goes that is to be made, or comes back."""
@@ -166,9 +167,8 @@ class Siting:
         drain = self.world.drains.get(home) if home is not None else None
         return () if home is None or (drain is not None and drain.how == "move") else (home,)
 
-    def move(self, decision: Decision) -> Target | Hold:
-        """Where a machine goes that may not stay. It counts on no room that this very plan gives back; where an earlier
-        attempt came to nothing is asked last."""
+    def move(self, decision: Decision) -> Site | Hold:
+        """Where a machine goes that may not stay; where an earlier attempt came to nothing is asked last."""
         resource, source, found = decision.resource, decision.target, decision.found
         assert resource is not None, "only what is wanted moves"
         assert source is not None, "what moves is somewhere"
@@ -182,32 +182,40 @@ class Siting:
         whole = msgspec.structs.replace(resource, demand=facts.demand)
         wanted = msgspec.structs.replace(self.wanted(whole), among=others)
         fresh = tuple(other for other in others if other != facts.moving)
-        target = choose(msgspec.structs.replace(wanted, among=fresh), self.world.rooms, {}) if fresh else None
-        target = target or choose(wanted, self.world.rooms, {})
-        if target is None:
+        site = self._best(msgspec.structs.replace(wanted, among=fresh)) if fresh else None
+        site = site or self._best(wanted)
+        if site is None:
             if facts.moving is not None:
                 self.promise(facts.moving, facts.demand)
-            reasons = rejections(wanted, self.world.rooms, {})
+            reasons = rejections(wanted, self.world.rooms, self._back())
             return rules.stuck(decision, _told(reasons), f"trueup explain {resource.ref} lists every node")
-        self.placed[resource.ref] = target
-        self.promise(target, facts.demand)
-        return target
+        self.placed[resource.ref] = site.target
+        self.promise(site.target, facts.demand)
+        return site
 
     def place(self, resource: Resource) -> Site | Hold:
         """A target for a machine that has none; a Hold with the reasons if there is none."""
         wanted = self.wanted(resource)
-        target = choose(wanted, self.world.rooms, {})
-        waits = False
-        if target is None and self.freed:
-            target, waits = choose(wanted, self.world.rooms, self.freed), True
-        if target is None:
+        site = self._best(wanted)
+        if site is None:
             return self._nowhere(resource, wanted)
-        self.placed[resource.ref] = target
-        self.promise(target, resource.demand)
-        return Site(target, waits)
+        self.placed[resource.ref] = site.target
+        self.promise(site.target, resource.demand)
+        return site
+
+    def _back(self) -> dict[Target, Demand]:
+        return {target: freed.demand for target, freed in self.freed.items()}
+
+    def _best(self, wanted: Placing) -> Site | None:
+        """Where there is room now, else where there will be."""
+        target = choose(wanted, self.world.rooms, {})
+        if target is not None:
+            return Site(target)
+        target = choose(wanted, self.world.rooms, self._back()) if self.freed else None
+        return Site(target, self.freed.get(target, Freed()).by) if target is not None else None
 
     def _nowhere(self, resource: Resource, wanted: Placing) -> Hold:
-        reasons = rejections(wanted, self.world.rooms, self.freed)
+        reasons = rejections(wanted, self.world.rooms, self._back())
         sentence = _told(reasons) if reasons else "there is no node"
         return Hold(
             resource.ref, "placement", sentence, f"trueup explain {resource.ref} lists every node", None, Action.CREATE

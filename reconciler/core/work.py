@@ -52,8 +52,8 @@ class Work(msgspec.Struct):
     former: Ref | None = None
     source: Target | None = None
     """Where it lives before, if it moves to `target`."""
-    waits_for_room: bool = False
-    """It fits only because of what other changes of the plan give back."""
+    waits_for: tuple[str, ...] = ()
+    """The changes of this plan that give back the room that it takes; empty if there is room anyway."""
     marks: Marks | None = None
     """What it writes, where that is all it does: a pause on the thing itself, or its end."""
     apart: bool = False
@@ -295,18 +295,29 @@ def grown(work: Work, world: World) -> Demand:
     return most(plus(wants, has, -1), Demand())
 
 
-def freed_by(works: Iterable[Work], world: World) -> dict[Target, Demand]:
-    """What these give back on each target once they are done; in quarantine a machine keeps its disk."""
-    freed: dict[Target, Demand] = {}
+class Freed(msgspec.Struct, frozen=True):
+    """What changes of a plan give back on one target once they are done."""
+
+    demand: Demand = Demand()
+    by: tuple[str, ...] = ()
+    """Their ids."""
+
+
+def freed_by(works: Iterable[Work], world: World) -> dict[Target, Freed]:
+    """What these give back, by target; a move does where it comes from."""
+    freed: dict[Target, Freed] = {}
     for work in works:
-        gives = freed_of(work, world)
+        place, gives = work.target, freed_of(work, world)
+        if work.source is not None:
+            place, gives = work.source, world.facts[work.ref].demand
         if gives != Demand():
-            freed[work.target] = plus(freed.get(work.target, Demand()), gives)
+            before = freed.get(place, Freed())
+            freed[place] = Freed(plus(before.demand, gives), (*before.by, work.id))
     return freed
 
 
 def freed_of(work: Work, world: World) -> Demand:
-    """What one change gives back of what the world counts for its machine."""
+    """What one change gives back of what the world counts for its machine; in quarantine a machine keeps its disk."""
     had = world.facts.get(work.former or work.ref)
     if had is None or had.target != work.target or not rules.is_single(work.ref) or work.found is None:
         return Demand()
