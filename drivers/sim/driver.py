@@ -65,8 +65,8 @@ class SimDriver:
                 raise NodeUnreachable(f"cannot be reached: {row.broken.unreachable}")
         reports: list[Report | Unchanged] = []
         for row in rows:
+            await anyio.lowlevel.checkpoint()  # before it: what was just read is taken while the cache holds it
             reports.append(self._report(row, began, (since or {}).get(Target(row.name))))
-            await anyio.lowlevel.checkpoint()
         return tuple(reports)
 
     def _rows(self) -> list[TargetRow]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from functools import partial
+from itertools import count
+
+import msgspec
 
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner
-from reconciler.core.sights import at_once
+from reconciler.core.refs import Ref, Target, Uid, mint, realisation_uid
+from reconciler.core.sights import Sights, at_once
 from tests.builders import SHAPES, Fleet, machine, node, request, small_site
 
 
@@ -31,3 +35,42 @@ def test_a_plan_does_not_hang_on_how_it_is_packed() -> None:
         plans.append(to_json(made.plan(request())))
         assert dict(made.world.sights.packed()).keys() == set(targets)
     assert plans[0] == plans[1]
+
+
+def alike_to_crc32() -> tuple[Uid, Uid]:
+    """Two uids of which CRC-32 makes the same number: among a million things there are over a hundred such pairs."""
+    met: dict[int, Uid] = {}
+    base = mint("00000000-0000-0000-0000-000000000000", Ref("Machine/acme/web"), 1)
+    for number in count():
+        uid = realisation_uid(base, Target(str(number)))
+        known = met.setdefault(zlib.crc32(uid.encode()), uid)
+        if known != uid:
+            return known, uid
+    raise AssertionError("there is no end of numbers")
+
+
+def bearing(*uids: Uid) -> tuple[Sights, list[Ref]]:
+    """What sights know of a target with a machine of each of these uids, and what these machines are called."""
+    fleet = Fleet("edge1")
+    fleet.apply(fleet.plan(small_site(*(machine(f"m{number}") for number in range(len(uids))))))
+    report = next(iter(fleet.reports()))
+    made = [found for found in report.objects if found.kind == "Machine" and found.marks is not None]
+    refs = [found.marks.ref for found in made if found.marks is not None]
+    marks = [msgspec.structs.replace(found.marks, uid=uid) for found, uid in zip(made, uids, strict=True) if found.marks]
+    objects = [msgspec.structs.replace(found, marks=each) for found, each in zip(made, marks, strict=True)]
+    sights = Sights(1, lambda ref: ref, at_once)
+    sights.take(msgspec.structs.replace(report, objects=tuple(objects)))
+    return sights, refs
+
+
+def test_of_a_large_fleet_no_two_are_taken_for_bearers_of_one_uid() -> None:
+    """Who may be is looked for wherever it is: an image on every target of a fleet."""
+    one, other = alike_to_crc32()
+    sights, refs = bearing(one, other)
+    assert [sights.bearers(uid) for uid in (one, other)] == [(ref,) for ref in refs]
+
+
+def test_who_bears_what_is_no_uuid_is_found_too() -> None:
+    sights, refs = bearing(Uid("somebody wrote this by hand"), Uid(""))
+    assert sights.bearers(Uid("somebody wrote this by hand")) == (refs[0],)
+    assert sights.bearers(Uid("nobody wrote this")) == ()

@@ -30,7 +30,7 @@ _BLOCK = 32
 _PASS = 500_000
 """Entries that are held while a table is written."""
 _TAIL = 8
-_MAGIC = b"trueup index 1\n"
+_MAGIC = b"trueup index 2\n"
 
 _pack = msgspec.msgpack.Encoder().encode
 _block = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
