@@ -94,7 +94,7 @@ class Bindings(MutableMapping[Key, Binding]):
 
     def __iter__(self) -> Iterator[Key]:
         for ref, row in self.single.items():
-            yield ref, self.words[_decode(row).target]
+            yield ref, self.words.values[_decode(row).target]
         yield from self.each
 
     def __len__(self) -> int:
@@ -118,7 +118,7 @@ class Bindings(MutableMapping[Key, Binding]):
     def targets(self, ref: Ref) -> Collection[Target]:
         """Where a ref is bound, in no order that means anything."""
         row = self.single.get(ref)
-        return self.spread.get(ref, ()) if row is None else (self.words[_decode(row).target],)
+        return self.spread.get(ref, ()) if row is None else (self.words.values[_decode(row).target],)
 
     def of(self, ref: Ref) -> tuple[Binding, ...]:
         """Every binding of a ref, in order of its targets."""
@@ -143,7 +143,7 @@ class Bindings(MutableMapping[Key, Binding]):
         that is half of reading a journal back."""
         known = self.single.get(ref)
         found = _decode(known) if known is not None else None
-        if found is None or found.uid != uid or self.words[found.target] != target:
+        if found is None or found.uid != uid or self.words.values[found.target] != target:
             return False
         number = self.words.number
         sealed = number(bare(fields, ref, [(ip, mac) for _, ip, mac, _ in found.addresses]))
@@ -171,7 +171,7 @@ class Bindings(MutableMapping[Key, Binding]):
         )  # fmt: skip
 
     def _opened(self, ref: Ref, row: bytes) -> Binding:
-        found, words = _decode(row), self.words
+        found, words = _decode(row), self.words.values
         addresses = tuple([Address(words[net], ip, mac, authored) for net, ip, mac, authored in found.addresses])
         return Binding(
             ref, found.uid, found.incarnation, words[found.target], addresses, words[found.demand],

@@ -104,7 +104,7 @@ class FactsTable(MutableMapping[Ref, Facts]):
         return _encode(row)
 
     def _opened(self, row: bytes) -> Facts:
-        found, words = _decode(row), self._words
+        found, words = _decode(row), self._words.values
         addresses = tuple([(words[network], ip) for network, ip in found.addresses])
         had = addresses if found.had is None else tuple([(words[network], ip) for network, ip in found.had])
         demand, needs, moving = words[found.demand], words[found.needs], words[found.moving]

@@ -346,14 +346,15 @@ class Known:
         node = self.targets[target]
         tenant = tenant_of(resource.ref) if node.projects else None
         key = (resource.body, resource.references, node.driver, drain is not None, tenant)
-        if key not in self._moulds:
-            self._moulds[key] = taken(
+        found = self._moulds.get(key, ...)
+        if found is ...:
+            found = self._moulds[key] = taken(
                 resource,
                 self.shape_of(target),
                 lambda named, addresses: self.context(named, target, addresses),
                 self.needed(resource, target),
             )
-        return self._moulds[key]
+        return found
 
     def _parties_of(self, resource: Resource, target: Target) -> tuple[dict[Ref, Addresses], frozenset[Ref]]:
         """Their addresses, of those that have any, and who of them is on the target."""

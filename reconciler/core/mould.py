@@ -38,10 +38,10 @@ class Mould(msgspec.Struct, frozen=True):
     nics: tuple[NicWant, ...]
     demand: Demand
     networks: tuple[Ref, ...]
-    texts: tuple[str, ...]
-    """Their canonical form, cut where it shows what is each one's own …"""
+    text: str
+    """Their canonical form, with `%s` where it shows what is each one's own …"""
     gaps: tuple[int, ...]
-    """… and which of these stands between two texts: the name, then address and MAC of each interface."""
+    """… and which of these it is: the name, then address and MAC of each interface."""
     needs: tuple[Ref, ...]
     """The networks and images that they need on their target."""
 
@@ -60,8 +60,7 @@ class Mould(msgspec.Struct, frozen=True):
         words = [name_of(ref)]
         for address in addresses:
             words += (address.ip, address.mac)
-        shown = [text + words[gap] for text, gap in zip(self.texts, self.gaps, strict=False)]
-        return "".join((*shown, self.texts[-1])).encode()
+        return (self.text % tuple([words[gap] for gap in self.gaps])).encode()
 
 
 def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref, ...]) -> Mould | None:
@@ -82,8 +81,8 @@ def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref
     if set(form.get("nics") or ()) != names or takes_of(form, resource.demand) != resource.demand:
         return None
     texts = _GAP.split(bare(canonical(form), ref, pairs(addresses)).decode())
-    gaps = tuple(map(ord, texts[1::2]))
-    return Mould(resource.nics, resource.demand, networks, tuple(texts[::2]), gaps, needs)
+    text = "%s".join([text.replace("%", "%%") for text in texts[::2]])
+    return Mould(resource.nics, resource.demand, networks, text, tuple(map(ord, texts[1::2])), needs)
 
 
 def _plain(nic: NicWant) -> bool:

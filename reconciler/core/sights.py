@@ -10,7 +10,7 @@ block each: some 100 bytes an object instead of 3,000, and 10 us an object to lo
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -184,8 +184,9 @@ class Sights:
         """All that the target lists."""
         return self._opened(target).objects if target in self.reports else ()
 
-    def refs_on(self, target: Target) -> Iterable[Ref]:
-        return self._opened(target).by_ref if target in self.reports else ()
+    def by_ref(self, target: Target) -> Mapping[Ref, list[Object]]:
+        """The objects on a target that bear a ref, by it."""
+        return self._opened(target).by_ref if target in self.reports else {}
 
     def all_of(self, target: Target, datacenter: str) -> bool:
         """Whether every object there that bears marks bears those of this data centre."""

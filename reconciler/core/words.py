@@ -9,24 +9,21 @@ from typing import Any
 
 
 class Words:
-    """`None` is number 0."""
+    """`None` is number 0. `values`: by number."""
 
-    __slots__ = ("_numbers", "_values")
+    __slots__ = ("_numbers", "values")
 
     def __init__(self) -> None:
-        self._values: list[Any] = [None]
+        self.values: list[Any] = [None]
         self._numbers: dict[Any, int] = {None: 0}
 
     def number(self, value: Any) -> int:
         found = self._numbers.get(value)
         if found is None:
-            found = self._numbers[value] = len(self._values)
-            self._values.append(value)
+            found = self._numbers[value] = len(self.values)
+            self.values.append(value)
         return found
-
-    def __getitem__(self, number: int) -> Any:
-        return self._values[number]
 
     def one(self, value: Any) -> Any:
         """The one object of this value: what comes from a file is a fresh one each time."""
-        return self._values[self.number(value)]
+        return self.values[self.number(value)]

@@ -19,7 +19,7 @@ from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Policy, Re
 from reconciler.core.facts import NO_FACTS, Facts
 from reconciler.core.known import Known
 from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result, touched
-from reconciler.core.observed import Report
+from reconciler.core.observed import Object, Report
 from reconciler.core.placement import Room, most
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.shape import Shape
@@ -111,10 +111,10 @@ class World(Known):
         self._take_claim(old, report)
         if was != now:
             self._dirty_target(target)
-        here = self.sights.refs_on(target) if was != now else ()  # those were seen anew with the target
+        here = self.sights.by_ref(target) if was != now else {}  # those were seen anew with the target
         for ref in changed:
             if ref not in here:
-                self._seen_anew(ref, target)
+                self._seen_anew(ref, target, self.sights.on(ref, target))
         self._stale_rooms.add(target)
         return changed
 
@@ -159,7 +159,7 @@ class World(Known):
         """Mark what time alone has changed: quarantines that ended; where the clock went back, these have not."""
         for ref in expired if now < self._now else ():
             for target in tuple(self.sights.places(ref)):
-                self._seen_anew(ref, target)
+                self._seen_anew(ref, target, self.sights.on(ref, target))
         self._now = now
         while self._timers and self._timers[0][0] <= now:
             timer = heappop(self._timers)
@@ -225,10 +225,11 @@ class World(Known):
 
     def put_all(self, target: Target, found: Mapping[Ref, Facts]) -> None:
         """The same of many machines that are all on one target, and none is on its way to another."""
-        known = [ref for ref in found if ref in self.facts]
+        rows = self.facts.rows
+        known = [ref for ref in found if ref in rows]
         for ref in known:
             self.put_facts(ref, found[ref])
-        fresh = {ref: new for ref, new in found.items() if ref not in self.facts} if known else found
+        fresh = {ref: new for ref, new in found.items() if ref not in rows} if known else found
         self.facts.add(fresh)
         self.homes.setdefault(target, {}).update(dict.fromkeys(fresh))
         needs: dict[tuple[Ref, ...], int] = {}
@@ -287,8 +288,9 @@ class World(Known):
         """To be decided anew: a machine, or the realisation of another thing on the target (None: on all). A thing
         under its former name and the one that takes it over are decided together."""
         self._stain_one(ref, target)
-        for heir in self.heirs(ref):
-            self._stain_one(heir, target)
+        if ref in self.renames or ref.endswith(FIRST):
+            for heir in self.heirs(ref):
+                self._stain_one(heir, target)
         resource = self.resources.get(ref)
         source = resource.former if resource is not None else None
         if source is not None and self.known(source):  # of a name alone there is nothing to decide
@@ -412,9 +414,10 @@ class World(Known):
                 else:
                     del self._generations[generation]
 
-    def _seen_anew(self, ref: Ref, target: Target) -> None:
+    def _seen_anew(self, ref: Ref, target: Target, objects: Iterable[Object]) -> None:
+        """`objects`: those there that bear the ref."""
         self._stain(ref, target)
-        for found in self.sights.on(ref, target):
+        for found in objects:
             if found.marks is not None and found.marks.quarantined_until is not None:
                 self._timer(found.marks.quarantined_until, ref)
 
@@ -432,8 +435,8 @@ class World(Known):
                 needed.update(self.facts[ref].needs)
         for ref in self.waiting.pop(target, ()):
             self._stain(ref, target)
-        for ref in self.sights.refs_on(target):
-            self._seen_anew(ref, target)
+        for ref, objects in self.sights.by_ref(target).items():
+            self._seen_anew(ref, target, objects)
         for ref in needed:
             self._stain(ref, target)
 
