@@ -53,6 +53,8 @@ class Bindings(MutableMapping[Key, Binding]):
         self.past: dict[Ref, int] = {}
         """The highest incarnation, where that is not the one of the bound thing."""
         self.words = Words()
+        self._open: tuple[bytes, Binding] | None = None
+        """The row that was opened last."""
 
     # -- as a map --------------------------------------------------------------------------------------------------
 
@@ -113,7 +115,12 @@ class Bindings(MutableMapping[Key, Binding]):
     def sole(self, ref: Ref) -> Binding | None:
         """That of a thing which is in one place."""
         row = self.single.get(ref)
-        return None if row is None else self._opened(ref, row)
+        if row is None:
+            return None
+        kept = self._open
+        if kept is None or kept[0] is not row:  # one change asks ten times for one thing
+            kept = self._open = (row, self._opened(ref, row))
+        return kept[1]
 
     def targets(self, ref: Ref) -> Collection[Target]:
         """Where a ref is bound, in no order that means anything."""

@@ -3,8 +3,8 @@
 Owns: comparing two sets of normalised fields; the only user of jsonpatch (RFC 6902).
 Must not go here: whether a difference may be acted on (rules), what acting takes beyond its manner (shapes).
 
-jsonpatch is fed key-sorted plain data in which lists are tuples, so that a list is replaced whole; its `move`, which
-pairs unrelated fields of equal value, is lowered to a removal and an addition.
+jsonpatch is fed what differs alone, as key-sorted plain data in which lists are tuples, so that a list is replaced
+whole; its `move`, which pairs unrelated fields of equal value, is lowered to a removal and an addition.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def changed_paths(before: Fields, after: Fields) -> tuple[str, ...]:
     if before == after:
         return ()
     paths: dict[str, None] = {}
-    for operation in jsonpatch.make_patch(_prepared(before), _prepared(after)).patch:
+    for operation in jsonpatch.make_patch(*_unlike(before, after)).patch:
         if operation["op"] == "move":
             paths[operation["from"]] = None
         paths[operation["path"]] = None
@@ -57,7 +57,38 @@ def covered(path: str, prefixes: Iterable[str]) -> bool:
     return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
+def _unlike(before: Fields, after: Fields) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both without what is the same on both sides: jsonpatch looks long at what it need not tell."""
+    was, now = {}, {}
+    for key in sorted(before.keys() | after.keys()):
+        if key not in after:
+            was[key] = _prepared(before[key])
+        elif key not in before:
+            now[key] = _prepared(after[key])
+        elif not _same(left := before[key], right := after[key]):
+            if isinstance(left, Mapping) and isinstance(right, Mapping):
+                was[key], now[key] = _unlike(left, right)
+            else:
+                was[key], now[key] = _prepared(left), _prepared(right)
+    return was, now
+
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether both are surely one as JSON, where 1 is not true: what is not told here, jsonpatch tells."""
+    kind = type(left)
+    if kind is not type(right):
+        return False
+    if kind is list:
+        return len(left) == len(right) and all(map(_same, left, right))
+    return kind in _PLAIN and bool(left == right)
+
+
 def _prepared(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Mapping):
         return {key: _prepared(value[key]) for key in sorted(value)}
     if isinstance(value, (list, tuple)):

@@ -221,7 +221,8 @@ def unproved(work: Work, change: Change, world: World) -> str | None:
     if found is None:
         return f"{change.id}: its steps would leave nothing"
     rest = compare(work.resource, found, work.settled, world.shape_of(work.target), work.context)
-    left = {difference.path for difference in rest.differences} - _withheld(work, world)
+    left = {difference.path for difference in rest.differences}
+    left -= _withheld(work, world) if left else set()
     driver = world.targets[work.target].driver
     if work.source is not None and not any(step.source == work.source for step in change.steps):
         return f"{change.id}: driver {driver} would leave it on {work.source}"

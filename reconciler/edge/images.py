@@ -6,20 +6,31 @@ here: the rule and its words (load/images.py), which tree is the earlier one (th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reconciler.edge.git import CommitTree, Repository
 from reconciler.edge.held import NOTHING_HELD, Held
 
+Declares = Callable[[str], bool]
+"""Whether a file may declare an image."""
 
-def held(repository: Repository, before: str, tree: CommitTree, *, when: str, committed: bool) -> Held:
+
+def held(
+    repository: Repository,
+    before: str,
+    tree: CommitTree,
+    *,
+    when: str,
+    committed: bool,
+    declares: Declares | None = None,
+) -> Held:
     """What images held in the tree `before` (an id), as far as their files are others in `tree`. `when`: the same in
     words. `committed`: `tree` lies in the repository. Nothing, where `before` does not lie there (any more).
+    `declares`: of the files of `before`, where that is the tree in force.
 
     Raises SourceUnreadable.
     """
-    found = repository.objects.find(before)
-    if before == tree.id or found is None or found.kind != "tree":
+    if before == tree.id or (declares is None and not _lies_in(repository, before)):
         return NOTHING_HELD
     old = CommitTree(repository.folder, before, objects=repository.objects)
     if committed:
@@ -29,11 +40,18 @@ def held(repository: Repository, before: str, tree: CommitTree, *, when: str, co
         now = dict(tree.entries())
         files = {path: blob for path, blob in old.entries() if now.get(path) != blob}
     files = {path: blob for path, blob in files.items() if path.endswith((".yaml", ".yml"))}
+    if declares is not None:
+        files = {path: blob for path, blob in files.items() if declares(path)}
     contents = dict(zip(files, old.read(list(files.values())), strict=True))
     telling = {path: data for path, data in contents.items() if b"Image" in data}
     if not telling:
         return NOTHING_HELD
     return Held(_images(repository, before, telling), when)
+
+
+def _lies_in(repository: Repository, tree: str) -> bool:
+    found = repository.objects.find(tree)
+    return found is not None and found.kind == "tree"
 
 
 def _images(repository: Repository, before: str, files: Mapping[str, bytes]) -> dict[str, str]:

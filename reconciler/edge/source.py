@@ -17,7 +17,7 @@ import msgspec
 
 from reconciler.core.desired import Desired, Lineage, NodeWant, Resource, Revision
 from reconciler.core.ledger import Applied
-from reconciler.core.refs import Ref
+from reconciler.core.refs import Ref, kind_of
 from reconciler.core.values import canonical, digest, plain
 from reconciler.driver import Capability
 from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
@@ -73,6 +73,8 @@ class GitSource:
         """Refs of resources that name a secret."""
         self._nodes: Mapping[str, NodeWant] = {}
         self._news: set[Ref] | None = None
+        self._since: Since | None = None
+        """What came and went since the tree that was applied last was in force, where it was."""
         self._in_force: Mapping[Ref, Resource] = {}
 
     @property
@@ -103,12 +105,12 @@ class GitSource:
 
         self._loader = Loader(self._capabilities)
         self._loader.resume(documents.records, self.tree(documents.revision.tree), documents.revision)
-        self._known, self._nodes, self._news = documents.revision.tree, nodes, set()
+        self._known, self._nodes, self._news, self._since = documents.revision.tree, nodes, set(), None
         self._secretive = set(documents.secretive)
 
     def forget(self) -> None:
         """Read everything anew the next time."""
-        self._loader = self._known = self._news = self._unread = None
+        self._loader = self._known = self._news = self._unread = self._since = None
         self._nodes, self._secretive, self._in_force = {}, set(), {}
 
     def close(self) -> None:
@@ -197,6 +199,8 @@ class GitSource:
                     return recalled
         with self._opened(revision) as (tree, where):
             before = self._held(tree, since)
+            if since is not None and since.tree == self._known:
+                self._since = Since(since.tree)
             if not before.images:
                 return self._taken(tree, where)
             self.loader.held = before
@@ -209,8 +213,14 @@ class GitSource:
         """What images held when a plan was applied last, where their documents are others now."""
         if since is None or since.root != self.root or since.tree == tree.id:
             return NOTHING_HELD
-        committed = not self._dirty_tree(tree)
-        return held(self.repository, since.tree, tree, when="when a plan was applied last", committed=committed)
+        committed, declares = not self._dirty_tree(tree), self._declares_image if since.tree == self._known else None
+        when = "when a plan was applied last"
+        return held(self.repository, since.tree, tree, when=when, committed=committed, declares=declares)
+
+    def _declares_image(self, path: str) -> bool:
+        """Whether a file of the tree in force may: one that was read as documents tells what they declare."""
+        record = self.loader.records.files.get(path)
+        return record is None or any(kind_of(ref) == "Image" for one in record.documents for ref in one.refs)
 
     def _recalled(self, where: Revision, memory: TreeMemory) -> Desired | None:
         found = memory.recall(where.tree)
@@ -229,9 +239,11 @@ class GitSource:
         before = self._known
         if before is None or self._dirty_tree(tree):
             delta = self.loader.load(tree, where)
-            self._news = None
+            self._news = self._since = None
         else:
             delta = self.loader.update(tree, self._changes(tree, before), where)
+            if self._since is not None:
+                self._since.take(delta.added, delta.removed)
         if self._news is not None:
             self._news.update(delta.changed, delta.removed)
         if self._news is None or delta.nodes:
@@ -306,6 +318,8 @@ class GitSource:
         here = in_force.resources
         if tree == in_force.revision.tree:
             return Beside(here, frozenset(), frozenset())
+        if self._since is not None and tree == self._since.tree:
+            return Beside(here, frozenset(self._since.went), frozenset(self._since.came))
         other = self.tree(tree)
         if self._known is None:
             # what is in force is a dirty tree, which nothing in the repository can be compared with
@@ -325,6 +339,28 @@ def scanned_id(tree: CommitTree) -> str | None:
         if found:
             return found[1].decode()
     return None
+
+
+class Since:
+    """How the refs in force differ from those of a tree that once was, load by load."""
+
+    def __init__(self, tree: str) -> None:
+        self.tree = tree
+        self.came: set[Ref] = set()
+        self.went: set[Ref] = set()
+
+    def take(self, added: Collection[Ref], removed: Collection[Ref]) -> None:
+        """One more load."""
+        for ref in removed:
+            if ref in self.came:
+                self.came.discard(ref)
+            else:
+                self.went.add(ref)
+        for ref in added:
+            if ref in self.went:
+                self.went.discard(ref)
+            else:
+                self.came.add(ref)
 
 
 class Beside(NamedTuple):

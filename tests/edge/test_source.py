@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -176,6 +177,38 @@ async def test_what_a_range_removed_is_told_whatever_is_in_force(
     fresh = open_source(site)
     await fresh.load()
     assert await fresh.lineage(after, applied(before), none) == Lineage(removed=frozenset({ref("web-2")}))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_a_range_removed_is_the_same_however_it_was_followed(
+    site: Clone, open_source: Callable[..., GitSource], seed: int
+) -> None:
+    """Commit by commit, with mistakes and applies in between, it is what a look at the two trees tells."""
+    random, names = Random(seed), [f"web-{number}" for number in range(1, 6)]
+    source = open_source(site)
+    last = applied(await source.load())
+    for number in range(12):
+        edit: dict[str, str | None] = {"notes.txt": str(number)}
+        for name in random.sample(names, 2):
+            there = (site.path / f"{name}.yaml").exists()
+            edit[f"{name}.yaml"] = (
+                None if there and random.random() < 0.6 else machine(name, search=f"[x{random.randrange(3)}.example]")
+            )
+        if number % 4 == 2:
+            edit["odd.yaml"] = machine("odd", nonsense="5")
+        elif (site.path / "odd.yaml").exists():
+            edit["odd.yaml"] = None
+        site.commit(edit)
+        if edit.get("odd.yaml"):
+            with pytest.raises(SpecErrors):
+                await source.load(since=last)
+            continue
+        here = await source.load(since=last)
+        anew = open_source(site)
+        there_as_well = await anew.load()
+        assert await source.lineage(here, last, frozenset()) == await anew.lineage(there_as_well, last, frozenset())
+        if random.random() < 0.3:
+            last = applied(here)
 
 
 async def test_a_replica_that_is_no_longer_wanted_counts_as_removed(

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from reconciler.core.desired import Revision
 from reconciler.core.ledger import Applied
 from reconciler.core.refs import Ref
 from reconciler.edge.git import Repository, lineage
+from reconciler.edge.git import repository as walking
 
 NAMES = ["a", "b", "c"]
 
@@ -29,7 +32,7 @@ def histories(draw: st.DrawFn) -> list[Commit]:
     """Commits in order, parents before children: branches, merges, and roots of their own."""
     commits: list[Commit] = []
     for number in range(draw(st.integers(2, 9))):
-        parents = draw(st.lists(st.integers(0, number - 1), max_size=2, unique=True)) if number else []
+        parents = draw(st.lists(st.integers(0, number - 1), max_size=3, unique=True)) if number else []
         commits.append((tuple(parents), draw(st.frozensets(st.sampled_from(NAMES)))))
     return commits
 
@@ -87,3 +90,50 @@ def test_a_deletion_is_witnessed_exactly_when_history_shows_it(commits: list[Com
                 else:
                     assert found.broken
                     assert found.removed == frozenset()
+
+
+def grown(random: Random) -> list[Commit]:
+    """Larger than what is drawn one by one: merges of several, roots of their own, and long lines."""
+    commits: list[Commit] = []
+    for number in range(random.randint(8, 14)):
+        parents = random.sample(range(number), min(number, random.choice([0, 1, 1, 1, 1, 2, 2, 3])))
+        commits.append((tuple(parents), frozenset()))
+    return commits
+
+
+def told(folder: Path, number: int) -> set[str]:
+    """The ids of a commit's history, as git tells them."""
+    command = ["git", "-C", str(folder), "rev-list", f"refs/heads/c{number}"]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_walk_through_parents_tells_what_git_tells(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was asked before, however far it walks and however little it keeps."""
+    random = Random(seed)
+    monkeypatch.setattr(walking, "_WALK", random.choice([1, 2, 4, 16]))
+    monkeypatch.setattr(walking, "_REMEMBERED", random.choice([1, 3, 1_000]))
+    with repository_of(grown(random)) as (repository, ids):
+        history = [told(repository.folder, number) for number in range(len(ids))]
+        pairs = [(older, newer) for older in range(len(ids)) for newer in range(len(ids))] * 2
+        random.shuffle(pairs)
+        for older, newer in pairs:
+            assert repository.is_ancestor(ids[older], ids[newer]) == (ids[older] in history[newer])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_shallow_clone_shows_no_more_than_there_is_and_all_once_it_is_whole(seed: int) -> None:
+    random = Random(seed)
+    line: list[Commit] = [((), frozenset()), *(((number,), frozenset()) for number in range(3))]
+    commits = [*line, *((tuple(each + 4 for each in parents) or (3,), has) for parents, has in grown(random))]
+    with repository_of(commits) as (whole, ids), tempfile.TemporaryDirectory(prefix="trueup-lineage-") as folder:
+        last, history = len(ids) - 1, told(whole.folder, len(ids) - 1)
+        clone = ["git", "clone", "--quiet", "--bare", f"--branch=c{last}", f"--depth={random.randint(1, 3)}"]
+        subprocess.run([*clone, f"file://{whole.folder}", folder], check=True, capture_output=True)
+        with Repository.open(Path(folder), identity="r") as repository:
+            assert repository.shallow
+            seen = {older for older in ids if repository.is_ancestor(older, ids[last])}
+            assert ids[last] in seen < history
+            fetch = ["git", "-C", folder, "fetch", "--quiet", "--unshallow", "origin", f"c{last}"]
+            subprocess.run(fetch, check=True, capture_output=True)
+            assert {older for older in ids if repository.is_ancestor(older, ids[last])} == history

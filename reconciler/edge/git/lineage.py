@@ -49,7 +49,9 @@ def lineage(
 def _older(repository: Repository, commit: str, applied: Applied) -> bool:
     """Told by history alone: a commit is the same one in every clone and on every branch."""
     last = applied.revision
-    return commit != last and repository.has_commit(last) and repository.is_ancestor(commit, last)
+    if commit == last or applied.revision.startswith("tree:") or repository.is_ancestor(last, commit):
+        return False  # asked first: it is the usual answer, and the cheap one
+    return repository.has_commit(last) and repository.is_ancestor(commit, last)
 
 
 def _elsewhere(revision: Revision, applied: Applied) -> str | None:
@@ -72,11 +74,13 @@ def _broken(repository: Repository, commit: str | None, applied: Applied) -> str
         return "nothing is committed yet"
     if applied.revision.startswith("tree:"):
         return "what was applied last had not been committed"
+    if repository.is_ancestor(applied.revision, commit):
+        return None
     if not repository.has_commit(applied.revision):
         if repository.shallow:
             return f"the clone is shallow: it does not reach back to {last}, which was applied last"
         return f"{last}, which was applied last, is not in this repository any more (a force push?)"
-    if repository.is_ancestor(applied.revision, commit) or repository.is_ancestor(commit, applied.revision):
+    if repository.is_ancestor(commit, applied.revision):
         return None
     if repository.shallow:
         return f"the clone is shallow: it does not show whether {commit[:12]} follows {last}, which was applied last"

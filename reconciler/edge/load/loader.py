@@ -36,6 +36,8 @@ class Delta(msgspec.Struct, frozen=True):
     desired: Desired
     changed: frozenset[Ref]
     """Resources that are new or have another digest."""
+    added: frozenset[Ref]
+    """Those of them that are new."""
     removed: frozenset[Ref]
     nodes: frozenset[str]
     """Nodes that are new, different or gone."""
@@ -64,6 +66,7 @@ class Loader:
         self._locator: Locator | None = None
         """Of the tree in force, once somebody asked where a field comes from."""
         self._revision = _NOWHERE
+        self._desired: Desired | None = None
         self.held: Held = NOTHING_HELD
         """What images held before (of the tree that was applied last, say): other contents are a mistake."""
         self.progress: bulk.Progress | None = None
@@ -76,7 +79,8 @@ class Loader:
 
     def resume(self, records: Records, tree: Tree, revision: Revision) -> None:
         """Go on from a tree that was read by another process."""
-        self._records, self._tree, self._revision, self._locator = records, tree, revision, None
+        self._records, self._tree, self._revision = records, tree, revision
+        self._locator = self._desired = None
 
     def load(self, tree: Tree, revision: Revision = _NOWHERE) -> Delta:
         """Takes a tree into force. Lists it whole and reads what differs from the last good one."""
@@ -100,7 +104,7 @@ class Loader:
         attempt = self._judged(tree, changes)
         delta = self._delta(attempt)
         attempt.commit()
-        self._tree, self._revision, self._locator = tree, revision, None
+        self._tree, self._revision, self._locator, self._desired = tree, revision, None, None
         return msgspec.structs.replace(delta, desired=self.desired)
 
     def glance(self, tree: Tree, changes: Changes) -> Delta:
@@ -143,23 +147,33 @@ class Loader:
         return found
 
     def _delta(self, attempt: Attempt) -> Delta:
-        changed, removed = set[Ref](), set[Ref]()
+        changed, added, removed = set[Ref](), set[Ref](), set[Ref]()
         for ref in attempt.resources.changed():
             new, old = attempt.resources.get(ref), self._records.resources.get(ref)
             if new is None:
                 if old is not None:
                     removed.add(ref)
-            elif old is None or old.digest != new.digest:
+            elif old is None:
+                added.add(ref)
+            elif old.digest != new.digest:
                 changed.add(ref)
         nodes = {name for name in attempt.nodes.changed() if attempt.nodes.get(name) != self._records.nodes.get(name)}
         policy = any(
             attempt.datacenters.get(ref) != self._records.datacenters.get(ref) for ref in attempt.datacenters.changed()
         )
-        return Delta(_EMPTY, frozenset(changed), frozenset(removed), frozenset(nodes), policy, tuple(attempt.warnings))
+        came = frozenset(added)
+        both = came | changed if changed else came  # all that is there is new at first: one set of it
+        warnings = tuple(attempt.warnings)
+        return Delta(_EMPTY, both, came, frozenset(removed), frozenset(nodes), policy, warnings)
 
     @property
     def desired(self) -> Desired:
         """What the last good tree wants. Before the first load: nothing, of no datacenter."""
+        if self._desired is None:
+            self._desired = self._in_force()
+        return self._desired
+
+    def _in_force(self) -> Desired:
         records = self._records
         for datacenter in records.datacenters.values():
             return Desired(
