@@ -54,10 +54,12 @@ def bearing(*uids: Uid) -> tuple[Sights, list[Ref]]:
     fleet = Fleet("edge1")
     fleet.apply(fleet.plan(small_site(*(machine(f"m{number}") for number in range(len(uids))))))
     report = next(iter(fleet.reports()))
-    made = [found for found in report.objects if found.kind == "Machine" and found.marks is not None]
-    refs = [found.marks.ref for found in made if found.marks is not None]
-    marks = [msgspec.structs.replace(found.marks, uid=uid) for found, uid in zip(made, uids, strict=True) if found.marks]
-    objects = [msgspec.structs.replace(found, marks=each) for found, each in zip(made, marks, strict=True)]
+    made = [(found, found.marks) for found in report.objects if found.kind == "Machine" and found.marks is not None]
+    refs = [marks.ref for _, marks in made]
+    objects = [
+        msgspec.structs.replace(found, marks=msgspec.structs.replace(marks, uid=uid))
+        for (found, marks), uid in zip(made, uids, strict=True)
+    ]
     sights = Sights(1, lambda ref: ref, at_once)
     sights.take(msgspec.structs.replace(report, objects=tuple(objects)))
     return sights, refs
