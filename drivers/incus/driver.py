@@ -7,19 +7,20 @@ Must not go here: verbs (machines, networks, images, volumes), what a listing me
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import anyio
 import msgspec
 
-from drivers.incus import console, events, forwards, images, machines, networks, shared, tenants, volumes
+from drivers.incus import console, events, forwards, images, machines, means, networks, shared, tenants, volumes
 from drivers.incus.act import Act, Denied, Outbid
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.listing import (
     Inventory,
     Known,
+    Views,
     abandoned,
     image_object,
     inventory,
@@ -28,17 +29,16 @@ from drivers.incus.listing import (
     reports,
     tenant_object,
     volume_object,
-    volumes_at,
 )
 from drivers.incus.marks import NodeClaim
 from drivers.incus.node import Node, Twins
-from drivers.incus.reading import is_volume
+from drivers.incus.reading import is_volume, volumes_at
 from drivers.incus.ready import ready
 from drivers.incus.records import Server, View
 from drivers.incus.shape import IncusShape
 from drivers.incus.writing import Unwritable, network_name
 from reconciler.core.desired import NodeWant
-from reconciler.core.observed import Capacity, Marks, Report, Unchanged
+from reconciler.core.observed import Marks, Report, Unchanged
 from reconciler.core.plan import Step
 from reconciler.core.refs import Target, Uid, kind_of, name_of
 from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext, outbid
@@ -87,7 +87,7 @@ class IncusDriver:
     async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
         found = await inventory(self.node)
         for target in self.node.targets():
-            if target not in self._known.capacities:
+            if target not in self._known.means:
                 await self._measure(target, found)
         answers = await reports(self.node, found, self._known, began=began, since=since or {})
         return tuple(self._accused(answer) for answer in answers)
@@ -120,21 +120,9 @@ class IncusDriver:
         """Once per opening: what a host has in all does not change while it runs. A target that cannot say is asked
         again the next time."""
         member = self.node.member(target)
-        if member is not None and not any(
-            each.server_name == member and each.status == "Online" for each in found.members
-        ):
-            return
-        api = await self.node.api()
-        try:
-            said = await api.get("/1.0/resources", **self.node.placed(target))
-            pool = await api.get(f"/1.0/storage-pools/{await self.node.pool()}/resources", **self.node.placed(target))
-        except (ApiError, Lost, Refused):
-            return
-        self._known.capacities[target] = Capacity(
-            memory=(said.get("memory") or {}).get("total"),
-            cpu=1000 * ((said.get("cpu") or {}).get("total") or 0) or None,
-            disk=(pool.get("space") or {}).get("total"),
-        )
+        if member is None or any(each.server_name == member and each.status == "Online" for each in found.members):
+            with suppress(ApiError, Lost, Refused):
+                self._known.means[target] = await means.measure(self.node, target)
 
     async def apply(self, step: Step, context: StepContext) -> Outcome:
         try:
@@ -316,9 +304,10 @@ class IncusDriver:
         ):
             pools.add(await self.node.pool())
         member = self.node.member(act.step.target)
-        found = [volume for pool in sorted(pools) for volume in volumes_at(await self.node.volumes(pool), member)]
-        seen = {(volume.pool, volume.name): volume for volume in found if volume.project == act.project}
-        act.view = msgspec.structs.replace(act.view, volumes=seen)
+        if member is not None and act.found is not None:
+            member = act.found.instance.location
+        every = [volume for pool in sorted(pools) for volume in await self.node.volumes(pool)]
+        act.view = Views(act.view, volumes_at(every, member), every if member is not None else ()).of(act.project)
 
     async def _raise_all(self, claims: Mapping[str | None, NodeClaim], context: StepContext) -> None:
         for member, claim in claims.items():

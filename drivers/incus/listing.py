@@ -7,7 +7,7 @@ A member that is not online, and an instance that the server itself calls `Error
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,9 @@ import msgspec
 from drivers.incus import forwards, projects, reading
 from drivers.incus import marks as marking
 from drivers.incus.api import ApiError, Lost, Refused
+from drivers.incus.means import Means
 from drivers.incus.node import Node, Twins
+from drivers.incus.reading import volumes_at
 from drivers.incus.records import (
     Certificate,
     Image,
@@ -154,8 +156,10 @@ def sealed(thing: Object) -> Object:
 class Views:
     """What instances are read against, by project: each has volumes of its own."""
 
-    def __init__(self, base: View, volumes: Iterable[Volume]) -> None:
+    def __init__(self, base: View, volumes: Iterable[Volume], everywhere: Sequence[Volume] = ()) -> None:
+        """`everywhere`: those of all members."""
         self.base = base
+        self._everywhere = everywhere
         self._volumes: dict[str, dict[tuple[str, str], Volume]] = {}
         for volume in volumes:
             self._volumes.setdefault(volume.project, {})[volume.pool, volume.name] = volume
@@ -164,7 +168,9 @@ class Views:
     def of(self, project: str) -> View:
         view = self._known.get(project)
         if view is None:
-            view = msgspec.structs.replace(self.base, volumes=self._volumes.get(project, {}))
+            volumes = self._volumes.get(project, {})
+            copies = reading.copies(self._everywhere, volumes.values(), self.base.seal, self.base.base)
+            view = msgspec.structs.replace(self.base, volumes=volumes, copies=copies)
             self._known[project] = view
         return view
 
@@ -185,7 +191,7 @@ class Memory:
             view = views.of(instance.project)
             around = arounds.get(instance.project)
             if around is None:
-                said = [view.suffix, view.seal, _said(view.networks), _said(view.volumes)]
+                said = [view.suffix, view.seal, _said(view.networks), _said(view.volumes), view.copies]
                 around = arounds[instance.project] = said
             if instance.said is None or abandoned(instance, view):
                 continue
@@ -270,15 +276,11 @@ def view_of(found: Inventory, member: str | None, base: str = "default") -> View
     )
 
 
-def volumes_at(volumes: Iterable[Volume], member: str | None) -> list[Volume]:
-    return [volume for volume in volumes if member is None or volume.location in (member, "none", "")]
-
-
 def objects_of(found: Inventory, member: str | None, memory: Memory, base: str = "default") -> tuple[Object, ...]:
     """All on one target. What members share is theirs whose marks it bears, and everybody's while it bears none."""
     view, volumes = view_of(found, member, base), volumes_at(found.volumes, member)
     here = [each for each in found.instances if member is None or each.location == member]
-    views = Views(view, volumes)
+    views = Views(view, volumes, found.volumes if member is not None else ())
     things = memory.objects(here, views)
     for project in found.tenants:
         thing = tenant_object(project, found.certificates, view)
@@ -304,7 +306,7 @@ def _shared(config: Mapping[str, str], key: str) -> bool:
 class Known(msgspec.Struct):
     """What a driver keeps from one look to the next."""
 
-    capacities: dict[Target, Capacity] = {}
+    means: dict[Target, Means] = {}
     memories: dict[Target, Memory] = {}
 
 
@@ -327,23 +329,26 @@ def _report(node: Node, found: Inventory, target: Target, known: Known, began: i
     if silent:
         return _sealed_report(Report(target, began, False, None, None, Capacity(), (), "", problem=silent))
     problems = [*found.problems, *_pool_problems(found), *_dumb(found, member)]
+    means = known.means.get(target, Means())
     report = Report(
         target,
         began,
         not problems,
         node.identity(found.server, member),
         _claim(found, member),
-        known.capacities.get(target, Capacity()),
+        means.capacity,
         objects_of(found, member, known.memories.setdefault(target, Memory()), node.project),
         "",
         problem="; ".join(problems) or None,
-        facts=_facts(found),
+        cannot=means.cannot,
+        facts={**_facts(found), **means.cannot},
     )
     return _sealed_report(report)
 
 
 def _sealed_report(report: Report) -> Report:
     said = [report.identity, msgspec.to_builtins(report.claim), msgspec.to_builtins(report.capacity), report.problem]
+    said += [report.cannot] if report.cannot else []
     whole = digest([said, [thing.digest for thing in report.objects]])
     return msgspec.structs.replace(report, digest=whole)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from drivers.incus import carry, units, volumes
 from drivers.incus import marks as marking
-from drivers.incus import units, volumes
 from drivers.incus.act import Act, Denied, keep, write
 from drivers.incus.api import ApiError, NotFound
 from drivers.incus.node import HALVES, Found, is_half
@@ -296,9 +296,11 @@ async def move(act: Act) -> None:
         if left is not None and is_half(left.instance):
             act.context.progress(f"{half} is what an earlier move left behind: taken away")
             await act.api.change("DELETE", f"/1.0/instances/{half}", project=act.project)
+    carried = await carry.copy_over(act)
     query = {"project": act.project, **act.node.placed(act.step.target)}
     await act.api.change("POST", f"/1.0/instances/{name}", {"name": name, "migration": True}, **query)
     await _mark_if_behind(act)
+    await carry.leave(act, carried)
 
 
 async def _state(act: Act, body: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ Must not go here: writing (writing), asking the server (listing).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ from reconciler.core.values import digest
 RUNNING = frozenset({"Running", "Ready"})
 STOPPED = frozenset({"Stopped"})
 PAGE = 4096
+COPIES = "copies"
+"""Of a data disk: the members on which a move that was cut short left it too. Nobody wants any."""
 NO_ROUTER = "dhcp-option=option:router"
 """In a bridge's raw.dnsmasq: guests are told of no gateway."""
 
@@ -206,7 +208,7 @@ def _devices(fields: dict[str, Any], devices: Mapping[str, dict[str, str]], inst
             if ours is not None:
                 mounts[name_of(ours)] = _mount(device)
             else:
-                disks[disk_name(name, volume)] = _disk(device, volume)
+                disks[disk_name(name, volume)] = _disk(device, volume, view)
         elif is_nic(device) and "network" in device and not lost(name, device, instance, view):
             nics[network_name(device["network"], view)] = _nic(name, device, instance, view, alone=count == 1)
     if nics:
@@ -221,8 +223,10 @@ def disk_name(device: str, volume: Volume | None) -> str:
     return (volume.config.get(marking.DISK) if volume else None) or device
 
 
-def _disk(device: Mapping[str, str], volume: Volume | None) -> dict[str, Any]:
+def _disk(device: Mapping[str, str], volume: Volume | None, view: View) -> dict[str, Any]:
     disk: dict[str, Any] = {}
+    if elsewhere := view.copies.get((device["pool"], device["source"])):
+        disk[COPIES] = list(elsewhere)
     if volume is not None and volume.config.get("size"):
         disk["size"] = units.size(volume.config["size"])
     if device.get("path"):
@@ -251,6 +255,31 @@ def volume_marks(found: Volume, seal: str, base: str) -> Marks | None:
     """As of an instance."""
     marks = marking.bound(found.config, volume_identity(found), seal)
     return marks if marks is None or _may_live(marks, found.project, base) else None
+
+
+def volumes_at(volumes: Iterable[Volume], member: str | None) -> list[Volume]:
+    return [volume for volume in volumes if member is None or volume.location in (member, "none", "")]
+
+
+def copies(volumes: Iterable[Volume], here: Iterable[Volume], seal: str, base: str) -> dict[tuple[str, str], list[str]]:
+    """For each data disk of `here`, the other members on which a volume of its name belongs to the same machine."""
+    by_name: dict[tuple[str, str, str], list[Volume]] = {}
+    for each in volumes:
+        by_name.setdefault((each.project, each.pool, each.name), []).append(each)
+    found = {}
+    for own in here:
+        same_name = by_name.get((own.project, own.pool, own.name), ())
+        others = [each for each in same_name if each.location != own.location]
+        marks = volume_marks(own, seal, base) if others and marking.DISK in own.config else None
+        same = [each.location for each in others if marks is not None and _belongs(each, marks.uid, seal, base)]
+        if same:
+            found[own.pool, own.name] = sorted(same)
+    return found
+
+
+def _belongs(found: Volume, uid: str, seal: str, base: str) -> bool:
+    marks = volume_marks(found, seal, base)
+    return marking.DISK in found.config and marks is not None and marks.uid == uid
 
 
 def volume_ref(found: Volume, view: View) -> str | None:

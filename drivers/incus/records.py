@@ -119,10 +119,13 @@ class Pool(msgspec.Struct):
 
 class Environment(msgspec.Struct):
     server: str = "lxd"
+    driver: str = ""
+    """What it can run: `lxc`, `lxc | qemu`."""
     server_version: str = ""
     server_name: str = ""
     server_pid: int = 0
     server_clustered: bool = False
+    certificate: str = ""
     certificate_fingerprint: str = ""
     kernel_version: str = ""
     storage: str = ""
@@ -169,3 +172,5 @@ class View(msgspec.Struct, frozen=True):
     """Of the member whose marks count, on what all members share."""
     base: str = "default"
     """The project that machines live in where a tenant has none of its own; volumes here are of one project."""
+    copies: Mapping[tuple[str, str], Sequence[str]] = {}
+    """Other members of the cluster on which a data disk lies too, by (pool, name)."""

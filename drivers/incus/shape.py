@@ -104,8 +104,8 @@ class IncusShape:
         if kind == "Network":
             return NETWORK_MANNERS.get(parts[0], Manner.LIVE)
         if parts[0] == "node":
-            stays = kind == "Volume" or fields.get("disks") or fields.get("volumes")
-            return Manner.IMPOSSIBLE if stays else Manner.MOVE  # a volume stays on its member
+            stays = kind == "Volume" or fields.get("volumes")
+            return Manner.IMPOSSIBLE if stays else Manner.MOVE  # a Volume stays on its member
         if kind == "Volume":
             return _sized(before, after)
         if parts[0] == "disk":
@@ -215,10 +215,15 @@ def _last(step: Step, model: Step) -> Step:
 
 
 def _loosened(step: Step) -> Step:
-    """A NIC that a running machine has lost is there again in the configuration of the stopped one."""
+    """A NIC that a running machine has lost is there again in the configuration of the stopped one, and what an earlier
+    move left of a disk is gone after the next."""
     if step.verb != "configure":
         return step
-    kept = {path: value for path, value in step.precondition.fields.items() if segments(path)[0] != "nics"}
+    kept = {
+        path: value
+        for path, value in step.precondition.fields.items()
+        if (parts := segments(path))[0] != "nics" and parts[-1] != reading.COPIES
+    }
     return msgspec.structs.replace(step, precondition=Expect(step.precondition.lifecycle, kept))
 
 

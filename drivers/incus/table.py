@@ -29,6 +29,7 @@ KEPT = {
     "sshKeys": "`cloud-init.vendor-data` (read by the guest at its next boot)",
     "userData": "`cloud-init.user-data`",
     "metadata": "`user.*`",
+    "node": "the member that it is on, in a cluster",
     "extra": "every other key and device that people set by hand",
 }
 WORDS = {
@@ -36,22 +37,25 @@ WORDS = {
     Manner.REBOOT: "restart",
     Manner.STOPPED: "restart",
     Manner.REPLACE: "replace",
+    Manner.MOVE: "move",
     Manner.IMPOSSIBLE: "refused",
 }
+WITH_VOLUMES = ("node, mounting volumes",)
 
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Field, what its change takes for a zone and for a vm, and what keeps it."""
     shape = IncusShape()
 
-    def takes(path: str, before: object, after: object, brand: str) -> str:
+    def takes(path: str, before: object, after: object, brand: str, name: str) -> str:
         field = path.split("/")[1]
         if brand == "vm" and field in ONLY_ZONE:
             return "not held"
-        return WORDS[shape.manner("Machine", path, before, after, {"brand": brand})]
+        there = {"brand": brand, "volumes": {"shop": {}}} if name in WITH_VOLUMES else {"brand": brand}
+        return WORDS[shape.manner("Machine", path, before, after, there)]
 
     cases: list[tuple[str, str, object, object]] = []
-    for field in (*MACHINE_KEYS, "extra"):
+    for field in (*MACHINE_KEYS, "node", "extra"):
         if field == "disk":
             cases += [("disk, growing", "/disk", 1, 2), ("disk, shrinking", "/disk", 2, 1)]
         elif field == "disks":
@@ -65,6 +69,8 @@ def rows() -> list[tuple[str, str, str, str]]:
                 ("volumes, one more or less", "/volumes/shop", None, {"path": "/a"}),
                 ("volumes, path", "/volumes/shop/path", "/a", "/b"),
             ]
+        elif field == "node":
+            cases += [(name, "/node", "inc/a", "inc/b") for name in ("node, data disks too", *WITH_VOLUMES)]
         elif field == "extra":
             cases += [
                 ("extra, in force at once", "/extra/boot.autostart.priority", "1", None),
@@ -73,7 +79,12 @@ def rows() -> list[tuple[str, str, str, str]]:
         else:
             cases.append((field, f"/{field}", 1, 2))
     return [
-        (name, takes(path, before, after, "zone"), takes(path, before, after, "vm"), KEPT[path.split("/")[1]])
+        (
+            name,
+            takes(path, before, after, "zone", name),
+            takes(path, before, after, "vm", name),
+            KEPT[path.split("/")[1]],
+        )
         for name, path, before, after in cases
     ]
 

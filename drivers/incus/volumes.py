@@ -8,26 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from drivers.incus import marks as marking
 from drivers.incus import units
 from drivers.incus.act import Act, Denied, write
 from drivers.incus.api import NotFound
-from drivers.incus.reading import disk_name, is_volume, volume_identity, volume_marks
+from drivers.incus.reading import COPIES, disk_name, is_volume, volume_identity, volume_marks, volumes_at
 from drivers.incus.records import Volume
 
 
-def _path(volume: Volume) -> str:
+def path_of(volume: Volume) -> str:
     return f"/1.0/storage-pools/{volume.pool}/volumes/custom/{volume.name}"
 
 
-def _marks_of(act: Act, volume: Volume) -> Any:
+def marks_of(act: Act, volume: Volume) -> Any:
     return volume_marks(volume, act.view.seal, act.view.base)
 
 
 async def owned(act: Act, uid: str) -> list[Volume]:
-    """The volumes that were made for, or handed on to, the machine with this uid."""
+    """The volumes that were made for, or handed on to, the machine with this uid, on whichever member."""
     found = [each for each in await act.node.volumes(await act.node.pool()) if each.project == act.project]
-    return [volume for volume in found if (marks := _marks_of(act, volume)) is not None and marks.uid == uid]
+    return [volume for volume in found if (marks := marks_of(act, volume)) is not None and marks.uid == uid]
 
 
 async def disk(act: Act) -> None:
@@ -49,10 +51,17 @@ async def disk(act: Act) -> None:
 
 
 async def _mine(act: Act, uid: str, name: str) -> Volume | None:
-    return next((volume for volume in await owned(act, uid) if volume.config.get(marking.DISK) == name), None)
+    here = volumes_at(await owned(act, uid), act.node.member(act.step.target))
+    return next((volume for volume in here if volume.config.get(marking.DISK) == name), None)
 
 
-def _config(act: Act, volume: Volume, name: str, size: Any) -> dict[str, str]:
+def query(act: Act, volume: Volume) -> dict[str, str]:
+    """What sends a call to where the volume lies."""
+    placed = act.node.placed(act.step.target)
+    return {"project": act.project, **(placed and {"target": volume.location or placed["target"]})}
+
+
+def config_of(act: Act, volume: Volume, name: str, size: Any) -> dict[str, str]:
     config = dict(volume.config)
     config[marking.DISK] = name
     config[marking.MARKS] = marking.write(act.written(), volume_identity(volume), act.view.seal)
@@ -64,7 +73,7 @@ def _config(act: Act, volume: Volume, name: str, size: Any) -> dict[str, str]:
 async def _make(act: Act, name: str, want: Mapping[str, Any]) -> Volume:
     pool = await act.node.pool()
     volume = Volume(name=f"{act.step.uid.replace('-', '')[:12]}-{name}", pool=pool, project=act.project)
-    volume.config = _config(act, volume, name, want.get("size"))
+    volume.config = config_of(act, volume, name, want.get("size"))
     body = {"name": volume.name, "type": "custom", "content_type": "filesystem", "config": volume.config}
     query = {"project": act.project, **act.node.placed(act.step.target)}
     await act.api.change("POST", f"/1.0/storage-pools/{pool}/volumes/custom", body, **query)
@@ -94,16 +103,16 @@ async def _take_over(act: Act, source: str, name: str, want: Mapping[str, Any]) 
             }  # fmt: skip
             path = f"/1.0/instances/{instance.name}"
             await act.api.change("PUT", path, body, etag=old.etag, project=act.project)
-    await put(act, volume, _config(act, volume, name, None))
+    await put(act, volume, config_of(act, volume, name, None))
     return volume
 
 
 async def put(act: Act, volume: Volume, config: Mapping[str, str]) -> None:
     """Write the whole configuration of a volume."""
-    query = {"project": act.project, **act.node.placed(act.step.target)}
-    said, etag = await act.api.read(_path(volume), **query)
+    where = query(act, volume)
+    said, etag = await act.api.read(path_of(volume), **where)
     body = {"config": dict(config), "description": said.get("description", "")}
-    await act.api.change("PUT", _path(volume), body, etag=etag, **query)
+    await act.api.change("PUT", path_of(volume), body, etag=etag, **where)
     volume.config = dict(config)
 
 
@@ -123,6 +132,17 @@ async def resize(act: Act, disks: Mapping[str, Any], attached: Mapping[str, tupl
             raise Denied(f"the disk {name} comes or goes by a step of its own")
         if want.get("size"):
             await _grow(act, volume, int(want["size"]))
+        if COPIES not in want:
+            await _tidy(act, volume)
+
+
+async def _tidy(act: Act, volume: Volume) -> None:
+    """Of a disk that lies on several members, the one where the machine is counts. That it is there was seen a moment
+    ago; the others are what moves left behind that were cut short."""
+    for member in act.view.copies.get((volume.pool, volume.name), ()):
+        left = msgspec.structs.replace(volume, location=member)
+        act.context.progress(f"what an earlier move left of {volume.name} on {member} is taken away")
+        await destroy_volume(act, left)
 
 
 async def destroy_disk(act: Act) -> None:
@@ -140,12 +160,12 @@ async def destroy_disk(act: Act) -> None:
     await write(act, {**instance.config, **act.marked(instance.native_id)}, devices)
     for volume in gone.values():
         if volume is not None:
+            await _tidy(act, volume)
             await destroy_volume(act, volume)
 
 
 async def destroy_volume(act: Act, volume: Volume) -> None:
-    query = {"project": act.project, **act.node.placed(act.step.target)}
     try:
-        await act.api.change("DELETE", _path(volume), **query)
+        await act.api.change("DELETE", path_of(volume), **query(act, volume))
     except NotFound:
         return

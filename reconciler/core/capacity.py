@@ -39,6 +39,7 @@ def room_of(target: Target, node: NodeWant, report: Report | None, *, state: Sta
         rack=member.rack or node.rack,
         traits={**node.traits, **member.traits},
         tags=carried,
+        cannot=report.cannot if report is not None else {},
         closed=_closed(node, member, state, drain_of(node, target)),
     )
 

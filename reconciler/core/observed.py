@@ -94,6 +94,8 @@ class Report(msgspec.Struct, frozen=True):
     """nicTags that really exist there; None: take the declared ones."""
     problem: str | None = None
     """Why the report is incomplete, in words."""
+    cannot: Mapping[str, str] = {}
+    """Brands that the driver knows and that cannot be run there, each with the reason."""
     facts: Mapping[str, Any] = {}
     """What `trueup get node` shows: storage backend, kernel, versions."""
 

@@ -30,6 +30,8 @@ class Room(msgspec.Struct):
     rack: str | None = None
     traits: Mapping[str, str | bool] = {}
     tags: frozenset[str] = frozenset()
+    cannot: Mapping[str, str] = {}
+    """Brands that its driver knows and that cannot be run there, each with the reason."""
     closed: str | None = None
     """Why nothing new goes there: cordoned, not claimed, unknown."""
     used: Demand = Demand()
@@ -197,7 +199,7 @@ def refusal(wanted: Placing, room: Room, freed: Demand | None = None) -> str | N
         return f"the document asks for node {wants.node}"
     if room.closed is not None:
         return room.closed
-    why = _unable(resource, room.capability)
+    why = _unable(resource, room.capability) or room.cannot.get(wants.brand)
     if why is not None:
         return why
     for home, ref in sorted(wanted.beside.items()):

@@ -17,6 +17,7 @@ from reconciler.testing.conformance import (  # noqa: F401
     test_image_in_use_is_not_destroyed,
     test_killed_before_or_after_each_step_of_a_move_resumes,
     test_machine_moves_stopped_and_what_changed_is_written_on_the_way,
+    test_machine_moves_with_its_data_disks,
     test_machine_moves_with_its_identity_and_all_that_it_is,
     test_network_comes_changes_and_goes,
     test_node_is_claimed_once_and_for_one_datacenter,

@@ -93,6 +93,15 @@ def test_every_node_that_cannot_take_a_machine_says_why(wants: Any, refused: str
     assert refused in refusal(plan)
 
 
+def test_a_brand_that_one_node_cannot_run_goes_to_another() -> None:
+    edge1, edge2 = told()
+    edge1 = msgspec.structs.replace(edge1, cannot={"vm": "it runs no virtual machines: KVM support is missing"})
+    big = machine(constraints=Constraints(brand="vm"))
+    assert homes(plan_of(site(big, machine("db")), edge1, edge2)) == {WEB: "edge2", DB: "edge1"}
+    alone = plan_of(site(big, nodes=[node("edge1")]), edge1)
+    assert refusal(alone).endswith("edge1: it runs no virtual machines: KVM support is missing")
+
+
 def test_traits_of_a_member_are_beside_those_of_its_node() -> None:
     cluster = node("inc", members={"a": NodeMember(traits={"ssd": True}), "b": NodeMember(cordon="old disks")})
     wants = Constraints(traits={"ssd": True, "gen": "2"})

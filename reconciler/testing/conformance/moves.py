@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
+from unittest import SkipTest
 
 import msgspec
 
@@ -95,19 +97,57 @@ async def test_cancelled_during_each_step_of_a_move_resumes(harness: Harness) ->
     await _interrupt_each_step(harness, cancellations(harness))
 
 
+def _disks(harness: Harness) -> dict[str, Any]:
+    """Of a machine's body: one data disk, where the driver has any."""
+    try:
+        return {"disks": {"data": dict(harness.data_disk())}}
+    except SkipTest:
+        return {}
+
+
+async def test_machine_moves_with_its_data_disks(harness: Harness) -> None:
+    disks = {"data": dict(harness.data_disk()), "more": {**harness.data_disk(), "path": "/more"}}
+    async with _both(harness) as (here, there):
+        wanted, found = await made(here, disks=disks)
+        told = await harness.hand_shell(
+            found, "echo kept >/data/said; chown 12:34 /data/said; echo too >/more/said; sync"
+        )
+        change = await _leaving(here, there, wanted, found)
+        for step in change.steps:
+            assert (await there.apply(step)).status == "applied"
+        after = await _arrived(here, there, wanted, change)
+        assert dict(after.fields) == dict(found.fields)
+        if told is not None:
+            read = "cat /data/said /more/said; ls -n /data/said | awk '{print $3, $4}'"
+            assert await harness.hand_shell(after, read) == "kept\ntoo\n12 34\n"
+            await harness.hand_shell(after, "echo there >/data/said; sync")
+        back = await _leaving(there, here, wanted, after)
+        for step in back.steps:
+            assert (await here.apply(step)).status == "applied"
+        last = await _arrived(there, here, wanted, back)
+        if told is not None:
+            assert await harness.hand_shell(last, read) == "there\ntoo\n12 34\n"
+
+
 async def _interrupt_each_step(harness: Harness, interruptions: tuple[Interruption, ...]) -> None:
     for interrupt in interruptions:
         for number in range(3):
             async with _both(harness) as (here, there):
-                wanted, found = await made(here)
+                disks = _disks(harness) if number == 1 else {}  # the step that carries it over
+                wanted, found = await made(here, **disks)
+                path = disks["disks"]["data"]["path"] if disks else "/root"
+                told = await harness.hand_shell(found, f"echo kept >{path}/said; sync")
                 change = await _leaving(here, there, wanted, found)
                 for step in change.steps[:number]:
                     assert (await there.apply(step)).status == "applied"
                 await interrupt(there, change.steps[number])
-                await _finish(here, there, wanted, msgspec.structs.replace(change, steps=change.steps[number:]))
+                whole = msgspec.structs.replace(change, steps=change.steps[number:])
+                after = await _finish(here, there, wanted, whole)
+                if told is not None:
+                    assert await harness.hand_shell(after, f"cat {path}/said") == "kept\n"
 
 
-async def _finish(here: Scene, there: Scene, wanted: Resource, change: Change) -> None:
+async def _finish(here: Scene, there: Scene, wanted: Resource, change: Change) -> Object:
     """Resume as the executor does; where a step neither is done nor can be, look where it is and decide anew."""
     for _ in range(3):
         for step in change.steps:
@@ -122,7 +162,10 @@ async def _finish(here: Scene, there: Scene, wanted: Resource, change: Change) -
             assert left is not None, f"{change.ref} is on neither of the two"
             change = await _leaving(here, there, wanted, left)
     await _once(here, there, change)
-    await at_rest(there, wanted, there.change(wanted, await there.there(change.uid)))
+    last = there.change(wanted, await there.there(change.uid))
+    if last.differences:  # what was left behind at the other end
+        await there.run(last)
+    return await at_rest(there, wanted, last)
 
 
 async def test_a_move_is_refused_where_its_precondition_does_not_hold(harness: Harness) -> None:

@@ -122,7 +122,7 @@ class IncusHarness(Harness):
         """The engine's own client, in the project that the machine lives in. `%`: its name."""
         project, _, name = thing.native_name.rpartition("/")
         said = [name if each == "%" else each for each in args]
-        return self.daemons.client(*said, *(["--project", project] if project else []))
+        return self.daemons.client(*(["--project", project] if project else []), *said)
 
     async def hand_set(self, thing: Object, path: str, value: Any) -> None:
         name = "%"
@@ -139,10 +139,10 @@ class IncusHarness(Harness):
         self.client(thing, "stop", "--force", "%")
 
     async def hand_shell(self, thing: Object, script: str) -> str:
-        return self.daemons.client("exec", thing.native_name, "--", "sh", "-c", script)
+        return self.client(thing, "exec", "%", "--", "sh", "-c", script)
 
     async def hand_unmount(self, machine: Object, volume: str) -> None:
-        self.daemons.client("config", "device", "remove", machine.native_name, volume)
+        self.client(machine, "config", "device", "remove", "%", volume)
 
     async def hand_unforward(self, network: Object, listen: str) -> None:
         member = self.target.partition("/")[2]

@@ -7,9 +7,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.incus import marks as marking
 from drivers.incus import reading, units
 from drivers.incus.records import Instance, Network, View, Volume
 from drivers.incus.writing import ALL, Wanted, changed, network_config
+from reconciler.core.observed import Marks
+from reconciler.core.refs import Ref, Uid
 
 MI = 2**20
 VOLATILE = {
@@ -122,3 +125,30 @@ def test_data_disk_is_known_by_the_name_that_its_volume_bears() -> None:
     instance.said_expanded_devices = instance.said_devices
     view = View(NETWORKS, {("local", "123-data"): volume})
     assert reading.machine(instance, view).fields["disks"] == {"data": {"size": 20 * MI, "path": "/srv"}}
+
+
+def _disk(member: str, uid: str, *, name: str = "123-data", disk: bool = True, key: str = "k") -> Volume:
+    found = Volume(name, location=member, pool="local", config={"user.trueup.disk": "data"} if disk else {})
+    marks = Marks(Uid(uid), Ref("Machine/acme/web"), "dc", 1, 1, 1, "tree:1", "x")
+    found.config[marking.MARKS] = marking.write(marks, reading.volume_identity(found), key)
+    return found
+
+
+def test_only_a_volume_of_the_same_machine_and_name_is_a_copy_of_its_disk() -> None:
+    own, same = _disk("a", "u"), _disk("b", "u")
+    strangers = [
+        _disk("c", "other"),
+        _disk("d", "u", name="124-data"),
+        _disk("e", "u", disk=False),
+        _disk("f", "u", key="forged"),
+    ]
+    every = [own, same, *strangers, Volume("123-data", location="g", pool="local")]
+    assert reading.copies(every, [own], "k", "default") == {("local", "123-data"): ["b"]}
+    assert reading.copies(every, [same], "k", "default") == {("local", "123-data"): ["a"]}
+    assert reading.copies([own, *strangers], [own], "k", "default") == {}
+    assert reading.copies((), [own], "k", "default") == {}, "a host of its own has no other members"
+    view = View(NETWORKS, {("local", "123-data"): own}, copies={("local", "123-data"): ["b"]})
+    device = {"type": "disk", "pool": "local", "source": "123-data", "path": "/srv"}
+    instance = Instance("m", "Stopped", said=VOLATILE, said_devices={"data": device})
+    instance.said_expanded_devices = instance.said_devices
+    assert reading.machine(instance, view).fields["disks"] == {"data": {"path": "/srv", "copies": ["b"]}}

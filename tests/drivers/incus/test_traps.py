@@ -30,8 +30,7 @@ V: test_volumes, F: test_firewall, L: test_tls, A: test_adopt, K: the conformanc
 | LXD names no culprit of an operation | P test_change_by_hand_is_told_at_once_with_who_did_it |
 | a network's name is an interface's: 15 characters | T test_network_of_a_long_name… |
 
-Not tried: overlapping subnets (refused while the tree is loaded, tests/edge/load), pools and projects (not managed),
-VMs.
+Not tried: overlapping subnets (refused while the tree is loaded, tests/edge/load), pools (not managed), VMs that run.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from drivers.incus import marks as marking
 from drivers.incus.driver import VERBS
 from drivers.incus.shape import CAPABILITY
-from reconciler.core.desired import Demand, Resource
+from reconciler.core.desired import Demand, Drain, Resource
 from reconciler.core.observed import Object
 from reconciler.core.refs import Ref
 from reconciler.core.values import plain
@@ -80,7 +81,7 @@ def test_every_kind_that_is_made_has_steps_of_its_own() -> None:
     assert {*VERBS, "FirewallRule"} == CAPABILITY.kinds, "rules are fields of networks"
 
 
-@pytest.fixture(params=["incus", "lxd"])
+@pytest.fixture(scope="module", params=["incus", "lxd"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
@@ -109,3 +110,66 @@ async def test_volume_of_a_cluster_lies_on_its_machines_member(cluster: IncusHar
         life.want(*ground, volume(48 * MI), on_it)
         await life.converge()
         assert cluster.daemons.client("exec", name, "--", "cat", "/srv/said") == "kept\n"
+
+
+def anywhere(harness: IncusHarness, machine: Resource) -> Resource:
+    constraints = msgspec.structs.replace(machine.constraints, node="inc")
+    return msgspec.structs.replace(machine, constraints=constraints, digest=f"{machine.digest} anywhere")
+
+
+async def with_a_disk(life: Rehearsal, harness: IncusHarness) -> tuple[Resource, Object, str]:
+    """A running machine with something on its data disk, and the volume's name."""
+    disk = {"data": dict(harness.data_disk())}
+    machine = anywhere(harness, harness.machine(fresh_name("vd"), disks=disk))
+    life.drains = dict.fromkeys([harness.beside().target], Drain("move", "elsewhere first"))
+    life.want(harness.image(), harness.network(), machine)
+    await life.converge()
+    life.drains = {}
+    found = await seen(life, machine.ref, harness)
+    await harness.hand_shell(found, "echo kept >/data/said; sync")
+    (name,) = [each["name"] for each in _listed(harness) if each["config"].get(marking.DISK)]
+    return machine, found, name
+
+
+def _listed(harness: IncusHarness) -> list[dict[str, Any]]:
+    every: list[dict[str, Any]] = harness.daemons.query("/1.0/storage-pools/local/volumes/custom?recursion=1")
+    return every
+
+
+@pytest.mark.timeout(240)
+async def test_what_a_move_left_of_a_disk_is_seen_and_taken_away(cluster: IncusHarness) -> None:
+    """As a controller leaves it that dies after the copy and before the move, or after the move."""
+    here, there = (target.partition("/")[2] for target in (cluster.target, cluster.beside().target))
+    async with Rehearsal(cluster) as life:
+        machine, found, volume = await with_a_disk(life, cluster)
+        both = f"local/{volume}"
+        cluster.daemons.client("storage", "volume", "copy", both, both, "--target", here, "--destination-target", there)
+        assert len(_listed(cluster)) == 2
+        assert (await seen(life, machine.ref, cluster)).fields["disks"]["data"]["copies"] == [there]
+        plan = await life.converge()
+        assert [(step.verb, dict(step.args["set"])) for step in plan.steps] == [
+            ("update", {"/disks/data/copies": None})
+        ]
+        assert [(each["name"], each["location"]) for each in _listed(cluster)] == [(volume, here)]
+        assert await cluster.hand_shell(found, "cat /data/said") == "kept\n"
+
+
+@pytest.mark.timeout(240)
+async def test_machine_with_a_disk_does_not_go_where_a_strange_volume_bears_its_name(cluster: IncusHarness) -> None:
+    there = cluster.beside().target.partition("/")[2]
+    async with Rehearsal(cluster) as life:
+        machine, found, volume = await with_a_disk(life, cluster)
+        body = {"name": volume, "type": "custom", "config": {"user.whose": "theirs"}}
+        path = f"/1.0/storage-pools/local/volumes/custom?target={there}"
+        cluster.daemons.query(path, "POST", body)
+        life.drains = {cluster.target: Drain("move", "new fans")}
+        ended = {change.ref: outcome for change, outcome in await life.carry_out(await life.plan())}
+        assert ended[machine.ref].status == "failed"
+        assert ended[machine.ref].reason == f"{there} has another volume {volume}"
+        theirs = [each for each in _listed(cluster) if each["config"].get("user.whose")]
+        assert [each["location"] for each in theirs] == [there]
+        cluster.daemons.query(path.replace("custom?", f"custom/{volume}?"), "DELETE")
+        await life.converge()
+        moved = await seen(life, machine.ref, cluster.beside())
+        assert (moved.native_id, moved.fields) == (found.native_id, found.fields)
+        assert await cluster.hand_shell(moved, "cat /data/said") == "kept\n"

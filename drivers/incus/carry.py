@@ -1,0 +1,99 @@
+"""Data disks that go with their machine from one member of a cluster to another.
+
+Owns: copying them there, and taking away where they were. Must not go here: the machine itself (machines), what an
+earlier move left behind that nobody goes on with (volumes).
+
+They are copied first and stay where they are until the machine has arrived: whatever happens in between, the disk that
+counts is the one on the member where the machine is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drivers.incus import marks as marking
+from drivers.incus.act import Act, Denied
+from drivers.incus.api import Stale
+from drivers.incus.reading import disk_name, is_volume, users, volumes_at
+from drivers.incus.records import Volume
+from drivers.incus.volumes import config_of, destroy_volume, marks_of, path_of, put, query
+
+BY_ITSELF = "cluster_internal_custom_volume_copy"
+"""A server that has this copies between members in one call (Incus); LXD 5.0 has one member pull from the other."""
+
+
+async def copy_over(act: Act) -> list[Volume]:
+    """Copy the disks of a stopped machine; those where it is. Raises Stale if somebody had the machine meanwhile."""
+    source = act.node.member(act.step.source or act.step.target)
+    carried = []
+    for name, device in sorted(act.here.instance.expanded_devices.items()):
+        if not is_volume(device):
+            continue
+        volume = act.view.volumes.get((device["pool"], device["source"]))
+        if volume is None or volume.location != source:
+            raise Denied(f"the volume of the disk {name} is not on {source}")
+        await _ours(act, disk_name(name, volume), volume)
+        await _make_way(act, volume)
+        await _copy(act, volume)
+        carried.append(volume)
+    instance = act.here.instance
+    again = await act.node.instance(instance.name, act.project) if carried else act.found
+    if again is not None and again.etag != act.here.etag:
+        raise Stale("it was started, or changed, while its disks were copied")
+    return carried
+
+
+async def leave(act: Act, carried: list[Volume]) -> None:
+    """The machine has arrived: what was copied goes."""
+    for volume in carried:
+        await destroy_volume(act, volume)
+
+
+async def _ours(act: Act, name: str, volume: Volume) -> None:
+    """One that people attached to this machine alone is marked as its disk, so that a copy is known for one."""
+    marks = marks_of(act, volume)
+    if marks is not None and marks.uid == act.step.uid and marking.DISK in volume.config:
+        return
+    if marks is not None or users(volume.used_by) != [act.here.instance.name]:
+        raise Denied(f"the disk {name} is not its alone, and stays where it is")
+    await put(act, volume, config_of(act, volume, name, None))
+
+
+async def _make_way(act: Act, volume: Volume) -> None:
+    """What an attempt that was cut short has left there is no more than that: the machine is not there."""
+    await act.node.settle(volume.name, act.project)
+    member = act.node.member(act.step.target)
+    for left in volumes_at(await act.node.volumes(volume.pool), member):
+        if (left.name, left.project) == (volume.name, act.project):
+            marks = marks_of(act, left)
+            if marks is None or marks.uid != act.step.uid:
+                raise Denied(f"{member} has another volume {volume.name}")
+            act.context.progress(f"{volume.name} on {member} is what an earlier move left behind: taken away")
+            await destroy_volume(act, left)
+
+
+async def _copy(act: Act, volume: Volume) -> None:
+    whole = BY_ITSELF in act.server.api_extensions
+    body = {
+        "name": volume.name, "type": "custom", "content_type": volume.content_type,
+        "config": volume.config,  # all of it: `volatile.idmap.*` tell whose numbers the files bear
+        "source": _there(volume) if whole else await _offered(act, volume),
+    }  # fmt: skip
+    path = f"/1.0/storage-pools/{volume.pool}/volumes/custom"
+    await act.api.change("POST", path, body, project=act.project, **act.node.placed(act.step.target))
+
+
+def _there(volume: Volume) -> dict[str, Any]:
+    """The project goes without saying: Incus refuses it where it is that of the call."""
+    return {"type": "copy", "location": volume.location, "name": volume.name, "pool": volume.pool}
+
+
+async def _offered(act: Act, volume: Volume) -> dict[str, Any]:
+    """What the other member needs to fetch it from where it lies."""
+    where = next((each.url for each in await act.node.members() if each.server_name == volume.location), "")
+    begun = await act.api.begin(path_of(volume), {"name": volume.name, "migration": True}, **query(act, volume))
+    return {
+        "type": "migration", "mode": "pull", "name": volume.name, "pool": volume.pool,
+        "operation": f"{where}/1.0/operations/{begun.id}", "secrets": begun.metadata or {},
+        "certificate": act.server.environment.certificate,
+    }  # fmt: skip

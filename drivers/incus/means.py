@@ -1,0 +1,52 @@
+"""What a host, or a member of a cluster, has in all and can run.
+
+Owns: asking for it. Must not go here: what is promised there (the core's), what is on it (listing).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from drivers.incus.node import Node
+from drivers.incus.records import Server
+from reconciler.core.observed import Capacity
+from reconciler.core.refs import Target
+
+_NOT_OPERATIONAL = "Instance type not operational"
+"""The type of the warning that tells why."""
+
+
+class Means(msgspec.Struct, frozen=True):
+    """`cannot`: brands, each with the reason."""
+
+    capacity: Capacity = Capacity()
+    cannot: dict[str, str] = {}
+
+
+async def measure(node: Node, target: Target) -> Means:
+    """Raises ApiError, Lost, Refused."""
+    api, placed = await node.api(), node.placed(target)
+    said = await api.get("/1.0/resources", **placed)
+    pool = await api.get(f"/1.0/storage-pools/{await node.pool()}/resources", **placed)
+    capacity = Capacity(
+        memory=(said.get("memory") or {}).get("total"),
+        cpu=1000 * ((said.get("cpu") or {}).get("total") or 0) or None,
+        disk=(pool.get("space") or {}).get("total"),
+    )
+    server = msgspec.convert(await api.get("/1.0", **placed), Server)
+    if "qemu" in server.environment.driver:
+        return Means(capacity)
+    why = _told(await api.get("/1.0/warnings", recursion="1") or [], node.member(target))
+    return Means(capacity, {"vm": f"it runs no virtual machines: {why}"})
+
+
+def _told(warnings: list[dict[str, Any]], member: str | None) -> str:
+    """In the server's own words, where it has any."""
+    own = [
+        str(each.get("last_message") or "")
+        for each in warnings
+        if each.get("type") == _NOT_OPERATIONAL and (member is None or each.get("location") == member)
+    ]
+    return next((text for text in own if text), "QEMU and KVM are not both there")
