@@ -127,7 +127,7 @@ def test_no_table_of_the_core_is_forgotten() -> None:
     ):
         kept: set[str] = {*shelves, *msgspec.structs.asdict(short(*[None] * len(short.__struct_fields__)))}  # type: ignore[arg-type]
         assert vars(owner).keys() == kept | (made_anew & vars(owner).keys())
-    assert vars(world.ledger.bindings).keys() == planning.BINDINGS.keys() | {"single", "words"}
+    assert vars(world.ledger.bindings).keys() == planning.BINDINGS.keys() | {"single", "words", "_open"}
     assert vars(world.facts).keys() == {"rows", "_words"}
     assert vars(world.rooms).keys() == {"by_target", "_order", "_loads", "_moved"}
     assert vars(Planner(SHAPES)).keys() == {"world", "pending", "untold", "_now", "_peak"}
