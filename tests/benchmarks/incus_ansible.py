@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.drivers.incus.daemons import Daemons
-from tests.drivers.incus.test_story import Desk
+from tests.drivers.incus.desk import Desk
 
 SPECS = """\
 apiVersion: trueup/v1
@@ -88,12 +88,9 @@ def program(folder: Path) -> str:
 
 def compare(daemons: Daemons, folder: Path, count: int, ansible: str) -> tuple[float, float]:
     """Median seconds of three runs each, ours and theirs."""
-    desk = Desk.__new__(Desk)
-    desk.repo, desk.environment = folder / "dc", Desk.environment_for(folder)
-    desk.repo.mkdir()
-    (desk.repo / "all.yaml").write_text(SPECS.replace("SOCKET", daemons.socket()).replace("COUNT", str(count)))
+    desk = Desk(folder)
+    desk.write("all.yaml", SPECS.replace("SOCKET", daemons.socket()).replace("COUNT", str(count)))
     (folder / "play.yaml").write_text(PLAYBOOK.replace("SOCKET", daemons.socket()).replace("COUNT", str(count)))
-    desk.git("init", "-q", "-b", "main")
     desk.commit("all")
     desk.trueup("apply", "--yes")
     times: tuple[list[float], list[float]] = ([], [])

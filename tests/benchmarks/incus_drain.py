@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.benchmarks.incus_ansible import SPECS
 from tests.drivers.incus.daemons import Daemons
-from tests.drivers.incus.test_story import Desk
+from tests.drivers.incus.desk import Desk
 
 _NODE = 'spec: {driver: incus, address: "unix:SOCKET", storage: {pool: local}, nics: {internal: none}}'
 
@@ -28,11 +28,8 @@ def specs(daemons: Daemons, count: int, drained: int | None = None) -> str:
 def compare(daemons: Daemons, folder: Path, count: int) -> tuple[float, float, int]:
     """Seconds of ours and of theirs, whole processes, and how many machines left the member. Theirs comes first, and
     is taken back with `restore`; ours finds the machines as they were."""
-    desk = Desk.__new__(Desk)
-    desk.repo, desk.environment = folder / "dc", Desk.environment_for(folder)
-    desk.repo.mkdir()
-    (desk.repo / "all.yaml").write_text(specs(daemons, count))
-    desk.git("init", "-q", "-b", "main")
+    desk = Desk(folder)
+    desk.write("all.yaml", specs(daemons, count))
     desk.commit("all")
     desk.trueup("apply", "--yes")
     member = daemons.member(3)

@@ -217,10 +217,9 @@ class Daemons:
             _quiet("ip", "link", "del", f"v{self.member(number)}")
         _quiet("ip", "link", "del", f"{self.tag}br")
         self._detach_loops()
-        for name in names:
-            for group in Path("/sys/fs/cgroup").glob(f"**/lxc.*.{name}*"):
-                within = [each for each in group.rglob("*") if each.is_dir()]  # a command run inside leaves one
-                _quiet("rmdir", *map(str, reversed(within)), str(group))
+        for group in _groups(names):
+            within = [folder for folder, *_ in os.walk(group, topdown=False)]  # a command run inside leaves one
+            _quiet("rmdir", *within)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _containers(self) -> set[str]:
@@ -248,6 +247,17 @@ def running(kind: str, tag: str, *, members: int = 0, pool: str = "btrfs", secon
         yield daemons
     finally:
         daemons.down()
+
+
+def _groups(names: set[str]) -> list[str]:
+    """Control groups of these containers. Others' come and go while we look, which `os.walk` passes over."""
+    ours = tuple(names)
+    return [
+        os.path.join(folder, each)
+        for folder, within, _ in os.walk("/sys/fs/cgroup")
+        for each in within
+        if each.startswith("lxc.") and each.split(".", 2)[-1].startswith(ours)
+    ]
 
 
 def _profile() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.drivers.incus.daemons import Daemons, missing, running
-from tests.drivers.incus.test_story import Desk
+from tests.drivers.incus.desk import Desk
 
 pytestmark = pytest.mark.real
 
@@ -73,11 +73,8 @@ def _configuration(daemons: Daemons) -> dict[str, Any]:
 
 @pytest.mark.timeout(120)
 def test_host_made_by_hand_is_adopted_and_only_marks_are_written(daemons: Daemons, tmp_path: Path) -> None:
-    desk = Desk.__new__(Desk)
-    desk.repo, desk.environment = tmp_path / "dc", Desk.environment_for(tmp_path)
-    desk.repo.mkdir()
-    (desk.repo / "datacenter.yaml").write_text(DATACENTER.replace("SOCKET", daemons.socket()))
-    desk.git("init", "-q", "-b", "main")
+    desk = Desk(tmp_path)
+    desk.write("datacenter.yaml", DATACENTER.replace("SOCKET", daemons.socket()))
     desk.commit("a node")
     before = _configuration(daemons)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.drivers.incus.daemons import Daemons, missing, running
+from tests.drivers.incus.desk import Desk
 
 pytestmark = pytest.mark.real
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "incus-cluster"
-TRUEUP = str(Path(sys.executable).with_name("trueup"))
 
 
 @pytest.fixture(scope="module", params=["incus", "lxd"])
@@ -27,51 +24,19 @@ def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
         yield made
 
 
-class Desk:
-    """A repository and a controller's state folder."""
-
-    def __init__(self, folder: Path, daemons: Daemons) -> None:
-        self.repo = folder / "rack1"
-        self.environment = self.environment_for(folder)
-        shutil.copytree(EXAMPLE, self.repo)
-        nodes = (self.repo / "nodes.yaml").read_text()
-        nodes = re.sub(r"address: \S+", f"address: unix:{daemons.socket()}", nodes)
-        nodes = re.sub(r"  identity:\n(    .*\n)+", "", nodes)
-        for number, name in enumerate("abc", start=1):
-            nodes = nodes.replace(f"    {name}: ", f"    {daemons.member(number)}: ")
-        (self.repo / "nodes.yaml").write_text(nodes)
-        self.edit("shop/machines.yaml", "inc/a", f"inc/{daemons.member(1)}")
-        self.git("init", "-q", "-b", "main")
-        self.commit("as it began")
-
-    @staticmethod
-    def environment_for(folder: Path) -> dict[str, str]:
-        return {**os.environ, "TRUEUP_STATE": str(folder / "state"), "NO_COLOR": "1"}
-
-    def edit(self, name: str, before: str, after: str) -> None:
-        path = self.repo / name
-        assert before in path.read_text()
-        path.write_text(path.read_text().replace(before, after))
-
-    def git(self, *args: str) -> None:
-        who = ["-c", "user.name=you", "-c", "user.email=you@example.org"]
-        subprocess.run(["git", *who, *args], cwd=self.repo, check=True, capture_output=True)
-
-    def commit(self, message: str) -> None:
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", message)
-
-    def trueup(self, *args: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [TRUEUP, "-C", str(self.repo), *args],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, f"trueup {' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+def _example(folder: Path, daemons: Daemons) -> Desk:
+    """The example with the daemons' own sockets and members."""
+    desk = Desk(folder)
+    shutil.copytree(EXAMPLE, desk.repo, dirs_exist_ok=True)
+    nodes = (desk.repo / "nodes.yaml").read_text()
+    nodes = re.sub(r"address: \S+", f"address: unix:{daemons.socket()}", nodes)
+    nodes = re.sub(r"  identity:\n(    .*\n)+", "", nodes)
+    for number, name in enumerate("abc", start=1):
+        nodes = nodes.replace(f"    {name}: ", f"    {daemons.member(number)}: ")
+    desk.write("nodes.yaml", nodes)
+    desk.edit("shop/machines.yaml", "inc/a", f"inc/{daemons.member(1)}")
+    desk.commit("as it began")
+    return desk
 
 
 def _machines(daemons: Daemons) -> dict[str, tuple[str, str]]:
@@ -81,7 +46,7 @@ def _machines(daemons: Daemons) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.timeout(300)
 def test_cluster_becomes_what_the_example_says_and_stays_so(daemons: Daemons, tmp_path: Path) -> None:
-    desk = Desk(tmp_path, daemons)
+    desk = _example(tmp_path, daemons)
     desk.trueup("apply", "--yes")
     made = _machines(daemons)
     assert {name: status for name, (status, _) in made.items()} == {
