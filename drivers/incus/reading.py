@@ -345,7 +345,8 @@ def _nic(name: str, device: Mapping[str, str], instance: Instance, view: View, *
     mac = device.get("hwaddr") or instance.config.get(f"volatile.{name}.hwaddr")
     if mac:
         nic["mac"] = mac.lower()
-    nic["primary"] = device.get("name") == "eth0" or (alone and not device.get("name"))
+    called = device.get("name") or instance.config.get(f"volatile.{name}.name")  # the server gives one to what has none
+    nic["primary"] = called == "eth0" or (alone and not called)
     return nic
 
 

@@ -7,12 +7,14 @@ Must not go here: what a document says (core.adoptable), what a plan holds (core
 from __future__ import annotations
 
 import io
+import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 
 from reconciler.cli import session
 from reconciler.cli.exits import Exit
@@ -22,7 +24,7 @@ from reconciler.cli.terminal import say, show, written
 from reconciler.core.adopt import adoption
 from reconciler.core.adoptable import Document, Draft, draft
 from reconciler.core.observed import Report
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Plan, to_json
 from reconciler.core.refs import Target, kind_of, make_ref, node_of
 from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
@@ -53,6 +55,9 @@ async def _adopt(args: Namespace) -> int:
 
 async def _planned(here: Looking, made: Plan, args: Namespace) -> int:
     await here.keep(made)
+    if args.format == "json":
+        sys.stdout.buffer.write(to_json(made) + b"\n")
+        return verdict(made, detailed=False)
     show(plan_text(made, here.view(made, expand=True)), args)
     return verdict(made, detailed=False)
 
@@ -68,6 +73,12 @@ def _documents(here: Looking, found: Prospect, reports: Mapping[Target, Report],
         head: Document = {"apiVersion": "trueup/v1", "kind": "Tenant", "metadata": {"name": args.tenant}}
         fresh.insert(0, {**head, "spec": {}})
     _skipped(drafted)
+    if args.format == "json":
+        told = {"documents": fresh, "skipped": drafted.skipped, "file": None}
+        if fresh and not args.print_only:
+            told["file"] = str(_kept(here, args.node, spelled(fresh)))
+        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+        return Exit.DONE
     if not fresh:
         say(f"There is nothing on {args.node} that documents could be written for.")
         return Exit.DONE
@@ -75,16 +86,22 @@ def _documents(here: Looking, found: Prospect, reports: Mapping[Target, Report],
     if args.print_only:
         print(text, end="")
         return Exit.DONE
+    path = _kept(here, args.node, text)
+    print(f"{len(fresh)} documents are in {path}.")
+    print(f"Read them, commit them, then: trueup adopt {args.node}")
+    return Exit.DONE
+
+
+def _kept(here: Looking, node: str, text: str) -> Path:
+    """Where the documents now are. Raises UsageError, and then nothing is written."""
     if here.repository.top is None:
         raise UsageError("there is no working tree to write into", hint="adopt in a clone, or --print")
-    path = Path(here.repository.top, here.source.root, "adopted", f"{args.node}.yaml")
+    path = Path(here.repository.top, here.source.root, "adopted", f"{node}.yaml")
     if path.exists():
         raise UsageError(f"{path} is there already", hint="commit it, or move it away")
     path.parent.mkdir(exist_ok=True)
     written(path, text.encode())
-    print(f"{len(fresh)} documents are in {path}.")
-    print(f"Read them, commit them, then: trueup adopt {args.node}")
-    return Exit.DONE
+    return path
 
 
 def _ref(document: Document) -> str:

@@ -150,6 +150,7 @@ def add_adopt(parser: ArgumentParser) -> None:
     parser.add_argument("node", metavar="NODE", help="whose objects are taken over")
     parser.add_argument("--tenant", metavar="NAME", help="whose the machines will be; needed to write documents")
     parser.add_argument("--print", dest="print_only", action="store_true", help="only show the documents")
+    _formats(parser)
 
 
 def add_accept(parser: ArgumentParser) -> None:

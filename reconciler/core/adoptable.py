@@ -20,6 +20,8 @@ Document = dict[str, Any]
 _UNITS = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 _UNSAID = ("userData", "extra")
 """Fields that a document cannot say as they are: they are left to the node."""
+_COUNTS = ("cpu", "cpuShares", "vcpus", "threads")
+"""So are these where they are no number, as the processors that a machine is pinned to."""
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -137,7 +139,10 @@ def _unsayable(thing: Object, images: Mapping[str, str], networks: set[str]) -> 
         return f"{sorted(thing.unknown)[0]} cannot be read"
     if thing.fields.get("image") not in images:
         return "the image that it was made from is not there any more"
-    for name, nic in sorted(thing.fields.get("nics", {}).items()):
+    nics = thing.fields.get("nics", {})
+    if nics and not any(nic.get("primary", True) for nic in nics.values()):
+        return "none of its interfaces is its first one, which trueup calls eth0: give one that name"
+    for name, nic in sorted(nics.items()):
         if name not in networks:
             return f"its network {name} has no document"
         if not nic.get("ip"):
@@ -158,9 +163,9 @@ def _package(thing: Object, packages: dict[bytes, str]) -> str:
     memory = fields.get("memory", 2**30)
     spec: dict[str, Any] = {"memory": _size(memory)}
     spec["swap"] = _size(fields["swap"]) if fields.get("swap") else ("0" if "swap" in fields else _size(memory))
-    if "cpu" in fields:
-        spec["cpu"] = fields["cpu"] / 1000
-    spec |= {key: fields[key] for key in ("cpuShares", "vcpus", "threads") if key in fields}
+    spec |= {key: fields[key] for key in _COUNTS if isinstance(fields.get(key), int)}
+    if "cpu" in spec:
+        spec["cpu"] /= 1000
     if "disk" in fields:
         spec["disk"] = _size(fields["disk"])
     if spec["swap"] == "0":
@@ -192,7 +197,9 @@ def _machine(thing: Object, target: Target, tenant: str, images: Mapping[str, st
     for key in ("sshKeys", "metadata"):
         if fields.get(key):
             spec[key] = fields[key]
-    ignored = [f"/{key}" for key in _UNSAID if key in fields] + ([] if "memory" in fields else ["/memory"])
+    ignored = [f"/{key}" for key in _UNSAID if key in fields]
+    ignored += [f"/{key}" for key in _COUNTS if not isinstance(fields.get(key, 0), int)]
+    ignored += [] if "memory" in fields else ["/memory"]
     if ignored:
         spec["ignore"] = ignored
     return _document("Machine", thing.native_name.rpartition("/")[2], spec, tenant)

@@ -69,3 +69,37 @@ def test_what_lives_in_a_project_is_taken_over_by_its_tenant_alone() -> None:
     (web,) = [each for each in made.documents if each["kind"] == "Machine"]
     assert (web["metadata"]["name"], web["spec"]["image"]) == ("web", "debian"), "an image of ours has its name already"
     assert [each.reason for each in made.skipped] == ["it lives in the project zeta: say --tenant zeta"]
+
+
+def by_hand(**fields: Any) -> Object:
+    whole: Mapping[str, Any] = {"hostname": "web", "image": "sha256:1", "memory": 2**30, **fields}
+    return Object("Machine", "web", "n-web", whole, digest="web")
+
+
+def drafted(thing: Object) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """The spec of its package and its own, and why it has none."""
+    marks = Marks(Uid("u"), Ref("Image/debian"), "dc", 1, 1, 1, "tree:1", "x")
+    image = Object("Image", "i", "i", {"digest": "sha256:1", "type": "rootfs", "os": "linux"}, digest="i", marks=marks)
+    net = Object("Network", "app", "app", {"subnet": "10.0.0.0/24"}, digest="app", marks=marks)
+    made = draft(node(), {EDGE: report(objects=[thing, image, net])}, "acme")
+    spec = {each["kind"]: each["spec"] for each in made.documents}
+    return spec.get("Package", {}), spec.get("Machine", {}), [each.reason for each in made.skipped]
+
+
+def test_processors_that_a_machine_is_pinned_to_are_left_to_the_node() -> None:
+    package, machine, why = drafted(by_hand(vcpus="0-1", cpu="fancy", threads=200))
+    assert (package, why) == ({"memory": "1Gi", "swap": "1Gi", "threads": 200}, [])
+    assert machine["ignore"] == ["/cpu", "/vcpus"]
+
+
+def test_a_cap_is_said_in_processors() -> None:
+    package, _, _ = drafted(by_hand(cpu=1500))
+    assert package["cpu"] == 1.5
+
+
+def test_a_machine_without_a_first_interface_has_no_document() -> None:
+    nics = {"app": {"ip": "10.0.0.2/24", "mac": "02:00:00:00:00:09", "primary": False}}
+    _, machine, why = drafted(by_hand(nics=nics))
+    assert machine == {}
+    assert "eth0" in why[0]
+    assert drafted(by_hand(nics={"app": {**nics["app"], "primary": True}}))[2] == []
