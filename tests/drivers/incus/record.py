@@ -44,15 +44,16 @@ class Host:
         self.daemons = daemons
         self._client = client
         self._chance = random.Random(8443)
-        self.extensions = set(self._ask("GET", "/1.0")["api_extensions"])
+        self._addresses: set[str] = set()
 
     def _ask(self, method: str, path: str, **body: Any) -> Any:
         said = self._client.request(method, path, json=body or None).json()
         if said.get("type") == "async":
             said = self._client.get(f"{said['operation']}/wait").json()
-        why = said.get("error") or (said["metadata"] or {}).get("err") if isinstance(said["metadata"], dict) else said.get("error")
+        found = said["metadata"]
+        why = said.get("error") or (found.get("err") if isinstance(found, dict) else None)
         assert not why, f"{method} {path} {body}: {why}"
-        return said["metadata"]
+        return found
 
     def _some(self, table: dict[str, list[str]], share: float) -> dict[str, str]:
         return {key: self._chance.choice(values) for key, values in table.items() if self._chance.random() < share}
@@ -149,7 +150,8 @@ class Host:
         self._ask("POST", "/1.0/profiles", name=f"p{number}", config=config, devices=devices, description="by hand")
 
     def _machine(self, number: int) -> None:
-        profiles = ["default", *self._chance.sample([f"p{each}" for each in range(PROFILES)], self._chance.choice([0, 0, 1, 2, 3]))]
+        count = self._chance.choice([0, 0, 1, 2, 3])
+        profiles = ["default", *(f"p{each}" for each in self._chance.sample(range(PROFILES), count))]
         devices = self._nics(number) | self._odds(number)
         if self._chance.random() < 0.3:
             size = self._chance.choice(["64MiB", "128MB", "1GiB", "200000KiB", "96MiB"])
@@ -172,7 +174,8 @@ class Host:
 
     def _nics(self, number: int) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
-        for position, network in enumerate(self._chance.sample(range(NETWORKS), self._chance.choice([0, 1, 1, 1, 2, 3]))):
+        count = self._chance.choice([0, 1, 1, 1, 2, 3])
+        for position, network in enumerate(self._chance.sample(range(NETWORKS), count)):
             nic = {"type": "nic", "network": f"net{network}", "ipv4.address": f"10.{60 + network}.0.{2 + number % 190}"}
             if self._chance.random() < 0.7:
                 nic["name"] = f"eth{position}"
@@ -186,11 +189,9 @@ class Host:
 
     def _taken(self, address: str) -> bool:
         """The server would take it twice and start neither."""
-        seen = self.__dict__.setdefault("_addresses", set())
-        if address in seen:
-            return True
-        seen.add(address)
-        return False
+        taken = address in self._addresses
+        self._addresses.add(address)
+        return taken
 
     def _odds(self, number: int) -> dict[str, dict[str, str]]:
         """Devices that no document has a word for, and those that take an inherited one away."""

@@ -97,7 +97,7 @@ def _serving(path: Path, answers: Answers, upstream: httpx.Client | None) -> Ite
 
 @contextmanager
 def recording(path: Path, upstream: str) -> Iterator[Answers]:
-    """A socket at `path` that hands everything on to the daemon at `upstream`; the answers to each GET, as they come."""
+    """A socket at `path` that hands everything on to the daemon at `upstream`; what it answered to each GET."""
     with (
         httpx.Client(transport=httpx.HTTPTransport(uds=upstream), base_url="http://node", timeout=60) as client,
         _serving(path, {}, client) as answers,
