@@ -57,6 +57,7 @@ _SYSTEMD = (
 """What systemd mounts first of all: it may not, but goes on where it finds it done."""
 
 _NOTE = "# trueup.nic."
+_IMAGE = "# trueup.image"
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -70,6 +71,8 @@ class Boot(msgspec.Struct, frozen=True):
     """What a zone needs beside its fields."""
 
     root: Path
+    image: str = ""
+    """What the root is a clone of, by its name in the storage."""
     systemd: bool = False
     binds: Sequence[tuple[Path, str, str]] = ()
     """Host path, path in the zone, options."""
@@ -90,6 +93,7 @@ def render(place: Place, zone: str, fields: Mapping[str, Any], boot: Boot) -> st
     lines = [
         f"lxc.uts.name = {fields.get('hostname', zone)}",
         f"lxc.rootfs.path = dir:{boot.root}",
+        *([f"{_IMAGE} = {boot.image}"] if boot.image else []),
         "lxc.init.cmd = /sbin/init",
         *([] if boot.systemd else ["lxc.signal.halt = SIGUSR2"]),
         f"lxc.mount.auto = proc:mixed sys:ro{' cgroup:mixed' if boot.systemd else ''}",
@@ -192,6 +196,8 @@ class Written(msgspec.Struct, frozen=True):
     """Path on the host to the path in the zone."""
     read_only: frozenset[str] = frozenset()
     """Of those on the host, what the zone may not write to."""
+    image: str = ""
+    """What its root was a clone of when this was written: what to ask for beside it, never what it is."""
 
 
 def parse(text: str) -> Written:
@@ -221,7 +227,7 @@ def parse(text: str) -> Written:
         veths[name] = values.get(f"lxc.net.{index}.veth.pair", "")
         index += 1
     fields["nics"] = nics
-    return Written(fields, links, veths, mounts, frozenset(read_only))
+    return Written(fields, links, veths, mounts, frozenset(read_only), values.get(_IMAGE, ""))
 
 
 def _read_nic(values: Mapping[str, str], index: int, note: Mapping[str, Any]) -> dict[str, Any]:

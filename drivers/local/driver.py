@@ -6,7 +6,8 @@ when the storage died. Must not go here: what a step does (verbs.py, plain.py), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import anyio
@@ -68,6 +69,8 @@ class LocalDriver:
             "Volume": VolumeVerbs(self._node).table,
         }
         self._up: bool | None = None
+        self._raised = (0, 0)
+        """Fence and generation that the node was last seen to bear: which lock to try first, never a proof."""
         self._rising = anyio.Lock()
 
     @property
@@ -154,24 +157,43 @@ class LocalDriver:
             return self._judged(step, context, self._see(step))
 
     def _act(self, step: Step, context: StepContext) -> Outcome:
-        while True:
-            with self._node.locks.shared(), self._node.locks.object(step.uid):
-                seen = self._see(step)
-                outcome = self._judged(step, context, seen)
-                if outcome is not None:
-                    return outcome
-                deed, verb = Deed(step, context, seen), self._verbs.get(kind_of(step.ref), {}).get(step.verb)
-                if verb is None:
-                    return Outcome("failed", f"this driver has no {step.verb} for a {kind_of(step.ref)}")
-                try:
-                    if kind_of(step.ref) == "Machine":
-                        self._check_machine(deed)
-                    if not _is_newer(context, seen.claim):
-                        verb(deed)
-                        return Outcome("applied")
-                except Refused as error:
-                    return Outcome("deferred", str(error))
-            self._remember(step, context)
+        with ExitStack() as held:
+            outcome = self._perform(step, context, self._hold(held, context))
+        if outcome is not None:
+            return outcome
+        with self._node.locks.whole() as lower:
+            outcome = self._perform(step, context, lower)
+        assert outcome is not None, "held whole"
+        return outcome
+
+    def _hold(self, held: ExitStack, context: StepContext) -> Callable[[], None] | None:
+        """The node, shared. The first step under a fence has it whole if nobody acts there, so that one look serves
+        the fence and the step; then what lowers that."""
+        if self._raised != (context.fence, context.generation):
+            with suppress(Stuck):
+                return held.enter_context(self._node.locks.whole(patience=0))
+        held.enter_context(self._node.locks.shared())
+        return None
+
+    def _perform(self, step: Step, context: StepContext, lower: Callable[[], None] | None) -> Outcome | None:
+        """Look, judge and act, in the same breath. None: the node has to be held whole for that (then, `lower`)."""
+        with self._node.locks.object(step.uid):
+            seen = self._see(step)
+            outcome = self._judged(step, context, seen)
+            if outcome is not None:
+                return outcome
+            deed, verb = Deed(step, context, seen), self._verbs.get(kind_of(step.ref), {}).get(step.verb)
+            if verb is None:
+                return Outcome("failed", f"this driver has no {step.verb} for a {kind_of(step.ref)}")
+            try:
+                if kind_of(step.ref) == "Machine":
+                    self._check_machine(deed)
+                if not self._raise(context, seen.claim, lower):
+                    return None
+                verb(deed)
+            except Refused as error:
+                return Outcome("deferred", str(error))
+            return Outcome("applied")
 
     def _see(self, step: Step) -> Seen:
         return self._observer.one(step.uid, kind_of(step.ref), _disk_names(step))
@@ -186,21 +208,23 @@ class LocalDriver:
         reason = step.precondition.mismatch(seen.object)
         return Outcome("deferred", reason) if reason is not None else None
 
-    def _remember(self, step: Step, context: StepContext) -> None:
-        """A higher fence or generation is written on the node before its first step acts. It waits for the steps in
-        hand under a lower one, and stops those that come after."""
-        with self._node.locks.whole():
-            listing = self._node.storage.read([])
-            found = marks.claim(listing.node_mark)
-            if found is None or _refusal(step, context, found, listing.identity) is not None:
-                return
-            if _is_newer(context, found):
-                newer = msgspec.structs.replace(
-                    found,
-                    fence=max(found.fence, context.fence),
-                    generation=max(found.generation, context.generation),
-                )
-                self._node.storage.mark_node(marks.node_text(newer))
+    def _raise(self, context: StepContext, claim: Claim | None, lower: Callable[[], None] | None) -> bool:
+        """A higher fence or generation is written on the node before its first step acts, with the node held whole: it
+        waited for the steps in hand under a lower one, and stops those that come after. False: it is not held whole."""
+        assert claim is not None, "judged before"
+        if context.fence > claim.fence or context.generation > claim.generation:
+            if lower is None:
+                return False
+            newer = msgspec.structs.replace(
+                claim,
+                fence=max(claim.fence, context.fence),
+                generation=max(claim.generation, context.generation),
+            )
+            self._node.storage.mark_node(marks.node_text(newer))
+        self._raised = context.fence, context.generation
+        if lower is not None:
+            lower()
+        return True
 
     def _claim(self, step: Step, context: StepContext) -> Outcome:
         with self._node.locks.whole():
@@ -293,10 +317,6 @@ def _stale(context: StepContext, claim: Claim) -> Outcome | None:
         older = f"generation {context.generation} is older than {claim.generation}"
         return Outcome("failed", f"a newer plan has been carried out here: {older}")
     return None
-
-
-def _is_newer(context: StepContext, claim: Claim | None) -> bool:
-    return claim is None or context.fence > claim.fence or context.generation > claim.generation
 
 
 def _disk_names(step: Step) -> set[str]:

@@ -5,7 +5,9 @@ Owns: which locks there are and in which order they are taken: node (shared or w
 Must not go here: what is done under them.
 
 `whole` is for what concerns every object: the claim, a higher fence, recovery. Steps take the node shared, so that a
-higher fence waits for the steps in hand and stops the next ones.
+higher fence waits for the steps in hand and stops the next ones. Who has put a fence down goes on with a step of its
+own by lowering `whole` to `shared`: flock gives up the one before it takes the other, so whoever wants the node whole
+takes the door first, and the door is held until then.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PATIENCE = 60.0
@@ -41,8 +43,8 @@ class Locks:
         return list(getattr(self._mine, "descriptors", ()))
 
     @contextmanager
-    def _held(self, name: str, operation: int, patience: float | None = None) -> Iterator[None]:
-        """Raises Stuck after `patience` seconds, if there are any."""
+    def _held(self, name: str, operation: int, patience: float | None = None) -> Iterator[int]:
+        """The descriptor. Raises Stuck after `patience` seconds, if there are any."""
         descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if patience is None:
@@ -50,7 +52,7 @@ class Locks:
             else:
                 self._wait(descriptor, operation, patience)
             self._mine.descriptors = [*self.held(), descriptor]
-            yield
+            yield descriptor
         finally:
             self._mine.descriptors = [each for each in self.held() if each != descriptor]
             os.close(descriptor)
@@ -68,14 +70,22 @@ class Locks:
                 pause = min(2 * pause, 0.05)
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
-        with self._held("node", fcntl.LOCK_SH, PATIENCE):
+    def shared(self, patience: float = PATIENCE) -> Iterator[None]:
+        with self._held("node", fcntl.LOCK_SH, patience):
             yield
 
     @contextmanager
-    def whole(self, patience: float = PATIENCE) -> Iterator[None]:
-        with self._held("node", fcntl.LOCK_EX, patience):
-            yield
+    def whole(self, patience: float = PATIENCE) -> Iterator[Callable[[], None]]:
+        """Gives what lowers it to `shared`, with no moment between in which somebody else has it whole."""
+        with ExitStack() as door:
+            door.enter_context(self._held("door", fcntl.LOCK_EX, patience))
+            with self._held("node", fcntl.LOCK_EX, patience) as node:
+
+                def lower() -> None:
+                    fcntl.flock(node, fcntl.LOCK_SH)
+                    door.close()
+
+                yield lower
 
     @contextmanager
     def object(self, uid: str) -> Iterator[None]:

@@ -96,18 +96,15 @@ class Observer:
         self._strays[uid] = name
 
     def _learn(self, listing: Listing) -> None:
-        images: dict[str, Mapping[str, Any]] = {}
         strays: dict[str, str] = {}
         for name, volume in listing.volumes.items():
             folder, _, own = name.partition("/")
             if name.endswith(HALF):
                 continue
-            if folder == "images" and volume.form:
-                images[name] = volume.record
             found = self._proved(volume, listing)
             if found is not None and folder != "disks" and own != found.uid:
                 strays[found.uid] = name
-        self._images, self._strays, self._learned = images, strays, True
+        self._images, self._strays, self._learned = _images(listing), strays, True
 
     def _proved(self, volume: Volume, listing: Listing) -> Marks | None:
         return marks.proved(volume.mark, guid=volume.guid, pool=listing.identity, name=volume.name)
@@ -121,8 +118,9 @@ class Observer:
             names.append(self._strays[uid])
         names += [f"disks/{uid}.{disk}" for disk in disks]
         if kind == "Machine":
-            names += self._mounted(self._strays.get(uid, uid).rpartition("/")[2])
+            names += self._beside(self._strays.get(uid, uid).rpartition("/")[2])
         listing = self._node.storage.read(names)
+        self._images |= _images(listing)
         claim = marks.claim(listing.node_mark)
         for volume in listing.volumes.values():
             folder = volume.name.partition("/")[0]
@@ -137,13 +135,17 @@ class Observer:
                 return self.one(uid, kind, disks)
         return Seen(None, None, claim, listing.identity)
 
-    def _mounted(self, zone: str) -> list[str]:
-        """The Volumes that its configuration mounts; one that cannot be read is told of later."""
+    def _beside(self, zone: str) -> list[str]:
+        """What is asked for with a zone, so that one reading tells all: by its configuration (one that cannot be read
+        is told of later) the Volumes that it mounts, and its image unless that is known."""
         try:
             written, _ = self.written(zone)
         except (ValueError, KeyError, OSError):
             return []
-        return self._node.mounted(written, "volumes") if written is not None else []
+        if written is None:
+            return []
+        image = [written.image] if written.image.startswith("images/") and written.image not in self._images else []
+        return [*self._node.mounted(written, "volumes"), *image]
 
     def volumes_named(self, tenant: str | None) -> dict[str, str]:
         """The Volumes of a tenant that can be mounted: by what they are called, the names that they are stored by."""
@@ -303,6 +305,15 @@ class Observer:
             if not {f"zones/{entry.name}", f"quarantine/{entry.name}"} & listing.volumes.keys():
                 found.append(_container(Path(entry.path)))
         return found
+
+
+def _images(listing: Listing) -> dict[str, Mapping[str, Any]]:
+    """What is said of the images that are whole."""
+    return {
+        name: volume.record
+        for name, volume in listing.volumes.items()
+        if name.startswith("images/") and volume.form and not name.endswith(HALF)
+    }
 
 
 def _stray(kind: str, volume: Volume, fields: Mapping[str, Any] = MappingProxyType({})) -> Object:

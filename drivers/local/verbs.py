@@ -208,6 +208,7 @@ class MachineVerbs:
         attachments = {name: self._attachment(nic) for name, nic in fields.get("nics", {}).items()}
         boot = config.Boot(
             root=node.storage.path(deed.volume.name),
+            image=deed.volume.origin or "",
             systemd=self._systemd(deed.volume),
             binds=[
                 *guest.binds(folder, node.place.inside(folder)),

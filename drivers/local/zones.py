@@ -21,7 +21,7 @@ from drivers.local.place import Place
 
 _START = shutil.which("lxc-start") or "/usr/bin/lxc-start"
 _LINES = 12
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+_COLOURS = r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]"
 
 
 class ZoneFailed(Exception):
@@ -84,7 +84,7 @@ class Zones:
 
     def last_lines(self, zone: str, count: int = _LINES) -> str:
         """Of its console, for people: control characters gone."""
-        return "\n".join(_COLOURS.sub("", line) for line in _tail(self._place.zone(zone) / "console.log")[-count:])
+        return "\n".join(re.sub(_COLOURS, "", line) for line in _tail(self._place.zone(zone) / "console.log")[-count:])
 
     def stop(self, zone: str, *, patience: int = 20) -> None:
         """Asks its init, and after `patience` seconds ends it. Raises ZoneFailed."""

@@ -84,7 +84,8 @@ class Storage(Protocol):
         ...
 
     def read(self, names: Sequence[str] | None = None) -> Listing:
-        """The things named (those missing are left out), or everything. Raises StorageDead."""
+        """The things named (those missing are left out; an image may stand beside its clone), or everything. Raises
+        StorageDead."""
         ...
 
     def mark_node(self, text: str | None) -> None: ...

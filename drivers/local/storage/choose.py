@@ -16,8 +16,6 @@ from drivers.local.chamber import run
 from drivers.local.locks import Locks
 from drivers.local.place import Place
 from drivers.local.storage import Settings, Storage, StorageFailed
-from drivers.local.storage.btrfs import Btrfs
-from drivers.local.storage.copies import Copies
 from drivers.local.storage.fuse import FuseZfs
 from drivers.local.storage.zfs import Zfs
 
@@ -38,7 +36,11 @@ def choose(place: Place, locks: Locks, settings: Settings) -> Storage:
     if backend == "zfs-fuse":
         return FuseZfs(place, locks, settings)
     if backend == "btrfs":
+        from drivers.local.storage.btrfs import Btrfs
+
         return Btrfs(place, settings)
+    from drivers.local.storage.copies import Copies
+
     return Copies(place, settings)
 
 

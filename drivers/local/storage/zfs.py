@@ -32,6 +32,9 @@ _GONE = ("does not exist", "not currently mounted", "could not find any snapshot
 _DEAD = ("Connection re", "connect:", "Broken pipe", "internal error: failed to initialize ZFS library", "/dev/zfs")
 _TRIES = 150
 
+_Rows = dict[str, dict[str, tuple[str, str]]]
+"""By dataset and property: its value, and where that comes from."""
+
 
 class Zfs:
     """Datasets below `base`. `noauto`: OpenZFS would mount them for the whole host at boot; ours are mounted by us."""
@@ -98,24 +101,34 @@ class Zfs:
             done = self.zfs("get", "-Hpr", *_COLUMNS, f"{_PROPERTIES},{_NODE}", self.pool, timeout=_READING)
             if done.code != 0:
                 raise self._unreadable(done)
-        else:
-            targets = [self.pool, *map(self._name, names)]
-            done = self.zfs("get", "-Hp", *_COLUMNS, f"{_PROPERTIES},{_NODE}", *targets, timeout=_READING)
-            strange = [line for line in done.err.splitlines() if line and "does not exist" not in line]
-            if strange or f"'{self.pool}'" in done.err:
-                raise self._unreadable(done)
-        rows: dict[str, dict[str, tuple[str, str]]] = {}
-        for line in done.out.splitlines():
-            name, key, value, source = line.split("\t")
-            rows.setdefault(name, {})[key] = (value, source)
-        return self._listing(rows)
+            return self._listing(_rows(done.out))
+        targets = [self._name(name) for name in names]
+        images = [f"{self._name(name)}@{FINAL}" for name in names if name.startswith("images/")]
+        rows = self._some([self.pool, *targets, *(image for image in images if image not in self._sizes)])
+        images = self._sealed(rows)
+        return self._listing(rows | self._some(images) if images else rows)
+
+    def _some(self, targets: Sequence[str]) -> _Rows:
+        """Of these, those that are there."""
+        done = self.zfs("get", "-Hp", *_COLUMNS, f"{_PROPERTIES},{_NODE}", *targets, timeout=_READING)
+        strange = [line for line in done.err.splitlines() if line and "does not exist" not in line]
+        if strange or f"'{self.pool}'" in done.err:
+            raise self._unreadable(done)
+        return _rows(done.out)
+
+    def _sealed(self, rows: _Rows) -> list[str]:
+        """The images that these are clones of, and what fills them, unless that is known: who looks at a clone asks for
+        both, and one command tells them."""
+        snapshots = {row["origin"][0] for row in rows.values()} - self._sizes.keys() - rows.keys()
+        sealed = sorted(each for each in snapshots if each.endswith(f"@{FINAL}"))
+        return [name for each in sealed for name in (each.removesuffix(f"@{FINAL}"), each)]
 
     def _unreadable(self, done: Done) -> StorageFailed:
         """A pool that is gone is to be brought up again; anything else is told as it is."""
         gone = f"'{self.pool}'" in done.err and "does not exist" in done.err
         return StorageDead(f"the pool {self.pool} is not there") if gone else StorageFailed(done.text)
 
-    def _listing(self, rows: Mapping[str, Mapping[str, tuple[str, str]]]) -> Listing:
+    def _listing(self, rows: _Rows) -> Listing:
         prefix, final = f"{self.base}/", f"@{FINAL}"
         for name, row in rows.items():
             if name.endswith(final):
@@ -351,6 +364,14 @@ class Zfs:
             for folder in FOLDERS:
                 self._patient("destroy", "-R", self._name(folder))
             self._patient("destroy", "-r", self.base)
+
+
+def _rows(out: str) -> _Rows:
+    rows: _Rows = {}
+    for line in out.splitlines():
+        name, key, value, source = line.split("\t")
+        rows.setdefault(name, {})[key] = (value, source)
+    return rows
 
 
 def _options(options: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from drivers.local import config, images, marks
 from drivers.local.cgroups import Cgroups, legacy_lines, shares_to_weight, unified_lines
 from drivers.local.firewall import Firewall, Port
 from drivers.local.guest import Missing, Told, read, write
-from drivers.local.locks import Locks
+from drivers.local.locks import Locks, Stuck
 from drivers.local.place import Place
 from drivers.local.verbs import merged
 from reconciler.core.observed import Claim, Marks
@@ -213,3 +214,36 @@ def _command(process: Path) -> str:
         return (process / "cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
+
+
+def test_who_lowers_the_whole_node_lets_steps_in_and_nobody_who_wants_it_whole(tmp_path: Path) -> None:
+    mine, other = Locks(tmp_path), Locks(tmp_path)
+    with mine.whole() as lower:
+        for taken in (other.whole(patience=0), other.shared(patience=0)):
+            with pytest.raises(Stuck), taken:
+                raise AssertionError("the node was held whole")
+        lower()
+        with other.shared(patience=0):
+            pass
+        with pytest.raises(Stuck), other.whole(patience=0):
+            raise AssertionError("a step is in hand")
+    with other.whole(patience=0):
+        pass
+
+
+def test_nobody_has_the_node_whole_between_a_fence_and_the_step_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where flock gives up the one lock before it takes the other, as its manual says that it may."""
+    mine, other, flock = Locks(tmp_path), Locks(tmp_path), fcntl.flock
+
+    def in_two(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_SH:
+            flock(descriptor, fcntl.LOCK_UN)
+            with pytest.raises(Stuck), other.whole(patience=0):
+                raise AssertionError("somebody else raised the fence here")
+        flock(descriptor, operation)
+
+    with mine.whole() as lower:
+        monkeypatch.setattr(fcntl, "flock", in_two)
+        lower()
