@@ -1,4 +1,4 @@
-"""Whole processes on 50 real zones: `trueup plan` when nothing changed, and `trueup apply` of one live resize.
+"""Commands on 50 real zones: `trueup plan` when nothing changed, and `trueup apply` of one live resize.
 
 Owns: the repository and the node for them. The node is made, filled and taken away by the commands that people use.
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -102,13 +103,13 @@ class Bench:
         self.run("git", "commit", "-qm", f"one has {memory} MiB")
         return str(json.loads(self.run("trueup", "plan", "--json"))["digest"])
 
-    def cap(self) -> int:
-        """The memory cap of the machine that is resized, as the kernel has it, in bytes."""
+    def cap(self) -> Path:
+        """Where the kernel tells the memory cap of the machine that is resized, in bytes."""
         found = json.loads(self.run("trueup", "get", "machine", "--json"))
         (uid,) = [each["uid"] for each in found if each["ref"].endswith("/one")]
         group = Place((self.state / "local" / "here").absolute()).cgroup
         v1 = Path("/sys/fs/cgroup/memory", group, uid, "memory.limit_in_bytes")
-        return int((v1 if v1.exists() else Path("/sys/fs/cgroup", group, uid, "memory.max")).read_text())
+        return v1 if v1.exists() else Path("/sys/fs/cgroup", group, uid, "memory.max")
 
     def tear_down(self) -> None:
         driver = DRIVER.open(NodeWant("here", "local", ""), {"state": str(self.state)})
@@ -144,21 +145,44 @@ def _plan() -> Measured:
 
 
 def _apply() -> Measured:
+    """From the start of the process until somebody else finds the new cap in force; the process also ends well."""
     if reason := _reason():
         return Measured(None, reason)
-    times: list[float] = []
+    read_back: list[float] = []
+    ended: list[float] = []
     with _filled() as bench:
+        cap = bench.cap()
         for turn in range(ROUNDS):
             memory = 96 + 32 * (turn % 2)
             digest = bench.commit(memory)
-            start = time.perf_counter()
-            bench.run("trueup", "apply", digest, "--yes")
-            times.append(time.perf_counter() - start)
-            assert bench.cap() == memory << 20
-    return Measured(statistics.median(times), f"whole process, one of {ZONES} zones, from its start until it is back")
+            assert int(cap.read_text()) != memory << 20
+            with ThreadPoolExecutor(1) as reader:
+                start = time.perf_counter()
+                found = reader.submit(_found, cap, memory << 20)
+                bench.run("trueup", "apply", digest, "--yes")
+                ended.append(time.perf_counter() - start)
+                read_back.append(found.result() - start)
+            assert int(cap.read_text()) == memory << 20
+    whole = statistics.median(ended)
+    return Measured(statistics.median(read_back), f"one of {ZONES} zones; the process ends after {whole:.2f} s")
+
+
+def _found(cap: Path, wanted: int) -> float:
+    """When a cap is read as wanted, looked at every millisecond."""
+    until = time.perf_counter() + 60
+    while int(cap.read_text()) != wanted:
+        assert time.perf_counter() < until, f"{cap} is not {wanted}"
+        time.sleep(0.001)
+    return time.perf_counter()
 
 
 ROWS = [
     Row("local-plan", 0.5, "s", _plan, "`trueup plan` of 50 real zones, nothing to do, whole process"),
-    Row("local-apply", 0.3, "s", _apply, "`trueup apply DIGEST` of one live resize among 50 zones, whole process"),
+    Row(
+        "local-apply",
+        0.3,
+        "s",
+        _apply,
+        "one live resize among 50 zones: from the start of `trueup apply DIGEST` until others read the new cap",
+    ),
 ]
