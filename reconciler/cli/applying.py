@@ -10,7 +10,6 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 import msgspec
 
@@ -20,6 +19,7 @@ from reconciler.cli.exits import Exit, worst
 from reconciler.cli.interrupting import interruptible
 from reconciler.cli.planning import healing, verdict
 from reconciler.cli.progress import JsonLines, Progress
+from reconciler.cli.running import run
 from reconciler.cli.session import Looking, Writing
 from reconciler.cli.terminal import colourful, confirmed, say, show
 from reconciler.core.plan import Plan
@@ -48,7 +48,7 @@ def apply(args: Namespace) -> int:
             "--break-glass takes a commit, not a kept plan, and says why",
             hint="trueup apply --break-glass --reason 'the loop is down, the disk is full'",
         )
-    return anyio.run(_apply, args)
+    return run(_apply, args)
 
 
 async def _apply(args: Namespace) -> int:
@@ -69,7 +69,7 @@ async def _apply_alone(args: Namespace) -> int:
         if not await _resumed(here, args):
             return Exit.PARTIAL
         if args.plan is not None:
-            return await _ask_and_carry_out(here, await _kept(here, args.plan), args)
+            return await _ask_and_carry_out(here, await _kept(here, args.plan), args, stored=True)
         if args.break_glass:
             return await _break_glass(here, args)
         found = await here.prospect(Request(now=0), revision=args.revision, only=args.only)
@@ -137,7 +137,7 @@ async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: Loc
 
 async def _kept(here: Looking, name: str) -> Plan:
     """A plan by the file it is in, or by its digest: in the store, or, where it was read elsewhere (in a pull request),
-    as what is planned now, if that is the same. Raises PlanMissing."""
+    as what is planned now, if that is the same. It is stored afterwards. Raises PlanMissing."""
     if not os.path.exists(name):  # noqa: ASYNC240 - one look at a local path
         try:
             return await here.ports.plans.find(name)
@@ -150,20 +150,24 @@ async def _kept(here: Looking, name: str) -> Plan:
                 f"no stored plan begins with {name}, and what would be done now is another: {plan.digest[:8]}",
                 hint="read that one: trueup plan",
             )
+        await here.ports.plans.save(plan)
         return plan
     plan = await anyio.to_thread.run_sync(read_plan, Path(name))
     await here.ports.plans.save(plan)
     return plan
 
 
-async def _ask_and_carry_out(here: Writing, plan: Plan, args: Namespace, *, moves: bool = True) -> int:
+async def _ask_and_carry_out(
+    here: Writing, plan: Plan, args: Namespace, *, moves: bool = True, stored: bool = False
+) -> int:
     here.applicable(plan)
     if args.format != "json":
         show(plan_text(plan, _view(here, plan, args)), args)
     if not plan.changes:
         await here.settle(plan, moves=moves)
         return verdict(plan, detailed=False)
-    await here.ports.plans.save(plan)
+    if not stored:
+        await here.ports.plans.save(plan)
     if not confirmed("Apply this plan?", yes=args.yes):
         say("Nothing was done.")
         return Exit.ERROR
@@ -231,7 +235,7 @@ def heal(args: Namespace) -> int:
     """Take drift back, and nothing else."""
     if bool(args.refs) == bool(args.all):
         raise UsageError("say what to heal: refs, or --all", hint="trueup drift shows what was changed")
-    return anyio.run(_heal, args)
+    return run(_heal, args)
 
 
 async def _heal(args: Namespace) -> int:

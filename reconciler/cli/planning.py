@@ -9,11 +9,10 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-import anyio
-
 from reconciler.cli import session
 from reconciler.cli.exits import Exit, worst
 from reconciler.cli.observation import Observation
+from reconciler.cli.running import run
 from reconciler.cli.terminal import say, show
 from reconciler.core.plan import Plan, to_json
 from reconciler.core.refs import Ref
@@ -40,7 +39,7 @@ def verdict(plan: Plan, *, detailed: bool) -> Exit:
 
 def plan(args: Namespace) -> int:
     """Plan, keep the plan where that is asked for, and show it."""
-    return anyio.run(_plan, args)
+    return run(_plan, args)
 
 
 async def _plan(args: Namespace) -> int:
@@ -95,7 +94,7 @@ def _keep(made: Plan, path: Path) -> None:
 
 def drift(args: Namespace) -> int:
     """Tell what was changed on the nodes."""
-    return anyio.run(_drift, args)
+    return run(_drift, args)
 
 
 async def _drift(args: Namespace) -> int:

@@ -20,6 +20,7 @@ from reconciler.cli import observation
 from reconciler.cli.ahead import Ahead, begun
 from reconciler.cli.observation import Observation
 from reconciler.cli.remotes import mirror_of
+from reconciler.cli.running import repository_of
 from reconciler.cli.selection import chosen, full_ref
 from reconciler.cli.terminal import moving, say
 from reconciler.core.desired import Desired, NodeWant
@@ -422,7 +423,7 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
     registry = Registry()
     where = args.directory or "."
     mirror = mirror_of(where, args.state)
-    with mirror.fetch() if mirror else Repository.open(Path(where)) as repository:
+    with mirror.fetch() if mirror else repository_of(args, Path(where)) as repository:
         root = "" if mirror else repository.root_of(Path(where))
         source = GitSource(repository, registry, root=root, mirror=mirror)
         source.memory = TreeMemory.of_user(registry)

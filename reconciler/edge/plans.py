@@ -5,7 +5,9 @@ Owns: plans as files by digest, found by prefix, the oldest pruned. Must not go 
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
@@ -60,6 +62,8 @@ class PlanFiles:
         if len(found) > 1:
             names = ", ".join(path.stem[: len(prefix) + 4] for path in found[:5])
             raise PlanMissing(f"{len(found)} stored plans begin with {prefix}: {names}", hint="give more digits")
+        with suppress(OSError):
+            os.utime(found[0])  # who asks for a plan may carry it out: it is not among the oldest then
         return read_plan(found[0])
 
 

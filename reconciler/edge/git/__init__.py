@@ -12,7 +12,7 @@ from reconciler.edge.git.authors import Author, touched_by
 from reconciler.edge.git.commit import commit_files
 from reconciler.edge.git.lineage import lineage
 from reconciler.edge.git.mirror import Mirror
-from reconciler.edge.git.repository import Repository
+from reconciler.edge.git.repository import Opening, Repository
 from reconciler.edge.git.tree import CommitTree
 from reconciler.edge.git.worktree import WorkingTree, snapshot, uncommitted
 
@@ -20,6 +20,7 @@ __all__ = [
     "Author",
     "CommitTree",
     "Mirror",
+    "Opening",
     "Repository",
     "WorkingTree",
     "commit_files",

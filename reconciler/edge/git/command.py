@@ -39,7 +39,7 @@ OPTIONS = (
 _KEPT = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_CONFIG_GLOBAL", "GIT_EXEC_PATH")
 """The person's own settings for reaching remotes. All else that begins with GIT_ is dropped: it may point to another
 repository (we are run from a hook) or switch on what is off here."""
-_IDENTITY = re.compile(r"GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)")
+_IDENTITY = frozenset(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE"))
 
 REMOTE_PROTOCOLS = "https:http:ssh:git:file"
 
@@ -49,7 +49,7 @@ def environment(*, protocols: str = "none", extra: Mapping[str, str] | None = No
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith("GIT_") or key in _KEPT or _IDENTITY.fullmatch(key)
+        if not key.startswith("GIT_") or key in _KEPT or key in _IDENTITY
     }
     kept |= {
         "LC_ALL": "C",
@@ -64,20 +64,52 @@ def environment(*, protocols: str = "none", extra: Mapping[str, str] | None = No
     return kept | dict(extra or {})
 
 
-def run(
-    folder: Path | str,
-    arguments: Sequence[str],
-    *,
-    stdin: bytes | None = None,
-    timeout: float = 60,
-    env: Mapping[str, str] | None = None,
-) -> bytes:
-    """Standard output of `git -C folder …`. Raises SourceUnreadable, or SourceRefused where the person must act."""
+class Begun:
+    """A git command that runs, beside whatever is done until its output is asked for."""
+
+    def __init__(self, folder: Path | str, arguments: Sequence[str], process: subprocess.Popen[bytes]) -> None:
+        self._folder = folder
+        self._doing = arguments[0]
+        self._process = process
+
+    def output(self, stdin: bytes | None = None, *, timeout: float = 60) -> bytes:
+        """Its standard output, once it has ended. Raises SourceUnreadable, or SourceRefused where the person must
+        act."""
+        with self._process as process:
+            try:
+                output, stderr = process.communicate(stdin, timeout=timeout)
+            except BaseException as error:
+                self._kill()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise SourceUnreadable(
+                        f"{self._folder}: `git {self._doing}` took longer than {timeout:.0f} s"
+                    ) from error
+                raise
+        if process.returncode != 0:
+            raise failed(self._folder, stderr.decode(errors="replace"), doing=self._doing)
+        return output
+
+    def close(self) -> None:
+        """Nobody asks for its output any more."""
+        if self._process.returncode is None:
+            self._kill()
+            with self._process:
+                pass
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def begin(
+    folder: Path | str, arguments: Sequence[str], *, asked: bool = False, env: Mapping[str, str] | None = None
+) -> Begun:
+    """Begin `git -C folder …`; `asked`: it will be given something to read. Raises SourceUnreadable, SourceRefused."""
     try:
         # a session of its own: Ctrl-C is ours to handle, and a time limit ends git's own children (ssh) as well
         process = subprocess.Popen(
             ["git", "-C", str(folder), *OPTIONS, *arguments],
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=subprocess.PIPE if asked else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env if env is not None else environment(),
@@ -87,18 +119,19 @@ def run(
         raise missing_git() from error
     except OSError as error:  # a path longer than the system takes, no more processes
         raise SourceUnreadable(f"{str(folder)[:200]}: git cannot be started: {error.strerror}") from error
-    with process:
-        try:
-            output, stderr = process.communicate(stdin, timeout=timeout)
-        except BaseException as error:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise SourceUnreadable(f"{folder}: `git {arguments[0]}` took longer than {timeout:.0f} s") from error
-            raise
-    if process.returncode != 0:
-        raise failed(folder, stderr.decode(errors="replace"), doing=arguments[0])
-    return output
+    return Begun(folder, arguments, process)
+
+
+def run(
+    folder: Path | str,
+    arguments: Sequence[str],
+    *,
+    stdin: bytes | None = None,
+    timeout: float = 60,
+    env: Mapping[str, str] | None = None,
+) -> bytes:
+    """Standard output of `git -C folder …`. Raises SourceUnreadable, or SourceRefused where the person must act."""
+    return begin(folder, arguments, asked=stdin is not None, env=env).output(stdin, timeout=timeout)
 
 
 def missing_git() -> TrueupError:

@@ -54,6 +54,12 @@ class Pipe:
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
 
+    def begin(self) -> None:
+        """So that the first question finds it running."""
+        with self.lock:
+            if self._process is None:
+                self._start()
+
     def ask(self, question: bytes) -> IO[bytes]:
         """Writes the question, gives what to read the answer from."""
         process = self._process
@@ -118,6 +124,10 @@ class Objects:
         self.extra = dict(extra or {})
         self._contents = Pipe(folder, ("cat-file", "--batch"), self.extra)
         self._names = Pipe(folder, ("cat-file", "--batch-check"), self.extra)
+
+    def begin(self) -> None:
+        """Names will be asked for soon."""
+        self._names.begin()
 
     def close(self) -> None:
         self._contents.close()

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from reconciler.core.desired import Revision
-from reconciler.edge.git.command import run, without_credentials
+from reconciler.edge.git.command import Begun, begin, run, without_credentials
 from reconciler.edge.git.objects import Objects, TreeDifference
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
@@ -21,7 +21,7 @@ _REMEMBERED = 1_000  # answers about ancestry, and commits' parents: the newest 
 _WALK = 16  # commits to read, at 0.1 ms each, before a process is begun, which takes 2-5 ms
 K = TypeVar("K")
 V = TypeVar("V")
-_HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_HEX = r"[0-9a-f]{40}([0-9a-f]{24})?"
 
 
 class Repository:
@@ -44,30 +44,7 @@ class Repository:
     @classmethod
     def open(cls, folder: Path, *, identity: str | None = None) -> Repository:
         """The repository that a folder is, or lies in. Raises SourceRefused, SourceUnreadable."""
-        if not os.path.isdir(folder):  # a Path's own question raises for a name that is too long
-            raise SourceRefused(f"{str(folder)[:200]}: there is no such folder")
-        real = folder.resolve()
-        lines = run(
-            real,
-            (
-                "rev-parse",
-                "--absolute-git-dir",
-                "--git-common-dir",
-                "--is-bare-repository",
-                "--is-inside-git-dir",
-                "--show-prefix",
-            ),
-        )
-        git_dir, common, bare, inside, prefix = _five(lines.decode(errors="surrogateescape"), real)
-        top = None if bare == "true" or inside == "true" else _above(real, prefix)
-        common_folder = (real / common).resolve()
-        return cls(
-            Path(git_dir) if top is None else real,
-            git_folder=Path(git_dir),
-            common=common_folder,
-            top=top,
-            identity=identity or _identity(real, common_folder),
-        )
+        return Opening(folder, identity=identity).opened()
 
     def close(self) -> None:
         self.objects.close()
@@ -129,7 +106,7 @@ class Repository:
         return found.id
 
     def has_commit(self, commit: str) -> bool:
-        return bool(_HEX.fullmatch(commit)) and self.objects.find(f"{commit}^{{commit}}") is not None
+        return bool(re.fullmatch(_HEX, commit)) and self.objects.find(f"{commit}^{{commit}}") is not None
 
     def tree(self, commit: str, root: str = "") -> str:
         """The id of the tree at a root. Raises RevisionMissing if there is no such folder in it, SourceUnreadable if a
@@ -235,6 +212,62 @@ def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
         memory.popitem(last=False)
 
 
+class Opening:
+    """git looks for the repository that a folder is, or lies in, beside whatever is done until that is asked for."""
+
+    def __init__(self, folder: Path, *, identity: str | None = None) -> None:
+        """Raises SourceRefused, SourceUnreadable."""
+        if not os.path.isdir(folder):  # a Path's own question raises for a name that is too long
+            raise SourceRefused(f"{str(folder)[:200]}: there is no such folder")
+        self._real = folder.resolve()
+        self._identity = identity
+        self._places = begin(
+            self._real,
+            (
+                "rev-parse",
+                "--absolute-git-dir",
+                "--git-common-dir",
+                "--is-bare-repository",
+                "--is-inside-git-dir",
+                "--show-prefix",
+            ),
+        )
+        self._objects = Objects(self._real)
+        self._objects.begin()
+        self._origin = (
+            begin(self._real, ("config", "--local", "--default", "", "--get", "remote.origin.url"))
+            if not identity
+            else None
+        )
+
+    def opened(self) -> Repository:
+        """Raises SourceRefused, SourceUnreadable."""
+        try:
+            text, real = self._places.output().decode(errors="surrogateescape"), self._real
+            git_dir, common, bare, inside, prefix = _five(text, real)
+            top = None if bare == "true" or inside == "true" else _above(real, prefix)
+            common_folder = (real / common).resolve()
+            repository = Repository(
+                Path(git_dir) if top is None else real,
+                git_folder=Path(git_dir),
+                common=common_folder,
+                top=top,
+                identity=self._identity or _identity(self._origin, common_folder),
+            )
+            if repository.folder == real:
+                repository.objects, self._objects = self._objects, repository.objects
+            return repository
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self._objects.close()
+        self._places.close()
+        if self._origin is not None:
+            self._origin.close()
+
+
 def _five(text: str, folder: Path) -> tuple[str, str, str, str, str]:
     lines = text.split("\n")
     if len(lines) < 5:
@@ -256,9 +289,9 @@ def _root(root: str) -> str:
     return "" if cleaned == "." else cleaned
 
 
-def _identity(folder: Path, common: Path) -> str:
+def _identity(origin: Begun | None, common: Path) -> str:
     try:
-        url = run(folder, ("config", "--local", "--get", "remote.origin.url")).decode().strip()
+        url = origin.output().decode().strip() if origin is not None else ""
     except SourceUnreadable:
-        return str(common)  # no remote: git says so by failing
-    return without_credentials(url) or str(common)
+        return str(common)  # the local configuration cannot be read: what else hangs on it says so
+    return without_credentials(url) if url else str(common)

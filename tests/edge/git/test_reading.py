@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.edge.git import CommitTree, Repository
+from reconciler.edge.git import CommitTree, Opening, Repository
 from reconciler.edge.git.command import run
 from reconciler.edge.git.objects import PathChange
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
@@ -363,6 +363,15 @@ def test_no_process_is_left_behind(clone: Clone) -> None:
     repository.close()
     children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True)
     assert "cat-file" not in children.stdout
+
+
+def test_a_repository_that_nobody_asks_for_any_more_leaves_no_process_behind(clone: Clone, tmp_path: Path) -> None:
+    clone.commit({"a.yaml": "a"})
+    for folder in (clone.path, tmp_path):
+        opening = Opening(folder)
+        opening.close()
+    children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True)
+    assert "git" not in children.stdout
 
 
 def test_a_repository_that_is_damaged_is_not_told_to_be_begun_anew(clone: Clone) -> None:
