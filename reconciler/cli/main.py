@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _INTERRUPTED = 130
+_YOUNG = 10_000
+"""Objects made before the collector looks at them: most of what a command makes stays, or goes by itself."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,6 +51,7 @@ def process() -> None:
     journal, locks, files and git's processes were closed by who opened them. It is left to Python where somebody
     interrupted, or where a thread has to be waited for.
     """
+    gc.set_threshold(_YOUNG, 10, 10)
     code = main()
     threads = sys.modules.get("threading")
     alone = threads is None or all(each.daemon or each is threads.main_thread() for each in threads.enumerate())

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from reconciler.edge.git import Mirror
 
-_SSH_FORM = re.compile(r"[\w.+-]+(@[\w.-]+)?:[^:]")
+_SSH_FORM = r"[\w.+-]+(@[\w.-]+)?:[^:]"
 """`git@host:dc.git`, as git itself takes it: no slash stands before the first colon."""
 
 
 def is_remote(where: str) -> bool:
     """A URL, or a remote in ssh's short form."""
-    return "://" in where or (_SSH_FORM.match(where) is not None and not Path(where).exists())
+    if ":" not in where:
+        return False
+    return "://" in where or (re.match(_SSH_FORM, where) is not None and not Path(where).exists())
 
 
 def mirror_of(where: str, state: str | None) -> Mirror | None:

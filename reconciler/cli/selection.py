@@ -6,7 +6,6 @@ Owns: from words on the command line to refs. Must not go here: looking things u
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from reconciler.core.desired import Desired, Resource
@@ -34,6 +33,8 @@ def kind_named(word: str) -> str:
     for kind in KINDS:
         if plain_word in (kind.lower(), f"{kind.lower()}s"):
             return kind
+    from difflib import get_close_matches
+
     near = get_close_matches(plain_word, [kind.lower() for kind in KINDS], n=1)
     raise UsageError(
         f"there is no kind {word!r}",
@@ -61,6 +62,8 @@ def existing(desired: Desired, name: str, declared: Iterable[str] = ()) -> Ref:
     others = {*(f"Node/{node}" for node in desired.nodes), *declared}
     if ref in desired.resources or ref in others:
         return ref
+    from difflib import get_close_matches
+
     near = get_close_matches(ref, [*desired.resources, *others], n=1, cutoff=0.7)
     raise UsageError(
         f"git has no {ref}", hint=f"did you mean {short(near[0])}?" if near else f"trueup get {kind_of(ref).lower()}"

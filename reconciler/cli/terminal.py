@@ -26,10 +26,12 @@ def colourful(args: Namespace, stream: TextIO) -> bool:
 
 def show(text: str, args: Namespace, stream: TextIO | None = None) -> None:
     """Print a rendered text, coloured where that is wanted."""
-    from reconciler.core.render.colour import coloured
-
     stream = stream or sys.stdout
-    stream.write(coloured(text) if colourful(args, stream) else text)
+    if colourful(args, stream):
+        from reconciler.core.render.colour import coloured
+
+        text = coloured(text)
+    stream.write(text)
     stream.flush()
 
 

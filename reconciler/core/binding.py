@@ -3,7 +3,7 @@
 Owns: the record, and how little of what was applied is kept. Must not go here: how it comes about (ledger).
 """
 
-from __future__ import annotations
+# annotations are types here, not texts of the future: msgspec would compile every text at each start
 
 from collections.abc import Iterable, Mapping
 from typing import Any

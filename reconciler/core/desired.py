@@ -10,7 +10,7 @@ Beyond design §2 a Resource carries `network` (address facts) and `behaviour` (
 allocation and the rules need them, and the body stays opaque to the core.
 """
 
-from __future__ import annotations
+# annotations are types here, not texts of the future: msgspec would compile every text at each start
 
 from collections.abc import Mapping
 from typing import Literal
@@ -186,6 +186,15 @@ class Drain(msgspec.Struct, frozen=True):
         return f"is being drained{f' by {self.by}' if self.by else ''}: {self.reason}"
 
 
+class NodeMember(msgspec.Struct, frozen=True):
+    """What is its own; what is said of the node holds for each of its members too."""
+
+    rack: str | None = None
+    traits: Mapping[str, str | bool] = {}
+    cordon: str | None = None
+    drain: Drain | None = None
+
+
 class NodeWant(msgspec.Struct, frozen=True):
     """A node as declared. `members` maps a member's name to its own rack, traits, cordon and drain."""
 
@@ -205,15 +214,6 @@ class NodeWant(msgspec.Struct, frozen=True):
     """Each tenant has a project of its own there."""
     body: bytes = b"{}"
     """The resolved spec: what the node's driver is opened with."""
-
-
-class NodeMember(msgspec.Struct, frozen=True):
-    """What is its own; what is said of the node holds for each of its members too."""
-
-    rack: str | None = None
-    traits: Mapping[str, str | bool] = {}
-    cordon: str | None = None
-    drain: Drain | None = None
 
 
 class Revision(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 Owns: one record a kind of entry. Must not go here: what each does to the ledger (ledger), how they are stored (edge).
 """
 
-from __future__ import annotations
+# annotations are types here, not texts of the future: msgspec would compile every text at each start
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -17,15 +17,12 @@ import msgspec
 from reconciler.core.desired import Resource
 from reconciler.core.observed import Object
 from reconciler.core.placement import unserved
-from reconciler.core.plan import Cause, Difference, Manner, Reason
+from reconciler.core.plan import PLACE, Cause, Difference, Manner, Reason
 from reconciler.core.refs import Target, node_of
 from reconciler.core.standing import targets_of
 
 if TYPE_CHECKING:
     from reconciler.core.known import Known
-
-PATH = "/node"
-"""Where a machine lives, as a field: what a Shape is asked the manner of, and what a move's difference shows."""
 
 
 class Departure(msgspec.Struct, frozen=True):
@@ -63,10 +60,10 @@ def reachable(world: Known, source: Target, found: Object) -> tuple[Target, ...]
         return "nothing carries a machine from one node to another"
     if "/state" in found.unknown:
         return f"whether it runs could not be read: {found.unknown['/state']}"
-    if world.shape_of(source).manner(found.kind, PATH, source, others[0], found.fields) is not Manner.MOVE:
+    if world.shape_of(source).manner(found.kind, PLACE, source, others[0], found.fields) is not Manner.MOVE:
         return f"the driver {node.driver} cannot carry such a machine to another member"
     return others
 
 
 def moving(source: Target, target: Target, cause: Cause) -> Difference:
-    return Difference(PATH, source, target, cause, Manner.MOVE)
+    return Difference(PLACE, source, target, cause, Manner.MOVE)

@@ -4,7 +4,7 @@ Owns: the shape of a report. Drivers make them, the core only reads them.
 Must not go here: how to read a node, what to do about it, gauges (usage and uptime stay outside the digest).
 """
 
-from __future__ import annotations
+# annotations are types here, not texts of the future: msgspec would compile every text at each start
 
 from collections.abc import Mapping
 from typing import Any, Literal

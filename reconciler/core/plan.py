@@ -4,7 +4,7 @@ Owns: Plan › Change › Step, Expect (preconditions and effects), Hold, and th
 Must not go here: making a plan (planner), showing one (render), carrying one out (runtime).
 """
 
-from __future__ import annotations
+# annotations are types here, not texts of the future: msgspec would compile every text at each start
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,6 +16,9 @@ from reconciler.core.ledger import Address, Entry
 from reconciler.core.observed import Lifecycle, Object
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.core.values import canonical, digest, find
+
+PLACE = "/node"
+"""Where a machine lives, as a field: what a Shape is asked the manner of, and what a move's difference shows."""
 
 
 class Action(StrEnum):

@@ -9,10 +9,11 @@ every node and checked there, that keeps two such from undoing each other's work
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sys
 from pathlib import Path
+
+import msgspec
 
 from reconciler.edge.state import State, write_whole
 from reconciler.errors import LockHeld, StateUnusable
@@ -47,7 +48,7 @@ class DatacenterLock:
                 ) from error
             try:
                 os.ftruncate(handle, 0)
-                os.pwrite(handle, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
+                os.pwrite(handle, msgspec.json.encode({"pid": os.getpid(), "purpose": purpose}), 0)
             except OSError as error:
                 raise StateUnusable(f"{state.lock}: cannot be written: {error.strerror}") from error
             fence = _counted(state.fence) + 1
@@ -113,9 +114,9 @@ def holder(state: State) -> str | None:
 
 def _holder(handle: int) -> str:
     try:
-        told = json.loads(os.pread(handle, 4096, 0))
+        told = msgspec.json.decode(os.pread(handle, 4096, 0))
         return f"process {told['pid']} ({told['purpose']})"
-    except (ValueError, KeyError, TypeError):
+    except (msgspec.DecodeError, KeyError, TypeError):
         return "one that has only just begun"
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from reconciler.errors import SecretMissing
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*"
 _TIMEOUT = 30  # seconds: sops may ask a key service
 
 
@@ -35,7 +35,7 @@ class Provider(Protocol):
 
 def check_name(name: str) -> None:
     """Names become file names and come from a repository. Raises SecretMissing."""
-    if not _NAME.fullmatch(name) or len(name) > 200:
+    if not re.fullmatch(_NAME, name) or len(name) > 200:
         raise SecretMissing(f"{name!r} is no name of a secret", hint="letters, digits, `-`, `_`, `.`, parts with `/`")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -47,6 +48,12 @@ class TreeMemory:
     def __init__(self, folder: Path, drivers: Iterable[str] = ()) -> None:
         self._folder = folder
         self._drivers = sorted(drivers)
+
+    @cached_property
+    def _reader(self) -> str:
+        """What a tree's reading depends on beside the tree. Once a process: one that runs on goes on reading as it
+        began, whatever is installed meanwhile."""
+        return digest([program(), self._drivers])[:16]
 
     @classmethod
     def of_user(cls, drivers: Iterable[str], environment: Mapping[str, str] = os.environ) -> TreeMemory:
@@ -96,7 +103,7 @@ class TreeMemory:
         return self._folder / f"{digest([place, program()])[:32]}.place"
 
     def _path(self, tree: str) -> Path:
-        return self._folder / f"{tree}-{digest([program(), self._drivers])[:16]}.msgpack"
+        return self._folder / f"{tree}-{self._reader}.msgpack"
 
     def _prune(self) -> None:
         files = sorted(self._folder.glob("*.*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)

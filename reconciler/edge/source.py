@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 KeyedDigest = Callable[[str], str | None]
 
-_DATACENTER = re.compile(rb"^kind: *Datacenter *(#.*)?$", re.MULTILINE)
-_ID = re.compile(rb"\bid: *[\"']?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+_DATACENTER = rb"(?m)^kind: *Datacenter *(#.*)?$"
+_ID = rb"\bid: *[\"']?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b"
 
 
 class GitSource:
@@ -163,7 +163,7 @@ class GitSource:
         name = f"{self.repository.revision(revision, root=self.root).tree}:datacenter.yaml"
         if self.repository.objects.find(name) is None:
             return None
-        found = _ID.search(self.repository.objects.read(name))
+        found = re.search(_ID, self.repository.objects.read(name))
         return found[1].decode() if found else None
 
     def _known_id(self, revision: str | None) -> str | None:
@@ -335,7 +335,7 @@ def scanned_id(tree: CommitTree) -> str | None:
     """The datacenter's id as it seems to stand in a tree that may hold any mistake."""
     blobs = [blob for path, blob in tree.entries() if path.endswith((".yaml", ".yml"))]
     for data in tree.read(blobs):
-        found = _DATACENTER.search(data) and _ID.search(data)
+        found = re.search(_DATACENTER, data) and re.search(_ID, data)
         if found:
             return found[1].decode()
     return None

@@ -11,8 +11,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.moves import PATH
-from reconciler.core.plan import Action, Cause, Change, Difference, Manner, Risk, Undo, Verdict
+from reconciler.core.plan import PLACE, Action, Cause, Change, Difference, Manner, Risk, Undo, Verdict
 from reconciler.core.refs import kind_of, short
 from reconciler.core.render import quantities
 from reconciler.core.render.fold import downtime, rows, shared_fields, waves
@@ -189,7 +188,7 @@ def _body(change: Change, view: View, *, folded: bool) -> list[str]:
         return _lost(change)
     if folded and len(change.differences) == 1:
         return []
-    shown = [found for found in change.differences if found.path != PATH]
+    shown = [found for found in change.differences if found.path != PLACE]
     return [line for found in shown for line in _difference(change, found, view)]
 
 

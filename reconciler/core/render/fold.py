@@ -11,8 +11,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.moves import PATH
-from reconciler.core.plan import Action, Change, Hold, Plan
+from reconciler.core.plan import PLACE, Action, Change, Hold, Plan
 from reconciler.core.refs import kind_of, short
 from reconciler.core.render.names import stem
 from reconciler.core.values import canonical, flatten
@@ -39,7 +38,7 @@ def fold(changes: Iterable[Change], *, expand: bool = False) -> list[tuple[Chang
 def _sameness(change: Change) -> object:
     common = (change.action, kind_of(change.ref), change.risk, change.undo, change.verdict, change.verdict_reason)
     if change.action is Action.MOVE:
-        others = [found for found in change.differences if found.path != PATH]
+        others = [found for found in change.differences if found.path != PLACE]
         return (*common, change.source, change.reason.code, canonical(msgspec.to_builtins(others)))
     if change.action is Action.UPDATE and change.differences:
         return (*common, canonical(msgspec.to_builtins(change.differences)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_NUMBERED = re.compile(r"(.*?)-(0|[1-9][0-9]*)\Z", re.DOTALL)
+_NUMBERED = r"(?s)(.*?)-(0|[1-9][0-9]*)\Z"
 
 _NOUNS = {
     "Machine": ("machine", "machines"),
@@ -32,7 +32,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def stem(name: str) -> str:
     """The name without its number: what the members of a group share."""
-    found = _NUMBERED.match(name)
+    found = re.match(_NUMBERED, name)
     return found[1] if found else name
 
 
@@ -41,7 +41,7 @@ def compressed(names: Iterable[str], limit: int = 0) -> str:
     numbers: dict[str, list[int]] = {}
     order: dict[str, None] = {}
     for name in names:
-        found = _NUMBERED.match(name)
+        found = re.match(_NUMBERED, name)
         if found:
             numbers.setdefault(found[1], []).append(int(found[2]))
             order.setdefault(found[1] + "-#")
