@@ -368,10 +368,9 @@ def test_no_process_is_left_behind(clone: Clone) -> None:
 def test_a_repository_that_nobody_asks_for_any_more_leaves_no_process_behind(clone: Clone, tmp_path: Path) -> None:
     clone.commit({"a.yaml": "a"})
     for folder in (clone.path, tmp_path):
-        opening = Opening(folder)
-        opening.close()
-    children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True)
-    assert "git" not in children.stdout
+        Opening(folder).close()
+        children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True)
+        assert f"-C {folder.resolve()} " not in children.stdout
 
 
 def test_a_repository_that_is_damaged_is_not_told_to_be_begun_anew(clone: Clone) -> None:
