@@ -1,15 +1,11 @@
 """The incus driver on a real Incus host, against bare calls of its API that do the same work.
 
-Both use one daemon, one pool and one network in turn; a host that cannot have Incus says so. The row against Ansible
-takes the `ansible-playbook` of the PATH, else it installs one from PyPI into an environment of its own for as long
-as it runs (a minute and half a gigabyte).
+Both use one daemon, one pool and one network in turn; a host that cannot have Incus says so. The rows against Ansible
+take the `ansible-playbook` of the peers or the PATH, else they install one from PyPI, once (minutes, half a gigabyte).
 """
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
 import statistics
 import tempfile
 import time
@@ -20,11 +16,13 @@ from typing import Any
 
 import anyio
 
-from reconciler.core.plan import Action, Change
+from reconciler.core.plan import Change
 from reconciler.driver.watch import Watch
 from reconciler.testing.scene import Scene
-from tests.benchmarks.rows import Measured, Row
-from tests.drivers.incus.daemons import missing, running
+from tests.benchmarks import incus_ansible, incus_drain, incus_heal
+from tests.benchmarks.incus_site import Bare, clear
+from tests.benchmarks.rows import Measured, Row, tell
+from tests.drivers.incus.daemons import Daemons, missing, running
 from tests.drivers.incus.harness import IncusHarness
 
 MACHINES, WORKERS, ROUNDS = 50, 4, 3
@@ -38,32 +36,13 @@ LISTS = (
 """What one look has to read: the bare floor."""
 
 
-class Bare:
-    """Calls of the API as short as they can be: one kept connection, the standard library."""
-
-    def __init__(self, path: str) -> None:
-        self._connection = http.client.HTTPConnection("node")
-        self._connection.sock = socket.socket(socket.AF_UNIX)
-        self._connection.sock.connect(path)
-
-    def __call__(self, method: str, path: str, body: Any = None) -> Any:
-        self._connection.request(method, path, None if body is None else json.dumps(body))
-        answer = json.loads(self._connection.getresponse().read())
-        if answer["type"] == "async":
-            answer = self("GET", f"{answer['operation'].partition('?')[0]}/wait")
-            assert answer["status_code"] == 200, answer
-            return answer
-        assert answer["type"] == "sync", answer
-        return answer["metadata"]
-
-
-async def _carry_out(scene: Scene, changes: list[Change], **context: Any) -> float:
+async def _carry_out(scene: Scene, changes: list[Change]) -> float:
     limit = anyio.Semaphore(WORKERS)
 
     async def one(change: Change) -> None:
         async with limit:
             for step in change.steps:
-                outcome = await scene.driver.apply(step, scene.step_context(**context))
+                outcome = await scene.driver.apply(step, scene.step_context())
                 assert outcome.status == "applied", f"{step.id}: {outcome}"
 
     start = time.perf_counter()
@@ -93,20 +72,15 @@ def _bare_create(harness: IncusHarness, fingerprint: str, first: int) -> float:
     return time.perf_counter() - start
 
 
-def _bare_remove(harness: IncusHarness, first: int) -> None:
-    call = Bare(harness.daemons.socket())
-    for number in range(first, first + MACHINES):
-        call("PUT", f"/1.0/instances/bare{number}/state", {"action": "stop", "timeout": -1, "force": True})
-        call("DELETE", f"/1.0/instances/bare{number}")
-
-
 def _measured(work: Callable[[Scene, IncusHarness], Awaitable[Measured]]) -> Measured:
     if why := missing("incus"):
         return Measured(None, why)
 
     async def run(harness: IncusHarness) -> Measured:
         async with Scene(harness) as scene:
-            return await work(scene, harness)
+            found = await work(scene, harness)
+            scene.made.clear()  # all goes with the daemon
+            return found
 
     with running("incus", "bm", second=90) as daemons:
         harness = IncusHarness(daemons)
@@ -121,22 +95,18 @@ async def _create(scene: Scene, harness: IncusHarness) -> Measured:
     times: dict[str, list[float]] = {"ours": [], "bare": []}
     fingerprint = harness.daemons.query("/1.0/images?recursion=1")[0]["fingerprint"]
     for turn in range(ROUNDS):
+        tell(f"create and start {MACHINES}, round {turn + 1} of {ROUNDS}")
         times["bare"].append(await anyio.to_thread.run_sync(_bare_create, harness, fingerprint, turn * 1000))
-        await anyio.to_thread.run_sync(_bare_remove, harness, turn * 1000)
+        await anyio.to_thread.run_sync(clear, harness.daemons)
         changes = [scene.change(scene.fresh(), None) for _ in range(MACHINES)]
         times["ours"].append(await _carry_out(scene, changes))
-        await _clear(scene)
+        await anyio.to_thread.run_sync(clear, harness.daemons)
     mine, theirs = (statistics.median(times[side]) for side in ("ours", "bare"))
     return Measured(mine / theirs, f"{mine:.2f} s against {theirs:.2f} s, {MACHINES} machines, {WORKERS} at a time")
 
 
-async def _clear(scene: Scene) -> None:
-    for action, later in ((Action.DESTROY, 0.0), (Action.PURGE, 1e9)):
-        there = [each for each in (await scene.look()).objects if each.kind == "Machine" and each.marks]
-        await _carry_out(scene, [scene.removal(each, action) for each in there], now=scene.now + later)
-
-
 async def _look(scene: Scene, harness: IncusHarness) -> Measured:
+    tell(f"making {MACHINES} machines")
     await _carry_out(scene, [scene.change(scene.fresh(), None) for _ in range(MACHINES)])
     call = Bare(harness.daemons.socket())
     times: dict[str, list[float]] = {"ours": [], "bare": []}
@@ -148,7 +118,6 @@ async def _look(scene: Scene, harness: IncusHarness) -> Measured:
         await scene.look()
         times["bare"].append(middle - start)
         times["ours"].append(time.perf_counter() - middle)
-    await _clear(scene)
     mine, theirs = (statistics.median(times[side]) for side in ("ours", "bare"))
     note = f"{mine * 1000:.0f} ms against {theirs * 1000:.0f} ms, {MACHINES} running machines"
     return Measured(mine / theirs, note)
@@ -186,39 +155,61 @@ async def _notice(scene: Scene, harness: IncusHarness) -> Measured:
             await scene.look()
             seconds.append(time.perf_counter() - done)
         group.cancel_scope.cancel()
-    await _clear(scene)
-    late = sorted(seconds)[int(len(seconds) * 0.95)]
-    return Measured(late, f"median {statistics.median(seconds) * 1000:.0f} ms, 30 changes by hand")
+    return Measured(_late(seconds), f"median {statistics.median(seconds) * 1000:.0f} ms, 30 changes by hand")
 
 
-def _ansible() -> Measured:
-    """Finding that 50 containers need nothing: one loop of a playbook, against the whole command `trueup plan`."""
-    from tests.benchmarks.incus_ansible import NotInstalled, compare, program
-
+def _hosted(tag: str, work: Callable[[Daemons, Path], Measured], **host: Any) -> Measured:
+    """On a host, or a cluster, of its own, with a folder to write in."""
     if why := missing("incus"):
         return Measured(None, why)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            ansible = program(Path(folder))
-        except NotInstalled as error:
-            return Measured(None, str(error))
-        with running("incus", "ba", second=90) as daemons:
-            ours, theirs = compare(daemons, Path(folder), MACHINES, ansible)
-    return Measured(ours / theirs, f"{ours:.2f} s against {theirs:.2f} s, {MACHINES} running machines, nothing to do")
+    with tempfile.TemporaryDirectory() as folder, running("incus", tag, second=90, **host) as daemons:
+        return work(daemons, Path(folder))
 
 
-def _drain() -> Measured:
+def _heal(daemons: Daemons, folder: Path) -> Measured:
+    seconds = sorted(incus_heal.healed(daemons, folder, 21))
+    return Measured(
+        _late(seconds), f"median {statistics.median(seconds) * 1000:.0f} ms, {len(seconds)} changes by hand"
+    )
+
+
+def _late(seconds: list[float]) -> float:
+    """95 of 100 are no later."""
+    return sorted(seconds)[int(len(seconds) * 0.95)]
+
+
+def _drain(daemons: Daemons, folder: Path) -> Measured:
     """Whole processes: `trueup apply` of a drain, against `incus cluster evacuate`."""
-    from tests.benchmarks.incus_drain import compare
+    ours, theirs, moved = incus_drain.compare(daemons, folder, 60)
+    return Measured(ours / theirs, f"{ours:.1f} s against {theirs:.1f} s, {moved} of 60 machines on 3 members")
 
+
+def _against_ansible(work: Callable[[str], Measured]) -> Measured:
+    """The installation comes first: nothing waits for it with daemons running."""
     if why := missing("incus"):
         return Measured(None, why)
-    with (
-        running("incus", "bd", members=3, pool="dir", second=90) as daemons,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        ours, theirs, moved = compare(daemons, Path(folder), 60)
-    return Measured(ours / theirs, f"{ours:.1f} s against {theirs:.1f} s, {moved} of 60 machines on 3 members")
+    try:
+        return work(incus_ansible.program())
+    except incus_ansible.NotInstalled as error:
+        return Measured(None, str(error))
+
+
+def _plan_against_ansible(ansible: str) -> Measured:
+    def work(daemons: Daemons, folder: Path) -> Measured:
+        ours, fresh, theirs = incus_ansible.nothing_to_do(daemons, folder, MACHINES, ansible)
+        note = f"{ours:.2f} s against {theirs:.1f} s, 1/{theirs / ours:.0f}, {MACHINES} running machines"
+        return Measured(ours / theirs, f"{note}; {fresh:.2f} s where no plan went before")
+
+    return _hosted("ba", work)
+
+
+def _create_against_ansible(ansible: str) -> Measured:
+    def work(daemons: Daemons, folder: Path) -> Measured:
+        ours, theirs = incus_ansible.created(daemons, folder, MACHINES, ansible)
+        note = f"{ours:.1f} s against {theirs:.1f} s, 1/{theirs / ours:.1f}, {MACHINES} machines"
+        return Measured(ours / theirs, f"{note}, network and image included")
+
+    return _hosted("bc", work)
 
 
 ROWS = [
@@ -227,6 +218,17 @@ ROWS = [
         "incus-create", 1.15, "×", lambda: _measured(_create), "create and start 50, against bare API calls", long=True
     ),
     Row("incus-notice", 0.3, "s", lambda: _measured(_notice), "a change by hand is seen, 95 of 100"),
-    Row("incus-drain", 2.0, "×", _drain, "a member of three emptied by a drain, against evacuate", long=True),
-    Row("incus-ansible", 1 / 60, "×", _ansible, "nothing to do on 50 machines, against Ansible", long=True),
-]
+    Row("incus-heal", 1.0, "s", lambda: _hosted("bh", _heal), "a change by hand is healed by the loop, 95 of 100"),
+    Row(
+        "incus-drain", 2.0, "×", lambda: _hosted("bd", _drain, members=3, pool="dir"),
+        "a member of three emptied by a drain, against evacuate", long=True,
+    ),
+    Row(
+        "incus-plan-vs-ansible", 1 / 60, "×", lambda: _against_ansible(_plan_against_ansible),
+        "`trueup plan`, nothing to do on 50 running machines, against a playbook", long=True,
+    ),
+    Row(
+        "incus-create-vs-ansible", 1 / 3, "×", lambda: _against_ansible(_create_against_ansible),
+        "`trueup apply` makes 50 machines, against a playbook", long=True,
+    ),
+]  # fmt: skip

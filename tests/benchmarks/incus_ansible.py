@@ -1,104 +1,131 @@
-"""The same 50 containers by `trueup plan` and by a playbook, nothing to do for either.
+"""The same 50 containers by `trueup` and by a playbook: made, and then nothing to do for either.
 
-Owns: the specs, the playbook, the two timings. Must not go here: bringing the host up.
+Owns: finding Ansible, the playbooks, the timings. Must not go here: bringing the host up.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from tests.benchmarks import incus_site
+from tests.benchmarks.bench_peers import found
+from tests.benchmarks.rows import tell
 from tests.drivers.incus.daemons import Daemons
-from tests.drivers.incus.desk import Desk
 
-SPECS = """\
-apiVersion: trueup/v1
-kind: Datacenter
-metadata: {name: bench}
-spec: {id: 8a1d8f6e-35c1-4f0d-9c3b-2b6c1f0e7a13, nicTags: {internal: {}}}
----
-apiVersion: trueup/v1
-kind: Node
-metadata: {name: here}
-spec: {driver: incus, address: "unix:SOCKET", storage: {pool: local}, nics: {internal: none}}
----
-apiVersion: trueup/v1
-kind: Tenant
-metadata: {name: t}
-spec: {}
----
-apiVersion: trueup/v1
-kind: Network
-metadata: {name: lan}
-spec: {nicTag: internal, subnet: 10.88.0.0/24, range: 10.88.0.10-10.88.0.200, gateway: 10.88.0.1}
----
-apiVersion: trueup/v1
-kind: Image
-metadata: {name: bb}
-spec: {source: {busybox: static}, type: rootfs}
----
-apiVersion: trueup/v1
-kind: Package
-metadata: {name: s}
-spec: {memory: 64Mi, cpu: 0.02}
----
-apiVersion: trueup/v1
-kind: Machine
-metadata: {name: m, tenant: t}
-spec: {replicas: COUNT, image: bb, package: s, nics: [lan]}
-"""
-PLAYBOOK = """\
-- hosts: localhost
-  gather_facts: false
-  connection: local
-  tasks:
-    - community.general.lxd_container:
-        url: unix:SOCKET
-        name: "m-{{ item }}"
-        state: started
-        config: {limits.memory: 64MiB}
-      loop: "{{ range(1, COUNT + 1) | list }}"
-"""
+NAME = "ansible-playbook"
 
 
 class NotInstalled(Exception):
     """There is no Ansible here, and none to be had: one sentence."""
 
 
-def program(folder: Path) -> str:
-    """`ansible-playbook` of the PATH, else of an environment that is made in the folder."""
-    found = shutil.which("ansible-playbook")
-    if found is not None:
-        return found
-    venv = folder / "ansible"
-    for argv in (
-        [sys.executable, "-m", "venv", str(venv)],
-        [str(venv / "bin/pip"), "install", "-q", "--disable-pip-version-check", "ansible"],
-    ):
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise NotInstalled(f"ansible is not on the PATH and cannot be installed: {last}")
-    return str(venv / "bin/ansible-playbook")
+def program() -> str:
+    """`ansible-playbook` of the peers or the PATH, else of an environment that is made once and kept in the cache of
+    who runs this."""
+    there = found(NAME)
+    if there is not None:
+        return there
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    venv = cache / "trueup-bench" / "ansible"
+    if not (venv / "bin" / NAME).exists():
+        tell(f"installing Ansible into {venv}, once: some minutes")
+        shutil.rmtree(venv, ignore_errors=True)
+        for argv in (
+            [sys.executable, "-m", "venv", str(venv)],
+            [str(venv / "bin/pip"), "install", "-q", "--disable-pip-version-check", "ansible"],
+        ):
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise NotInstalled(f"ansible is not on the PATH and cannot be installed: {last}")
+    return str(venv / "bin" / NAME)
 
 
-def compare(daemons: Daemons, folder: Path, count: int, ansible: str) -> tuple[float, float]:
-    """Median seconds of three runs each, ours and theirs."""
-    desk = Desk(folder)
-    desk.write("all.yaml", SPECS.replace("SOCKET", daemons.socket()).replace("COUNT", str(count)))
-    (folder / "play.yaml").write_text(PLAYBOOK.replace("SOCKET", daemons.socket()).replace("COUNT", str(count)))
-    desk.commit("all")
-    desk.trueup("apply", "--yes")
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(3):
-        start = time.perf_counter()
-        desk.trueup("plan")
-        times[0].append(time.perf_counter() - start)
-        start = time.perf_counter()
-        subprocess.run([ansible, str(folder / "play.yaml")], check=True, capture_output=True)
-        times[1].append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+def _playbook(folder: Path, daemons: Daemons, count: int, **made: Any) -> Path:
+    """`made`: what a container that is not there yet is made of. JSON is YAML."""
+    asked = {"url": f"unix:{daemons.socket()}", "name": "m-{{ item }}", "state": "started", **made}
+    asked.setdefault("config", {"limits.memory": "64MiB"})
+    task = {"community.general.lxd_container": asked, "loop": f"{{{{ range(1, {count} + 1) | list }}}}"}
+    play = {"hosts": "localhost", "gather_facts": False, "connection": "local", "tasks": [task]}
+    path = folder / "play.yaml"
+    path.write_bytes(msgspec.json.encode([play]))
+    return path
+
+
+def _played(ansible: str, play: Path, changed: int) -> float:
+    """Seconds of a playbook, which must have found so many of its tasks to change something. In a session of its own:
+    it leaves workers behind when it is interrupted."""
+    start = time.perf_counter()
+    playing = subprocess.Popen(
+        [ansible, str(play)],
+        env={**os.environ, "HOME": str(play.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = playing.communicate()
+    except BaseException:
+        os.killpg(playing.pid, signal.SIGKILL)
+        playing.wait()
+        raise
+    assert playing.returncode == 0, f"{NAME}: {said[-2000:]}"
+    assert f"changed={changed} " in said, said[-500:]
+    return time.perf_counter() - start
+
+
+def nothing_to_do(daemons: Daemons, folder: Path, count: int, ansible: str) -> tuple[float, float, float]:
+    """Median seconds of `trueup plan`, of the first one, which knows of no other, and of the playbook."""
+    desk = incus_site.desk(daemons, folder, count)
+    tell(f"making {count} machines")
+    desk.trueup("apply", "--yes", patience=incus_site.PATIENCE)
+    play = _playbook(folder, daemons, count)
+    fresh: list[float] = []
+    ours: list[float] = []
+    theirs: list[float] = []
+    for turn in range(3):
+        tell(f"nothing to do, round {turn + 1} of 3")
+        shutil.rmtree(folder / "state" / "still", ignore_errors=True)
+        for times, rounds in ((fresh, 1), (ours, 3)):
+            for _ in range(rounds):
+                start = time.perf_counter()
+                desk.trueup("plan", "--detailed-exitcode")
+                times.append(time.perf_counter() - start)
+        theirs.append(_played(ansible, play, changed=0))
+    return statistics.median(ours), statistics.median(fresh), statistics.median(theirs)
+
+
+def created(daemons: Daemons, folder: Path, count: int, ansible: str) -> tuple[float, float]:
+    """Seconds of `trueup apply`, which makes the network and the image, too, and of the playbook on the same host,
+    which finds both."""
+    desk = incus_site.desk(daemons, folder, count)
+    tell(f"trueup apply makes {count} machines")
+    start = time.perf_counter()
+    desk.trueup("apply", "--yes", patience=incus_site.PATIENCE)
+    ours = time.perf_counter() - start
+    model = daemons.query("/1.0/instances/m-1")
+    own = ("volatile.", "image.", "user.")
+    config = {key: value for key, value in model["config"].items() if not key.startswith(own)}
+    assert config["limits.memory"] == "64MiB"
+    devices = dict(model["devices"])
+    nic = next(name for name, device in devices.items() if device["type"] == "nic")
+    devices[nic] = {"type": "nic", "network": devices[nic]["network"], "ipv4.address": "10.88.0.{{ item + 20 }}"}
+    source = {"type": "image", "fingerprint": model["config"]["volatile.base_image"]}
+    incus_site.clear(daemons)
+    play = _playbook(folder, daemons, count, profiles=[], config=config, devices=devices, source=source)
+    tell(f"{NAME} makes {count} machines")
+    theirs = _played(ansible, play, changed=1)
+    there = daemons.query("/1.0/instances?recursion=1")
+    assert sum(each["status"] == "Running" for each in there) == count
+    return ours, theirs

@@ -1,6 +1,6 @@
 """What a benchmark row is, and how candidates are measured against each other.
 
-Owns: Row, interleaved medians, the table. Must not go here: workloads (one module each beside this one).
+Owns: Row, interleaved medians, the table, how far a row is. Must not go here: workloads (one module each beside it).
 
 A row's value is a ratio of two things measured in turn in one run, or an absolute figure where its bar is one. Rows
 that cannot run here say why and count as not run, never as met.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Row:
     what: str
     long: bool = False
     """Runs only when named: it takes minutes."""
+
+
+def tell(text: str) -> None:
+    """How far a long row is, for who waits."""
+    print(f"  … {text}", file=sys.stderr, flush=True)
 
 
 def report(row: Row) -> dict[str, object]:

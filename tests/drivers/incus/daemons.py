@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class Daemons:
 
     def _run(self, command: list[str], number: int, given: str | None = None) -> str:
         done = subprocess.run(
-            command, env=self.environment(number), input=given, capture_output=True, text=True, timeout=120, check=False
+            command, env=self.environment(number), input=given, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}"
         return done.stdout
@@ -207,12 +207,10 @@ class Daemons:
         names = self._containers()
         for number in list(self.pids):
             self.kill(number)
-        for pid in _monitors(self.root):
-            _end(pid)
+        _end(*_monitors(self.root))
         numbers = [int(each.name) for each in self.root.iterdir() if each.name.isdigit()]
         for number in numbers:
-            for pid in _quiet("ip", "netns", "pids", self.member(number)).split():
-                _end(int(pid))
+            _end(*map(int, _quiet("ip", "netns", "pids", self.member(number)).split()))
             _quiet("ip", "netns", "del", self.member(number))
             _quiet("ip", "link", "del", f"v{self.member(number)}")
         _quiet("ip", "link", "del", f"{self.tag}br")
@@ -237,8 +235,9 @@ class Daemons:
 
 @contextmanager
 def running(kind: str, tag: str, *, members: int = 0, pool: str = "btrfs", second: int = 90) -> Iterator[Daemons]:
-    """A host, or a cluster of `members`, for as long as the block lasts."""
+    """A host, or a cluster of `members`, for as long as the block lasts, however it ends."""
     daemons = Daemons(kind, tag, pool=pool, second=second)
+    before = signal.signal(signal.SIGTERM, _interrupted)
     try:
         if members:
             daemons.cluster(members)
@@ -247,6 +246,14 @@ def running(kind: str, tag: str, *, members: int = 0, pool: str = "btrfs", secon
         yield daemons
     finally:
         daemons.down()
+        if signal.getsignal(signal.SIGTERM) is _interrupted:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted(*_: object) -> None:
+    """As by Ctrl-C, which takes down what was brought up. Who says it twice does not cut that short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _groups(names: set[str]) -> list[str]:
@@ -286,17 +293,23 @@ def _monitors(root: Path) -> list[int]:
     return found
 
 
-def _end(pid: int) -> None:
-    """kill -9, and wait until it is gone."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _end(*pids: int) -> None:
+    """kill -9, and wait until they have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for _ in range(200):
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                return
-        except ChildProcessError:
-            if not Path(f"/proc/{pid}").exists():
-                return
+        pids = tuple(pid for pid in pids if not _ended(pid))
+        if not pids:
+            return
         time.sleep(0.01)
+
+
+def _ended(pid: int) -> bool:
+    """What is nobody's but the first process's stays in the table until that looks after it."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith(("Z", "X"))
+    except OSError:
+        return True

@@ -1,16 +1,30 @@
 """A repository and a controller's state folder, used as people do: git and the command line.
 
-Owns: running both. Must not go here: what stands in the repository.
+Owns: running both, and the example cut down to one host. Must not go here: what else stands in a repository.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 TRUEUP = str(Path(sys.executable).with_name("trueup"))
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "incus-cluster"
+_NODE = """\
+apiVersion: trueup/v1
+kind: Node
+metadata: {name: inc}
+spec: {driver: incus, address: "unix:%s", storage: {pool: local}, nics: {front: none}}
+"""
+_MACHINE = """\
+apiVersion: trueup/v1
+kind: Machine
+metadata: {name: web}
+spec: {}
+"""
 
 
 class Desk:
@@ -52,3 +66,14 @@ class Desk:
         )
         assert done.returncode == code, f"trueup {' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+
+def one_host(folder: Path, socket: str | Path) -> Desk:
+    """The example with one host and one machine, `web`."""
+    desk = Desk(folder)
+    shutil.copytree(EXAMPLE, desk.repo, dirs_exist_ok=True)
+    desk.write("nodes.yaml", _NODE % socket)
+    tenant = (desk.repo / "shop" / "machines.yaml").read_text().partition("---")[0]
+    desk.write("shop/machines.yaml", f"{tenant}---\n{_MACHINE}")
+    desk.commit("begin")
+    return desk

@@ -28,6 +28,7 @@ class Proxy:
         self._upstream = upstream
         self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._refused: list[re.Pattern[str]] = []
+        self._ears: list[list[str]] = []
         self._down = False
         self._open: set[socket.socket] = set()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -44,6 +45,16 @@ class Proxy:
             yield
         finally:
             self._refused.remove(rule)
+
+    @contextmanager
+    def overheard(self) -> Iterator[list[str]]:
+        """The calls that come meanwhile, as `METHOD path?query`."""
+        said: list[str] = []
+        self._ears.append(said)
+        try:
+            yield said
+        finally:
+            self._ears.remove(said)
 
     def before(self, pattern: str, hook: Callable[[], object]) -> None:
         """Once: do this when such a call comes, before it is handed on."""
@@ -107,6 +118,8 @@ class Proxy:
             words = head.split(b" ", 2)
             call = f"{words[0].decode()} {words[1].decode()}"
             body = _body(client, head)
+            for said in self._ears:
+                said.append(call)
             for rule, hook in [each for each in self._hooks if each[0].search(call)]:
                 self._hooks.remove((rule, hook))
                 hook()
@@ -124,6 +137,9 @@ class Proxy:
                 _send(client, [answer])
                 threading.Thread(target=_pump, args=(server, client), daemon=True).start()
                 _pump(client, server)
+                return
+            if answer.startswith(b"HTTP/1.0"):  # ends where the connection does
+                _send(client, [answer, server.read()])  # type: ignore[attr-defined]
                 return
             _send(client, [answer, *_body(server, answer)])
 

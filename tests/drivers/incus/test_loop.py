@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,22 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.incus.daemons import Daemons, missing, running
+from tests.drivers.incus.desk import TRUEUP, one_host
 
 pytestmark = pytest.mark.real
-EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "incus-cluster"
-TRUEUP = str(Path(sys.executable).with_name("trueup"))
-NODE = """\
-apiVersion: trueup/v1
-kind: Node
-metadata: {name: inc}
-spec: {driver: incus, address: "unix:%s", storage: {pool: local}, nics: {front: none}}
-"""
-MACHINE = """\
-apiVersion: trueup/v1
-kind: Machine
-metadata: {name: web}
-spec: {}
-"""
 
 
 @pytest.fixture(scope="module", params=["incus", "lxd"])
@@ -48,19 +32,11 @@ def _memory(daemons: Daemons) -> str:
 @pytest.mark.timeout(200)
 def test_drift_by_the_ordinary_client_is_healed_by_a_hint_alone(daemons: Daemons, tmp_path: Path) -> None:
     """The loop looks around by itself once an hour: what it does within the test, hints made it do."""
-    repo = tmp_path / "rack1"
-    shutil.copytree(EXAMPLE, repo)
-    (repo / "nodes.yaml").write_text(NODE % daemons.socket())
-    tenant = (repo / "shop" / "machines.yaml").read_text().partition("---")[0]
-    (repo / "shop" / "machines.yaml").write_text(f"{tenant}---\n{MACHINE}")
-    git = ["git", "-c", "user.name=you", "-c", "user.email=you@example.org"]
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "begin"]):
-        subprocess.run([*git, *command], cwd=repo, check=True)
-    environment = {**os.environ, "TRUEUP_STATE": str(tmp_path / "state"), "NO_COLOR": "1"}
+    desk = one_host(tmp_path, daemons.socket())
     said = tmp_path / "said"
     with said.open("w") as out:
         loop = subprocess.Popen(
-            [TRUEUP, "-C", str(repo), "run", "--interval", "1h"], env=environment, stdout=out, stderr=out
+            [TRUEUP, "-C", str(desk.repo), "run", "--interval", "1h"], env=desk.environment, stdout=out, stderr=out
         )
     try:
         _until(lambda: any(each["name"] == "web" and each["status"] == "Running" for each in _all(daemons)), said)

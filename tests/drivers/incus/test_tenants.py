@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.incus.daemons import Daemons, missing, running
+from tests.drivers.incus.desk import TRUEUP
 from tests.drivers.incus.harness import MI
 from tests.drivers.incus.holder import Holder
-from tests.drivers.incus.test_story import TRUEUP
 
 pytestmark = pytest.mark.real
 
