@@ -14,9 +14,10 @@ from typing import Any
 import anyio
 import msgspec
 
-from drivers.incus import console, events, forwards, images, machines, means, networks, shared, tenants, volumes
+from drivers.incus import forwards, images, machines, means, networks, shared, tenants, volumes
 from drivers.incus.act import Act, Denied, Outbid
 from drivers.incus.api import ApiError, Lost, Refused, Stale
+from drivers.incus.culprits import Culprits
 from drivers.incus.listing import (
     Inventory,
     Known,
@@ -82,7 +83,7 @@ class IncusDriver:
         self.shape: Shape = shape
         self.node = Node(want, options)
         self._known = Known()
-        self._culprits = events.Culprits()
+        self._culprits = Culprits()
 
     async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
         found = await inventory(self.node)
@@ -104,16 +105,24 @@ class IncusDriver:
 
     def watch(self) -> AsyncIterator[Target]:
         """See reconciler.driver.watch."""
+        from drivers.incus import events
+
         return events.watch(self.node, self._culprits)
 
     async def exec(self, uid: Uid, argv: Sequence[str]) -> int:
         """See reconciler.driver.console, as for the two below."""
+        from drivers.incus import console
+
         return await console.run(self.node, uid, argv)
 
     async def console(self, uid: Uid) -> None:
+        from drivers.incus import console
+
         await console.attach(self.node, uid)
 
     async def logs(self, uid: Uid, lines: int) -> str:
+        from drivers.incus import console
+
         return await console.logs(self.node, uid, lines)
 
     async def _measure(self, target: Target, found: Inventory) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from drivers.incus import marks as marking
 from drivers.incus import projects, reading
-from drivers.incus.events import Culprits, Event, Lifecycle, Requestor
+from drivers.incus.culprits import Culprits, Event, Lifecycle, Requestor
 from drivers.incus.records import Certificate, Instance, Network, Project, View, Volume
 from drivers.incus.shape import IncusShape
 from reconciler.core.desired import NodeWant
