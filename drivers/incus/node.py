@@ -20,6 +20,7 @@ import msgspec
 
 from drivers.incus import acl, forwards, transport
 from drivers.incus import marks as marking
+from drivers.incus.address import Misaddressed
 from drivers.incus.api import Api, ApiError, Lost, NotFound, Refused
 from drivers.incus.cgroups import Kernel
 from drivers.incus.lately import Lately
@@ -100,7 +101,7 @@ class Node:
                 try:
                     identity = await transport.identity_of(self._document, self._options)
                     client = await transport.connect(self.want.address, identity)
-                except transport.Misaddressed as error:
+                except Misaddressed as error:
                     raise NodeUnreachable(str(error)) from error
                 self._api, self._token = Api(client), identity.token
             return self._api

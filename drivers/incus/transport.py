@@ -1,6 +1,6 @@
 """Connecting: from a node's document to an HTTP client.
 
-Owns: addresses, client certificates, the pinned server certificate. Must not go here: the API itself.
+Owns: client certificates, the pinned server certificate. Must not go here: addresses (address), the API itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,11 @@ import anyio
 import httpx
 import msgspec
 
-SOCKETS = ("/var/lib/incus/unix.socket", "/var/lib/lxd/unix.socket", "/var/snap/lxd/common/lxd/unix.socket")
-PORT = 8443
+from drivers.incus.address import PORT, Misaddressed, socket_of
+
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 """A list blocks for 20 s when a member dies, until the cluster's threshold is over; a `/wait` holds for 10 s."""
 LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
-
-
-class Misaddressed(Exception):
-    """The document does not say how to reach the node. One sentence for people, naming the field."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -36,22 +32,6 @@ class Identity(msgspec.Struct, frozen=True):
     key: str = ""
     pin: str = ""
     token: str = ""
-
-
-def socket_of(address: str) -> str | None:
-    """The path of the unix socket that an address names; None for one over the network. Raises Misaddressed."""
-    if address.startswith("https://"):
-        return None
-    if address in ("", "local", "unix:"):
-        found = next((path for path in SOCKETS if os.path.exists(path)), None)
-        if found is None:
-            raise Misaddressed(f"address: there is no Incus or LXD socket at {', '.join(SOCKETS)}")
-        return found
-    path = address.removeprefix("unix:")
-    path = "/" + path.lstrip("/")
-    if not address.startswith(("unix:", "/")):
-        raise Misaddressed(f"address: {address!r} is neither https://HOST:{PORT} nor unix:/PATH of a socket")
-    return path
 
 
 async def connect(address: str, identity: Identity) -> httpx.AsyncClient:

@@ -108,7 +108,7 @@ class Prospect(NamedTuple):
     """Why the newest revision is not the one in force; empty if it is."""
     head: str
     overviews: tuple[Overview, ...] | None = None
-    """What the nodes were just before they were asked."""
+    """What the nodes were before they were asked and after; None where that is not known, or not the same."""
 
     @property
     def world(self) -> World:
@@ -188,6 +188,8 @@ class Looking:
             if observed is not None:
                 request = msgspec.structs.replace(request, clock=None)  # its journal is of another host's clocks
             plan = planner.plan(request)
+        if overviews is not None and self.still.overviews(desired.nodes.values()) != overviews:
+            overviews = None  # somebody changed something meanwhile, and may change it back
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
         key = self._still_key(revision) if overviews is not None else None

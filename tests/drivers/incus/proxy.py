@@ -128,6 +128,8 @@ class Proxy:
                     continue
                 _send(client, [b"HTTP/1.1 500 Error\r\nContent-Type: application/json\r\n"
                                b"Content-Length: %d\r\n\r\n" % len(_REFUSAL) + _REFUSAL])  # fmt: skip
+                if words[2].startswith(b"HTTP/1.0"):  # waits for the end of the connection
+                    return
                 continue
             _send(server, [head, *body])
             answer = _head(server)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.incus.overview import overview
 from tests.drivers.incus.daemons import Daemons, missing, running
 from tests.drivers.incus.desk import Desk
 
@@ -57,6 +58,7 @@ def test_cluster_becomes_what_the_example_says_and_stays_so(daemons: Daemons, tm
     }
     assert len({made[f"web-{number}"][1] for number in (1, 2, 3)}) == 3, "spread over the members"
     desk.trueup("plan", "--detailed-exitcode")
+    assert overview(f"unix:{daemons.socket()}") is None, "a cluster is asked once"
 
     daemons.client("config", "set", "web-2", "limits.memory=100MiB")
     assert "memory" in desk.trueup("drift")
