@@ -127,7 +127,7 @@ class Node:
                 await self._show_token(api)
                 server = _server.decode(await api.raw("/1.0"))
         except Refused as error:
-            raise NodeUnreachable(str(error)) from error
+            raise NodeUnreachable(f"address: {self.want.address or 'its socket'} {error}") from error
         if server.auth != "trusted":
             raise NodeUnreachable(
                 "it does not trust our client certificate: add it there, or mend identity.certificate"

@@ -34,11 +34,27 @@ class Identity(msgspec.Struct, frozen=True):
     token: str = ""
 
 
+def _may_open(path: str) -> None:
+    """That a socket is not there, or nobody listens, is told when it is tried. Raises Misaddressed."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        allowed = False
+    except OSError:
+        return
+    else:
+        allowed = os.access(path, os.R_OK | os.W_OK)
+    if not allowed:
+        who = f"uid {os.geteuid()}"
+        raise Misaddressed(f"address: {path} may not be opened by {who}: be root, or in the group that owns it")
+
+
 async def connect(address: str, identity: Identity) -> httpx.AsyncClient:
     """A client for the address; nothing is asked yet but the certificate that the server shows. Raises
     Misaddressed."""
     path = socket_of(address)
     if path is not None:
+        _may_open(path)
         transport = httpx.AsyncHTTPTransport(uds=path, limits=LIMITS)
         return httpx.AsyncClient(transport=transport, base_url="http://node", timeout=TIMEOUT)
     url = httpx.URL(address)
@@ -56,7 +72,7 @@ def _context(host: str, port: int, identity: Identity) -> ssl.SSLContext:
     try:
         shown = ssl.get_server_certificate((host, port), timeout=10)
     except OSError as error:
-        raise Misaddressed(f"{host}:{port} cannot be reached: {error}") from error
+        raise Misaddressed(f"address: {host}:{port} cannot be reached: {error}") from error
     found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown)).hexdigest()
     if found != pin:
         raise Misaddressed(f"identity.pin: the server shows the certificate {found}, not the pinned {pin}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.drivers.incus.daemons import missing, running
-from tests.drivers.incus.harness import IncusHarness
+from tests.drivers.incus.harness import IncusHarness, ProjectHarness
 
 
 @pytest.fixture(scope="session", params=["incus", "lxd"])
@@ -21,3 +21,14 @@ def host(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
             yield harness
         finally:
             harness.close()
+
+
+@pytest.fixture(params=["shared", "project"])
+def anywhere(host: IncusHarness, request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
+    """Machines in what all share, and in a tenant's project."""
+    if request.param == "shared":
+        yield host
+        return
+    made = ProjectHarness(host.daemons)
+    yield made
+    made.close()

@@ -28,6 +28,7 @@ class Proxy:
         self._upstream = upstream
         self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._refused: list[re.Pattern[str]] = []
+        self._rewritten: list[tuple[re.Pattern[str], bytes, bytes]] = []
         self._ears: list[list[str]] = []
         self._down = False
         self._open: set[socket.socket] = set()
@@ -55,6 +56,17 @@ class Proxy:
             yield said
         finally:
             self._ears.remove(said)
+
+    @contextmanager
+    def rewriting(self, pattern: str, old: bytes, new: bytes) -> Iterator[None]:
+        """What the daemon answers to such calls, with these words changed to others of the same length."""
+        assert len(old) == len(new)
+        rule = (re.compile(pattern), old, new)
+        self._rewritten.append(rule)
+        try:
+            yield
+        finally:
+            self._rewritten.remove(rule)
 
     def before(self, pattern: str, hook: Callable[[], object]) -> None:
         """Once: do this when such a call comes, before it is handed on."""
@@ -141,9 +153,15 @@ class Proxy:
                 _pump(client, server)
                 return
             if answer.startswith(b"HTTP/1.0"):  # ends where the connection does
-                _send(client, [answer, server.read()])  # type: ignore[attr-defined]
+                _send(client, [answer, self._said(call, server.read())])  # type: ignore[attr-defined]
                 return
-            _send(client, [answer, *_body(server, answer)])
+            _send(client, [answer, self._said(call, b"".join(_body(server, answer)))])
+
+    def _said(self, call: str, answer: bytes) -> bytes:
+        for rule, old, new in self._rewritten:
+            if rule.search(call):
+                answer = answer.replace(old, new)
+        return answer
 
 
 def _pump(source: object, sink: object) -> None:
