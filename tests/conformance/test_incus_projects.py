@@ -1,6 +1,7 @@
 """The incus driver passes the conformance kit whole where each tenant has a project of its own, and moves within it.
 
-All of it takes minutes, and what is different there is tried in CI by tests/drivers/incus (test_tenants, test_unborn).
+All of it takes minutes: test_incus_in_projects and tests/drivers/incus (test_tenants, test_unborn) try in CI what is
+different there.
 """
 
 from __future__ import annotations
