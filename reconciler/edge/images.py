@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from reconciler.edge.git import CommitTree, Repository
 from reconciler.edge.held import NOTHING_HELD, Held
+from reconciler.edge.load import defaults
 
 Declares = Callable[[str], bool]
 """Whether a file may declare an image."""
@@ -34,11 +35,15 @@ def held(
         return NOTHING_HELD
     old = CommitTree(repository.folder, before, objects=repository.objects)
     if committed:
-        changes = repository.difference.between(before, tree.id)
-        files = {change.path: change.before for change in changes if change.before is not None}
+        differing = repository.difference.between(before, tree.id)
+        changes = {change.path: (change.before, change.after) for change in differing}
     else:  # its objects are its own, so git cannot compare the two
-        now = dict(tree.entries())
-        files = {path: blob for path, blob in old.entries() if now.get(path) != blob}
+        was, now = dict(old.entries()), dict(tree.entries())
+        both = {path: (was.get(path), now.get(path)) for path in was.keys() | now.keys()}
+        changes = {path: (one, other) for path, (one, other) in both.items() if one != other}
+    files = {path: blob for path, (blob, _) in changes.items() if blob is not None}
+    if folders := _given_otherwise(changes, old, tree):
+        files.update((path, blob) for path, blob in old.entries() if not folders.isdisjoint(defaults.folders_of(path)))
     files = {path: blob for path, blob in files.items() if path.endswith((".yaml", ".yml"))}
     if declares is not None:
         files = {path: blob for path, blob in files.items() if declares(path)}
@@ -49,13 +54,25 @@ def held(
     return Held(_images(repository, before, telling), when)
 
 
+def _given_otherwise(
+    changes: Mapping[str, tuple[str | None, str | None]], old: CommitTree, tree: CommitTree
+) -> set[str]:
+    """Folders whose defaults for images may be others now: every image beneath is looked at."""
+    ours = {path: blobs for path, blobs in changes.items() if path.rpartition("/")[2] == defaults.NAME}
+    return {
+        path.rpartition("/")[0]
+        for path, blobs in ours.items()
+        for side, blob in zip((old, tree), blobs, strict=True)
+        if blob is not None and any(b"Image" in text for text in side.read([blob]))
+    }
+
+
 def _lies_in(repository: Repository, tree: str) -> bool:
     found = repository.objects.find(tree)
     return found is not None and found.kind == "tree"
 
 
 def _images(repository: Repository, before: str, files: Mapping[str, bytes]) -> dict[str, str]:
-    from reconciler.edge.load import defaults
     from reconciler.edge.load.images import images_of
 
     beneath = {defaults.file_in(folder) for path in files for folder in defaults.folders_of(path)}

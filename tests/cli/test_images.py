@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from .conftest import Run, commit, edit
 
 
@@ -33,3 +35,24 @@ def commit_again(folder: Path) -> None:
     sound = text.replace("{debian: bookworm}", "{busybox: static}")
     (folder / "images.yaml").write_text(f"{sound}---\n{text.replace('busybox-1', 'busybox-2')}")
     commit("Another image")
+
+
+@pytest.mark.parametrize("before", ["Image: {spec: {source: {busybox: static}}}\n", None])
+def test_other_contents_by_the_defaults_of_a_folder_are_an_error_too(
+    folder: Path, run: Run, before: str | None
+) -> None:
+    """Also where there were no defaults before, and the image said itself what it held."""
+    given = folder / "_defaults.yaml"
+    if before is not None:
+        given.write_text(before)
+        edit("images.yaml", "spec: {source: {busybox: static}, ", "spec: {")
+        commit("Defaults for images")
+    assert run("apply", "--yes").code == 0
+    given.write_text("Image: {spec: {source: {debian: bookworm}}}\n")
+    if before is None:
+        edit("images.yaml", "spec: {source: {busybox: static}, ", "spec: {")
+    commit("Other defaults")
+    for command in (("plan",), ("apply", "--yes"), ("validate",)):
+        found = run(*command)
+        assert found.code == 1, found
+        assert "images are immutable, and busybox-1 held other contents" in found.out + found.err
