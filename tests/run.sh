@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole suite: checks, then in three lanes side by side, since daemons and file systems are mostly waited for: tests on
+# The whole suite in three lanes side by side, since daemons and file systems are mostly waited for: tests on
 # Incus and LXD, which live in namespaces of their own; those on this host's own storage, zones and networks, and on clusters,
-# so that both take as long; and tests that need no engine, with the core's coverage. What the first two lanes said is printed
+# so that both take as long; and checks and tests that need no engine, with the core's coverage. What the first two lanes said is printed
 # when the third has ended.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -26,9 +26,9 @@ told() {  # name, process
   echo; echo "== on $1"; cat "$scratch/$1.txt"
 }
 
-run tests/check.sh
 lane daemons "${incus[@]}" "$@"; daemons=$!
 lane host "${incus[@]/#/--ignore=}" "$@"; host=$!
+run tests/check.sh
 run $bin/python -m coverage run -m pytest -q -m "$quick" --basetemp="$scratch/quick" "$@"
 run $bin/python -m coverage report --fail-under=100 --include='reconciler/core/*' --omit="$adopting"
 told host $host

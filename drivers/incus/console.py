@@ -6,6 +6,7 @@ Must not go here: anything that a plan stands on.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import termios
@@ -20,7 +21,7 @@ import httpx
 import httpx_ws
 import msgspec
 from httpx_ws import AsyncWebSocketSession
-from wsproto.utilities import LocalProtocolError
+from wsproto.utilities import ProtocolError
 
 from drivers.incus.api import Api, ApiError, Lost, Operation, Refused
 from drivers.incus.marks import SEAL
@@ -30,6 +31,10 @@ from reconciler.core.refs import Uid
 from reconciler.driver import NodeUnreachable
 from reconciler.driver.console import ConsoleUnavailable
 
+TRIES = 3
+_NEVER_BEGUN = "waiting for websockets to connect"
+"""LXD 5.0 may overlook one of several streams that connect at once, and then does not begin the command. It is asked
+for once more, unless some of our input is gone."""
 CHUNK = 16384
 LARGEST = 2**22
 """Bytes of one message of the server's."""
@@ -37,14 +42,31 @@ DETACH = b"\x01q"
 """Ctrl-A q, as the engine's own client has it."""
 
 
+_BROKEN = (
+    httpx_ws.HTTPXWSException, ProtocolError, httpx.HTTPError, OSError,
+    anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream,
+)  # fmt: skip
+"""How a websocket tells that its other end is no more."""
+
+
 @asynccontextmanager
 async def _told() -> AsyncIterator[None]:
     try:
         yield
-    except (ApiError, Lost, Refused, NodeUnreachable, Twins) as error:
-        raise ConsoleUnavailable(str(error)) from error
-    except (httpx_ws.HTTPXWSException, LocalProtocolError, httpx.HTTPError, OSError) as error:
-        raise ConsoleUnavailable(f"the connection broke: {error or type(error).__name__}") from error
+    except Exception as error:
+        cause = _first(error)
+        if isinstance(cause, (ApiError, Lost, Refused, NodeUnreachable, Twins)):
+            raise ConsoleUnavailable(str(cause)) from error
+        if isinstance(cause, _BROKEN):
+            raise ConsoleUnavailable(f"the connection broke: {str(cause) or type(cause).__name__}") from error
+        raise
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first: tasks wrap it in groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _machine(node: Node, uid: Uid) -> Instance:
@@ -69,12 +91,26 @@ async def run(node: Node, uid: Uid, argv: Sequence[str]) -> int:
             "environment": {"TERM": os.environ.get("TERM", "dumb")} if terminal else {},
             **_size(terminal),
         }
-        begun = await api.begin(f"/1.0/instances/{instance.name}/exec", body, project=instance.project)
-        streams = _streams(begun)
-        async with _open(api, begun, "control", streams):
-            await _carry(api, begun, streams, terminal=terminal)
-        done = await api.wait(f"/1.0/operations/{begun.id}")
-        return int((done.metadata or {}).get("return", 1))
+        asyncio.get_running_loop().set_exception_handler(_unless_cancelled)
+        for attempt in range(1, TRIES + 1):
+            begun = await api.begin(f"/1.0/instances/{instance.name}/exec", body, project=instance.project)
+            streams, typed = _streams(begun), Typed()
+            async with _open(api, begun, "control", streams):
+                await _carry(api, begun, streams, typed, terminal=terminal)
+            try:
+                done = await api.wait(f"/1.0/operations/{begun.id}")
+                return int((done.metadata or {}).get("return", 1))
+            except ApiError as error:
+                if _NEVER_BEGUN not in str(error) or typed.bytes or attempt == TRIES:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _unless_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """anyio may set the result of a read that was cancelled in the same turn of the loop; nothing is lost by that, and
+    people need not be told."""
+    if not isinstance(context.get("exception"), asyncio.InvalidStateError):
+        loop.default_exception_handler(context)
 
 
 def _size(terminal: bool) -> dict[str, int]:
@@ -94,47 +130,62 @@ async def _open(api: Api, begun: Operation, name: str, streams: dict[str, str]) 
     base = str(api.client.base_url).rstrip("/")
     url = f"{base}/1.0/operations/{begun.id}/websocket?secret={streams[name]}"
     connected: Any = httpx_ws.aconnect_ws(url, api.client, max_message_size_bytes=LARGEST)
-    async with connected as session:
-        yield session
+    opened = False
+    try:
+        async with connected as session:
+            opened = True
+            yield session
+    except ExceptionGroup as group:
+        # The server closes a stream as soon as the command has ended, in whatever we are doing with it: what came of
+        # the command is told by its operation.
+        if not opened or group.split(_BROKEN)[1] is not None:
+            raise
 
 
-async def _carry(api: Api, begun: Operation, streams: dict[str, str], *, terminal: bool) -> None:
+class Typed(msgspec.Struct):
+    """What was read of our input."""
+
+    bytes: int = 0
+
+
+async def _carry(api: Api, begun: Operation, streams: dict[str, str], typed: Typed, *, terminal: bool) -> None:
     """Ends when the command has said all it had to say."""
     async with _open(api, begun, "0", streams) as stdin:
         if terminal:
             with _raw():
-                await _both(stdin, stdin)
+                await _both(stdin, stdin, typed)
             return
         async with (
             _open(api, begun, "1", streams) as stdout,
             _open(api, begun, "2", streams) as stderr,
             anyio.create_task_group() as group,
         ):
-            group.start_soon(_feed, stdin)
+            group.start_soon(_feed, stdin, typed)
             async with anyio.create_task_group() as said:
                 said.start_soon(_drain, stdout, 1)
                 said.start_soon(_drain, stderr, 2)
             group.cancel_scope.cancel()
 
 
-async def _both(stdin: AsyncWebSocketSession, stdout: AsyncWebSocketSession, detach: bytes = b"") -> None:
+async def _both(stdin: AsyncWebSocketSession, stdout: AsyncWebSocketSession, typed: Typed, detach: bytes = b"") -> None:
     async with anyio.create_task_group() as group:
 
-        async def typed() -> None:
-            await _feed(stdin, detach)
+        async def typing() -> None:
+            await _feed(stdin, typed, detach)
             if detach:
                 group.cancel_scope.cancel()
 
-        group.start_soon(typed)
+        group.start_soon(typing)
         await _drain(stdout, 1)
         group.cancel_scope.cancel()
 
 
-async def _feed(stdin: AsyncWebSocketSession, detach: bytes = b"") -> None:
-    with suppress(LocalProtocolError, httpx_ws.HTTPXWSException):  # it has ended, and closed its input, before
+async def _feed(stdin: AsyncWebSocketSession, typed: Typed, detach: bytes = b"") -> None:
+    with suppress(*_BROKEN):  # it has ended, and closed its input, before
         while data := await anyio.to_thread.run_sync(os.read, 0, CHUNK, abandon_on_cancel=True):
             if detach and detach in data:
                 return
+            typed.bytes += len(data)
             await stdin.send_bytes(data)
         await stdin.send_text("")
 
@@ -178,7 +229,7 @@ async def attach(node: Node, uid: Uid) -> None:
         streams = _streams(begun)
         async with _open(api, begun, "control", streams), _open(api, begun, "0", streams) as session:
             with _raw():
-                await _both(session, session, DETACH)
+                await _both(session, session, Typed(), DETACH)
 
 
 async def logs(node: Node, uid: Uid, lines: int) -> str:

@@ -203,7 +203,9 @@ async def test_command_that_ends_before_its_input_does_is_no_failure(anywhere: I
                     cwd=Path.cwd(),
                     env={**os.environ, "PYTHONPATH": "."},
                 )
-            assert (done.returncode, done.stdout, done.stderr) == (3, b"said\n", b""), endless
+            assert (done.returncode, done.stdout, done.stderr) == (3, b"said\n", b""), (
+                f"{endless}: {done.stderr.decode()}"
+            )
 
 
 async def test_stopped_machine_gives_no_console_and_says_why(anywhere: IncusHarness) -> None:
