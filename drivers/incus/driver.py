@@ -44,6 +44,8 @@ from reconciler.core.plan import Step
 from reconciler.core.refs import Target, Uid, kind_of, name_of
 from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext, outbid
 
+_MOMENT = 0.5
+"""Seconds. A machine whose start failed is told to run for some 50 ms by Incus, a tenth of a second later."""
 TRIES = 3
 """How often a step is looked at again because somebody changed the object in between."""
 
@@ -197,13 +199,19 @@ class IncusDriver:
             raise
         except ApiError as error:
             # "Already running", "already exists": somebody did it, or a call of ours that was cut short.
-            act.node.names = None
-            await self._look(act)
-            there = act.object if self._place(act) == act.step.target else None
-            if act.step.effect.mismatch(there) is None:
-                return Outcome("unchanged")
+            if await self._is_so(act):
+                await anyio.sleep(_MOMENT)
+                if await self._is_so(act):
+                    return Outcome("unchanged")
             return Outcome("failed", str(error))
         return Outcome("applied")
+
+    async def _is_so(self, act: Act) -> bool:
+        """Whether the step's effect is there, read now."""
+        act.node.names = None
+        await self._look(act)
+        there = act.object if self._place(act) == act.step.target else None
+        return act.step.effect.mismatch(there) is None
 
     @contextmanager
     def _listed_anew(self, kind: str) -> Iterator[None]:

@@ -28,6 +28,7 @@ V: test_volumes, F: test_firewall, L: test_tls, A: test_adopt, K: the conformanc
 | a leader dies; a quorum is lost | H test_leader_killed…, test_without_a_quorum… |
 | events are not replayed, `instance-updated` has no difference | P test_change_by_hand…, test_loop |
 | LXD names no culprit of an operation | P test_change_by_hand_is_told_at_once_with_who_did_it |
+| a machine whose start failed is told to run for a moment | T test_start_that_fails_is_a_failure… |
 | a network's name is an interface's: 15 characters | T test_network_of_a_long_name… |
 
 Not tried: overlapping subnets (refused while the tree is loaded, tests/edge/load), pools (not managed), VMs that run.
@@ -40,6 +41,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from reconciler.core.observed import Object
@@ -121,6 +123,21 @@ async def test_starting_what_somebody_started_is_done_already(host: IncusHarness
         for step in change.steps:
             assert (await scene.apply(step)).status in ("applied", "unchanged", "deferred")
         await at_rest(scene, running, await scene.converge(running))
+
+
+async def test_start_that_fails_is_a_failure_whatever_the_server_says_for_a_moment(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        stopped = edited(host, wanted, state="stopped")
+        await scene.converge(stopped)
+        host.daemons.client("config", "set", found.native_name, "limits.memory=4KiB")
+        starved = edited(host, wanted, memory=4096)
+        change = scene.change(starved, await scene.there(scene.uid(wanted.ref)))
+        outcomes = [(step.verb, await scene.apply(step)) for step in change.steps if step.verb == "start"]
+        assert [(verb, outcome.status) for verb, outcome in outcomes] == [("start", "failed")]
+        with anyio.fail_after(5):
+            while (await scene.there(scene.uid(wanted.ref))).fields["state"] != "stopped":
+                await anyio.sleep(0.05)
 
 
 async def test_interface_that_a_failed_change_took_away_comes_back_by_a_restart(
