@@ -53,15 +53,16 @@ async def _where(here: Scene, there: Scene, uid: str) -> tuple[Object | None, Ob
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("victim", [3, 1], ids=["source", "target"])
 @pytest.mark.parametrize("after", [0.1, 0.4, 0.8])
+@pytest.mark.parametrize("disks", [False, True], ids=["", "disks"])
 async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
-    cluster: IncusHarness, victim: int, after: float
+    cluster: IncusHarness, victim: int, after: float, disks: bool
 ) -> None:
+    path, megabytes = ("/data", 12) if disks else ("/root", 40)
     async with Scene(cluster) as here, Scene(cluster.beside()) as there:
         here.generation, there.addresses = there.generation, here.addresses
-        wanted, found = await made(here)
-        cluster.daemons.client(
-            "exec", found.native_name, "--", "sh", "-c", "dd if=/dev/urandom of=/root/data bs=1M count=40 2>/dev/null"
-        )
+        wanted, found = await made(here, **({"disks": {"data": dict(cluster.data_disk())}} if disks else {}))
+        fill = f"dd if=/dev/urandom of={path}/data bs=1M count={megabytes} 2>/dev/null; sync"
+        cluster.daemons.client("exec", found.native_name, "--", "sh", "-c", fill)
         change: Change = there.move(wanted, found, cluster.target)
         there.made[change.uid] = change.ref
 
@@ -100,6 +101,7 @@ async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
         for step in last.steps:
             await there.apply(step)
         await at_rest(there, wanted, there.change(wanted, await there.there(change.uid)))
-        assert cluster.daemons.client("exec", found.native_name, "--", "ls", "-s", "/root/data").split()[0] == "40960"
+        size = cluster.daemons.client("exec", found.native_name, "--", "ls", "-s", f"{path}/data").split()[0]
+        assert size == str(megabytes << 10)
         names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
         assert names.count(found.native_name) == 1
