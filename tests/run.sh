@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole suite in three lanes side by side, since daemons and file systems are mostly waited for: tests on
-# Incus and LXD, which live in namespaces of their own; those on this host's own storage, zones and networks, and on clusters,
-# so that both take as long; and checks and tests that need no engine, with the core's coverage. What the first two lanes said is printed
+# The whole suite in three lanes side by side, since daemons and file systems are mostly waited for: tests on Incus and LXD,
+# which live in namespaces of their own; those on this host's own storage, zones and networks, and on clusters, so that both
+# take as long; and checks and tests that need no engine, with the core's coverage. What the first two lanes said is printed
 # when the third has ended.
 set -u
 cd "$(dirname "$0")/.." || exit 1

@@ -9,20 +9,9 @@ import pytest
 
 from tests.drivers.incus.daemons import Daemons, missing, running
 from tests.drivers.incus.desk import Desk
+from tests.drivers.incus.record import DATACENTER
 
 pytestmark = pytest.mark.real
-
-DATACENTER = """\
-apiVersion: trueup/v1
-kind: Datacenter
-metadata: {name: byhand}
-spec: {id: 8a1d8f6e-35c1-4f0d-9c3b-2b6c1f0e7a12, nicTags: {internal: {}}}
----
-apiVersion: trueup/v1
-kind: Node
-metadata: {name: old}
-spec: {driver: incus, address: "unix:SOCKET", storage: {pool: local}, nics: {internal: none}}
-"""
 
 
 @pytest.fixture(scope="module", params=["incus", "lxd"])

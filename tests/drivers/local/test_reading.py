@@ -35,8 +35,8 @@ async def _resize(scene: Scene) -> tuple[Step, str]:
     return step, found.native_name
 
 
-async def test_the_first_step_of_a_new_controller_looks_once(scene: Scene, hand: Hand, asked: list[str]) -> None:
-    step, zone = await _resize(scene)
+async def _asked_by_a_new_controller(scene: Scene, hand: Hand, asked: list[str], step: Step) -> list[str]:
+    """The storage's commands while it applies the step under a fence of its own."""
     controller = hand.open()
     try:
         scene.fence += 1
@@ -45,7 +45,16 @@ async def test_the_first_step_of_a_new_controller_looks_once(scene: Scene, hand:
     finally:
         await controller.close()
     assert outcome.status == "applied", outcome
-    assert asked == ["get", "set", "set"], "a look, the node's fence, the zone's mark"
+    return list(asked)
+
+
+async def test_the_first_step_of_a_new_controller_looks_once(scene: Scene, hand: Hand, asked: list[str]) -> None:
+    step, zone = await _resize(scene)
+    assert await _asked_by_a_new_controller(scene, hand, asked, step) == [
+        "get",
+        "set",
+        "set",
+    ]  # a look, the node's fence, the zone's mark
     assert (await scene.there(zone)).fields["memory"] == 96 * MI
     claim = (await scene.look()).claim
     assert claim is not None
@@ -59,13 +68,5 @@ async def test_a_configuration_that_names_another_image_is_not_believed(
     image = (await scene.there(zone)).fields["image"]
     file = hand.place.zone(zone) / "config"
     file.write_text(file.read_text().replace("# trueup.image = images/", "# trueup.image = images/no-such-"))
-    controller = hand.open()
-    try:
-        scene.fence += 1
-        asked.clear()
-        outcome = await controller.apply(step, scene.step_context())
-    finally:
-        await controller.close()
-    assert outcome.status == "applied", outcome
-    assert asked == ["get", "get", "set", "set"]
+    assert await _asked_by_a_new_controller(scene, hand, asked, step) == ["get", "get", "set", "set"]
     assert (await scene.there(zone)).fields["image"] == image
