@@ -73,22 +73,18 @@ def _documents(here: Looking, found: Prospect, reports: Mapping[Target, Report],
         head: Document = {"apiVersion": "trueup/v1", "kind": "Tenant", "metadata": {"name": args.tenant}}
         fresh.insert(0, {**head, "spec": {}})
     _skipped(drafted)
-    if args.format == "json":
-        told = {"documents": fresh, "skipped": drafted.skipped, "file": None}
-        if fresh and not args.print_only:
-            told["file"] = str(_kept(here, args.node, spelled(fresh)))
-        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
-        return Exit.DONE
-    if not fresh:
-        say(f"There is nothing on {args.node} that documents could be written for.")
-        return Exit.DONE
     text = spelled(fresh)
-    if args.print_only:
+    path = _kept(here, args.node, text) if fresh and not args.print_only else None
+    if args.format == "json":
+        told = {"documents": fresh, "skipped": drafted.skipped, "file": path and str(path)}
+        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+    elif path is not None:
+        print(f"{len(fresh)} documents are in {path}.")
+        print(f"Read them, commit them, then: trueup adopt {args.node}")
+    elif fresh:
         print(text, end="")
-        return Exit.DONE
-    path = _kept(here, args.node, text)
-    print(f"{len(fresh)} documents are in {path}.")
-    print(f"Read them, commit them, then: trueup adopt {args.node}")
+    else:
+        say(f"There is nothing on {args.node} that documents could be written for.")
     return Exit.DONE
 
 

@@ -31,7 +31,8 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     desk.write("datacenter.yaml", DATACENTER.replace("SOCKET", str(folder / "socket")))
     desk.commit("a node")
     with replaying(folder / "socket", answers):
-        desk.trueup("adopt", "old", "--tenant", "acme")
+        told = json.loads(desk.trueup("adopt", "old", "--tenant", "acme", "--json"))
+        assert Path(told["file"]).read_text().count("\n---\n") + 1 == len(told["documents"])
         desk.commit("what is there")
         yield desk, answers
 
