@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ class Caps(NamedTuple):
 
 
 class Cgroups:
-    """The hierarchies of this host, as mounted."""
+    """The hierarchies of a host, as mounted."""
 
     def __init__(self, mounts: str | None = None) -> None:
         self.unified: Path | None = None
@@ -270,3 +271,9 @@ def _write(path: Path, value: str) -> None:
 def capacity() -> dict[str, Any]:
     """What the host has: bytes of memory, thousandths of a core."""
     return {"memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "cpu": (os.cpu_count() or 1) * 1000}
+
+
+@cache
+def of_host() -> Cgroups:
+    """Those of this host. They are mounted once, at its boot, and every node here has the same."""
+    return Cgroups()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.local import config, files, namespace
-from drivers.local.cgroups import Cgroups
+from drivers.local.cgroups import of_host
 from drivers.local.chamber import Chamber, run
 from drivers.local.firewall import Bridge, Firewall, Port
 from drivers.local.locks import Locks, Stuck
@@ -42,7 +42,7 @@ def unusable() -> str | None:
         return f"not installed: {', '.join(missing)} (apt-get install --no-install-recommends {' '.join(missing)})"
     if run(["unshare", "--mount", "true"]).code != 0:
         return "this host does not let us make a mount namespace (a container without CAP_SYS_ADMIN?)"
-    cgroups = Cgroups()
+    cgroups = of_host()
     if cgroups.unified is None and not cgroups.legacy:
         return "no control groups are mounted"
     return None
@@ -58,7 +58,7 @@ class Node:
         self.place = place
         self._settings = settings
         self.locks = Locks(place.locks)
-        self.cgroups = Cgroups()
+        self.cgroups = of_host()
         self.zones = Zones(place, self.cgroups)
         self.firewall = Firewall(place, Nft())
         self.networks = Networks(place, self.firewall, interfaces, self._ports)

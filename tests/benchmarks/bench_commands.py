@@ -79,16 +79,16 @@ spec: {image: busybox, package: one, nics: [front]}
 
 
 class Bench:
-    """A repository with 50 machines, made for real on a node of this host."""
+    """A repository with a site on it, by default of 50 machines that are made for real on a node of this host."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, site: str = _SITE % (ZONES - 1)) -> None:
         self.repo, self.state = folder / "repo", folder / "state"
         self.repo.mkdir()
         who = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "bench")
         mail = dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "bench@example.org")
         self.environment = {**os.environ, **who, **mail, "TRUEUP_STATE": str(self.state)}
         self.run("git", "init", "-q", "-b", "main")
-        (self.repo / "site.yaml").write_text(_SITE % (ZONES - 1))
+        (self.repo / "site.yaml").write_text(site)
 
     def run(self, *argv: str, expect: int = 0) -> str:
         line = [str(Path(sys.executable).with_name("trueup")), *argv[1:]] if argv[0] == "trueup" else argv

@@ -214,10 +214,6 @@ def _kustomize() -> Measured:
         return ratio(*interleaved([command(known, "validate"), lambda: void(theirs, dict(os.environ))], rounds=5))
 
 
-def _ansible() -> Measured:
-    return Measured(None, "needs a driver that asks 100 real nodes; see local-observe for what asking one takes")
-
-
 ROWS = [
     Row("plan-vs-terraform-10k", 1 / 30, "×", partial(_cold_plan, 10_000, 3),
         "10k machines, cold, 1 % differing, against `terraform plan` of 10k new blocks"),
@@ -230,7 +226,6 @@ ROWS = [
         "one change of 1,000: in the loop, against `terraform plan -refresh=false`"),
     Row("replan-vs-terraform", 1 / 15, "×", partial(_one_change, loop=False),
         "one change of 1,000: a fresh `trueup plan`, against `terraform plan -refresh=false`"),
-    Row("check-vs-ansible", 1 / 20, "×", _ansible, "100 nodes, nothing to do, against `ansible-playbook --check`"),
     Row("plan-vs-salt", 1 / 3, "×", _salt, "10k, nothing to do, cold, against `salt-call state.apply test=True`"),
     Row("render-vs-kustomize", 1 / 3, "×", _kustomize, "1,000 documents read and judged, against `kubectl kustomize`"),
 ]  # fmt: skip
