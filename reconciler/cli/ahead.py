@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.core.ledger import Ledger
-from reconciler.edge.chain import read
-from reconciler.edge.journal import large
+from reconciler.edge.chain import large, read
 
 
 class Ahead(Protocol):

@@ -10,7 +10,6 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-import anyio.to_thread
 import msgspec
 
 from reconciler.cli import session
@@ -20,8 +19,9 @@ from reconciler.cli.interrupting import interruptible
 from reconciler.cli.planning import healing, verdict
 from reconciler.cli.progress import JsonLines, Progress
 from reconciler.cli.running import run
-from reconciler.cli.session import Looking, Writing
+from reconciler.cli.session import Looking
 from reconciler.cli.terminal import colourful, confirmed, say, show
+from reconciler.cli.writing import Writing, writing
 from reconciler.core.plan import Plan
 from reconciler.core.render.changes import View
 from reconciler.core.render.outcome import Result, Unfinished, nothing_text, result_text
@@ -31,6 +31,7 @@ from reconciler.edge.plans import read_plan
 from reconciler.errors import LockHeld, PlanMissing, PlanUnknown, TryLater, UsageError
 from reconciler.runtime.events import Event
 from reconciler.runtime.summary import Summary
+from reconciler.waiting import blocking
 
 _TELLING = 8
 """Hex digits of a digest that tell one plan from all others that somebody may have read."""
@@ -65,7 +66,7 @@ async def _apply(args: Namespace) -> int:
 
 
 async def _apply_alone(args: Namespace) -> int:
-    async with session.writing(args) as here:
+    async with writing(args) as here:
         if not await _resumed(here, args):
             return Exit.PARTIAL
         if args.plan is not None:
@@ -152,7 +153,7 @@ async def _kept(here: Looking, name: str) -> Plan:
             )
         await here.ports.plans.save(plan)
         return plan
-    plan = await anyio.to_thread.run_sync(read_plan, Path(name))
+    plan = await blocking(read_plan, Path(name))
     await here.ports.plans.save(plan)
     return plan
 
@@ -240,7 +241,7 @@ def heal(args: Namespace) -> int:
 
 async def _heal(args: Namespace) -> int:
     try:
-        async with session.writing(args) as here:
+        async with writing(args) as here:
             if not await _resumed(here, args):
                 return Exit.PARTIAL
             code = await _ask_and_carry_out(here, await _healing_plan(here, args), args, moves=False)

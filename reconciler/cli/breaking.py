@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from reconciler.cli.session import Writing
+from reconciler.cli.writing import Writing
 from reconciler.core.ledger import Held
 from reconciler.core.plan import Plan
 from reconciler.core.refs import Ref, kind_of

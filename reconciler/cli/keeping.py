@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 import anyio
 import msgspec
 
-from reconciler.cli import session
 from reconciler.cli.exits import Exit
+from reconciler.cli.opened import placed
 from reconciler.cli.session import Looking
 from reconciler.cli.terminal import confirmed, say, show_json
+from reconciler.cli.writing import writing
 from reconciler.core.ledger import Applied, Bound, Claimed, Covered, Entry, Record
 from reconciler.core.observed import Report
 from reconciler.core.rebuild import rebuilt
@@ -32,7 +33,7 @@ def journal(args: Namespace) -> int:
 
 async def _records(args: Namespace) -> list[Record]:
     """Every record, verified. The folder alone is needed: no node is asked."""
-    async with session.placed(args) as opened:
+    async with placed(args) as opened:
         chain = Chain.open(opened.state.journal, read_only=True)
         try:
             return list(chain.records())
@@ -70,7 +71,7 @@ async def _rebuild(args: Namespace) -> int:
     question = "Put the journal aside and make a new one from git and the nodes?"
     if not confirmed(question, yes=args.yes):
         return Exit.ERROR
-    async with session.writing(args, fresh=True) as here:
+    async with writing(args, fresh=True) as here:
         desired = await here.desired()
         await here.nodes.keep(desired.nodes)
         reports = await here.observe(desired)

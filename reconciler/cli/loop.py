@@ -24,9 +24,9 @@ from reconciler.cli.applying import result_of
 from reconciler.cli.exits import Exit, worst
 from reconciler.cli.planning import verdict
 from reconciler.cli.progress import Progress
-from reconciler.cli.session import Writing
 from reconciler.cli.steering import seconds_of
 from reconciler.cli.terminal import say, show
+from reconciler.cli.writing import Writing, writing
 from reconciler.core.ledger import Entry
 from reconciler.core.render.outcome import result_text
 from reconciler.core.render.plan import summary
@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
 
 
 async def _once(args: Namespace) -> int:
-    async with session.writing(args) as here:
+    async with writing(args) as here:
         progress = Progress(None, sys.stdout, live=False)
         made = await attempt(here.ports, here.nodes, asking=Asking(emit=progress.emit))
         if made.prospect.problem is not None:
@@ -70,7 +70,7 @@ async def _run(args: Namespace) -> int:
     if args.interval:
         every = seconds_of(args.interval)
         cadence = msgspec.structs.replace(cadence, poll=every, node=every)
-    async with session.writing(args) as here:
+    async with writing(args) as here:
         progress = Progress(None, sys.stdout, live=False)
         send, hints = anyio.create_memory_object_stream[str](1)
         loop = Loop(

@@ -7,22 +7,33 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.cli import session
 from reconciler.cli.exits import Exit, worst
-from reconciler.cli.observation import Observation
+from reconciler.cli.opened import Opened, placed
 from reconciler.cli.running import run
 from reconciler.cli.terminal import say, show
 from reconciler.core.plan import Plan, to_json
 from reconciler.core.refs import Ref
 from reconciler.core.render.changes import View
-from reconciler.core.render.drift import drift_text, drifted
 from reconciler.core.render.plan import plan_text
 from reconciler.core.rules import Request
+from reconciler.edge.clock import SystemClock
+from reconciler.errors import Mend, TryLater
+
+if TYPE_CHECKING:
+    from reconciler.cli import session
+    from reconciler.cli.observation import Observation
+    from reconciler.edge.git import Uncommitted
 
 STANDING_ORDERS = frozenset({"drift", "both", "paused", "follow", "kept"})
 """Rules by which people said beforehand that they want something left alone: that blocks nothing."""
+
+_PATIENCE = 0.2
+"""Seconds that git is waited for once the plan is shown: what it is asked then is worth no more."""
 
 
 def verdict(plan: Plan, *, detailed: bool) -> Exit:
@@ -43,39 +54,60 @@ def plan(args: Namespace) -> int:
 
 
 async def _plan(args: Namespace) -> int:
-    async with session.looking(args, plans=not args.observation) as here:
-        observed = here.observed(args.observation)
-        dirty = here.dirty_beside() if not args.dirty else None
-        still = here.unchanged(args.revision) if observed is None and not args.only else None
-        if still is not None:
-            made, found = still.plan, None
-        else:
-            made, found = await _made(args, here, observed)
-        if args.out:
-            _keep(made, Path(args.out))
-        await here.keep(made)
-        if args.format == "json":
-            sys.stdout.buffer.write(to_json(made) + b"\n")
-        else:
-            view = here.view(made, expand=args.expand, last=still.last if still is not None else None)
-            show(plan_text(made, view), args)
-        if made.commit is not None and dirty is not None and dirty.result():
-            say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
-        if found is not None:
-            from reconciler.cli.resuming import lay_down
+    async with placed(args, ahead=not args.observation) as opened:
+        with _edits(args, opened) as edits:
+            still = None if args.observation or args.only else opened.unchanged(args.revision, SystemClock().now())
+            if still is None:
+                return await _planned(args, opened, edits)
+            since = still.last if not still.last.startswith("tree:") else ""
+            _tell(still.plan, View(expand=args.expand, now=still.plan.observed_at, since=since[:7]), args, edits)
+            return verdict(still.plan, detailed=args.detailed_exitcode)
 
+
+async def _planned(args: Namespace, opened: Opened, edits: Uncommitted | None) -> int:
+    from reconciler.cli import session
+    from reconciler.cli.resuming import lay_down
+
+    async with session.looked(args, opened) as here:
+        made, found = await _made(args, here, here.observed(args.observation))
+        await here.keep(made)
+        _tell(made, here.view(made, expand=args.expand), args, edits)
+        if found is not None:
             lay_down(here, found)
     return verdict(made, detailed=args.detailed_exitcode)
+
+
+@contextmanager
+def _edits(args: Namespace, opened: Opened) -> Iterator[Uncommitted | None]:
+    """git looks for edits that are not committed, unless these are what is planned."""
+    edits = opened.uncommitted() if not args.dirty else None
+    try:
+        yield edits
+    finally:
+        if edits is not None:
+            edits.close()
+
+
+def _tell(made: Plan, view: View, args: Namespace, edits: Uncommitted | None) -> None:
+    if args.out:
+        _keep(made, Path(args.out))
+    if args.format == "json":
+        sys.stdout.buffer.write(to_json(made) + b"\n")
+    else:
+        show(plan_text(made, view), args)
+    with suppress(TryLater, Mend):
+        if made.commit is not None and edits is not None and edits.told(timeout=_PATIENCE):
+            say("Note: there are changes that are not committed; `trueup plan --dirty` plans them.")
 
 
 async def _made(
     args: Namespace, here: session.Looking, observed: Observation | None
 ) -> tuple[Plan, session.Prospect | None]:
     """The plan; and what it was made from, where all of it was looked at."""
+    from reconciler.cli.resuming import resumed
+
     remember = observed is None and not args.only
     if remember:
-        from reconciler.cli.resuming import resumed
-
         made = await resumed(here, Request(now=0), args.revision)
         if made is not None:
             return made, None
@@ -98,6 +130,9 @@ def drift(args: Namespace) -> int:
 
 
 async def _drift(args: Namespace) -> int:
+    from reconciler.cli import session
+    from reconciler.core.render.drift import drift_text, drifted
+
     async with session.looking(args, plans=True) as here:
         made = await _drift_plan(here, [str(ref) for ref in args.refs])
         if args.format == "json":

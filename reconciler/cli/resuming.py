@@ -15,8 +15,8 @@ from reconciler.core.rules import Request
 from reconciler.edge.index.memory import Ground, Index
 from reconciler.edge.index.shelves import Doubt
 from reconciler.errors import Mend, TryLater
-from reconciler.runtime.cycle import dated
 from reconciler.runtime.observe import targets_of
+from reconciler.runtime.revision import dated
 
 _DIFFERING = 500
 """Files beyond which all are read anew: from an index each costs more."""
@@ -27,7 +27,7 @@ async def resumed(here: Looking, request: Request, revision: str | None) -> Plan
     journal = here.ports.journal
     if here.source.dirty or here.source.mirrored or not isinstance(journal, Glance):
         return None
-    kept = _index(here).open(_ground(here), here.overview, here.now())
+    kept = _index(here).open(_ground(here), here.opened.overview, here.now())
     if kept is None:
         return None
     try:
@@ -75,4 +75,4 @@ def _index(here: Looking) -> Index:
 
 
 def _ground(here: Looking) -> Ground:
-    return Ground(str(here.folder), tuple(here.registry), here.state.journal)
+    return Ground(str(here.opened.folder), tuple(here.registry), here.state.journal)

@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import anyio
 
-from reconciler.cli import session
 from reconciler.cli.exits import Exit
+from reconciler.cli.opened import Opened, placed
 from reconciler.cli.selection import full_ref
-from reconciler.cli.session import Opened
 from reconciler.cli.singling import brought_back
 from reconciler.cli.steering import note
 from reconciler.cli.terminal import confirmed, say
@@ -42,7 +41,7 @@ def undo(args: Namespace) -> int:
 
 
 async def _undo(args: Namespace) -> int:
-    async with session.placed(args) as opened:
+    async with placed(args) as opened:
         history = _history(opened)
         if len(history) < 2:
             raise UsageError("nothing was applied before the last revision", hint="git log, git revert")
@@ -70,7 +69,7 @@ def restore(args: Namespace) -> int:
 
 
 async def _restore(args: Namespace) -> int:
-    async with session.placed(args) as opened:
+    async with placed(args) as opened:
         ref = full_ref(args.ref)
         repository = opened.repository
         head = repository.tree(repository.commit("HEAD"), opened.source.root)

@@ -1,26 +1,27 @@
-"""Running a command that opens a session: git looks for its repository while the event loop is imported.
+"""Running a command that opens a session: git looks for its repository while the session's modules are imported.
 
-Owns: the event loop, and handing the repository to the session. Must not go here: what a session is made of (session).
+Owns: handing the repository to the session. Must not go here: what a session is made of (opened), the event loop
+(waiting).
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-
-import anyio
+from typing import Any
 
 from reconciler.cli.remotes import is_remote
 from reconciler.edge.git import Opening, Repository
+from reconciler.waiting import run as run_waiting
 
 
-def run(command: Callable[[Namespace], Awaitable[int]], args: Namespace) -> int:
+def run(command: Callable[[Namespace], Coroutine[Any, Any, int]], args: Namespace) -> int:
     """Raises what the command raises, and SourceRefused, SourceUnreadable."""
     where = args.directory or "."
     opening = args.opening = None if is_remote(where) else Opening(Path(where))
     try:
-        return anyio.run(command, args)
+        return run_waiting(command(args))
     finally:
         if opening is not None:
             opening.close()

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import cached_property, partial
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from reconciler.cli import observation
-from reconciler.cli.ahead import Ahead, begun
-from reconciler.cli.observation import Observation
-from reconciler.cli.remotes import mirror_of
-from reconciler.cli.running import repository_of
+from reconciler.cli.opened import Opened, placed
 from reconciler.cli.selection import chosen, full_ref
 from reconciler.cli.terminal import moving, say
 from reconciler.core.desired import Desired, NodeWant
@@ -33,30 +28,21 @@ from reconciler.core.rests import stamped
 from reconciler.core.rules import Request
 from reconciler.driver import Driver, Shape
 from reconciler.edge.beside import compress
-from reconciler.edge.chain import read, set_aside
+from reconciler.edge.chain import read
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.collector import quiet_collector
-from reconciler.edge.files import CheckedFiles, allowed_folders
-from reconciler.edge.git import Repository
-from reconciler.edge.journal import Journal
-from reconciler.edge.lock import DatacenterLock
 from reconciler.edge.plans import PlanFiles
 from reconciler.edge.registry import Registry
-from reconciler.edge.remembered import TreeMemory
-from reconciler.edge.secrets import ProvidedSecrets
-from reconciler.edge.source import GitSource
-from reconciler.edge.state import State, state_folder
-from reconciler.edge.still import Overview, StillMemory, Unchanged, key_of
+from reconciler.edge.still import Overview
 from reconciler.errors import Mend, SpecErrors, StateUnusable, TryLater, UsageError
 from reconciler.ports import Fencing
 from reconciler.ports import Journal as JournalPort
-from reconciler.runtime.cycle import InForce, Ports, Unfinished, dated, in_force, means_of, off_branch, unfinished
-from reconciler.runtime.events import Emit
-from reconciler.runtime.execute import Execution
 from reconciler.runtime.nodes import Nodes
-from reconciler.runtime.observe import Asking, observe, outbid
+from reconciler.runtime.observe import Asking, observe
+from reconciler.runtime.revision import InForce, Ports, dated, in_force, off_branch
 
 if TYPE_CHECKING:
+    from reconciler.cli.observation import Observation
     from reconciler.core.planner import Planner
     from reconciler.core.world import World
 
@@ -81,10 +67,6 @@ class Glance:
         now = self._clock.instant()
         for entry in stamped(entries, now):
             self.ledger.fold(Record(self.ledger.sequence + 1, now.at, entry))
-
-
-def _nothing(_: str) -> None:
-    return None
 
 
 class NoFence:
@@ -128,6 +110,7 @@ class Looking:
 
     def __init__(self, args: Namespace, opened: Opened, ports: Ports) -> None:
         self.args = args
+        self.opened = opened
         self.repository = opened.repository
         self.source = opened.source
         self.state = opened.state
@@ -180,7 +163,7 @@ class Looking:
             remembered = {ref for ref, _ in self.ledger.bindings}
             request = msgspec.structs.replace(request, only=chosen(desired, only, remembered))
         await self.nodes.keep(desired.nodes)
-        overviews = self.still.overviews(desired.nodes.values()) if remember else None
+        overviews = self.opened.still.overviews(desired.nodes.values()) if remember else None
         with quiet_collector():
             planner, reports = await self._surveyed(desired, observed)
             self.heard(reports.values())
@@ -188,15 +171,15 @@ class Looking:
             if observed is not None:
                 request = msgspec.structs.replace(request, clock=None)  # its journal is of another host's clocks
             plan = planner.plan(request)
-        if overviews is not None and self.still.overviews(desired.nodes.values()) != overviews:
+        if overviews is not None and self.opened.still.overviews(desired.nodes.values()) != overviews:
             overviews = None  # somebody changed something meanwhile, and may change it back
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
-        key = self._still_key(revision) if overviews is not None else None
+        key = self.opened.still_key(revision) if overviews is not None else None
         if key is not None and overviews is not None and not self.ledger.pauses and not self.ledger.spent:
             last = self.ledger.applied.revision if self.ledger.applied is not None else ""
             until, secrets = planner.world.next_timer, self.source.secrets
-            self.still.keep(key, plan, overviews, secrets=secrets, until=until, last=last)
+            self.opened.still.keep(key, plan, overviews, secrets=secrets, until=until, last=last)
         return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired), overviews)
 
     def heard(self, reports: Iterable[Report]) -> None:
@@ -219,32 +202,6 @@ class Looking:
         for target in sorted(self.ledger.covered - covered):
             planner.world.note(Covered(target))
         return planner, reports
-
-    @cached_property
-    def still(self) -> StillMemory:
-        keyed = self.source.keyed or _nothing
-        return StillMemory(self.state.folder / "still", self.overview, keyed)
-
-    def overview(self, driver: str, address: str) -> str | None:
-        """One token for all nodes at an address, where the driver has one."""
-        ask = getattr(self.registry.driver(driver), "overview", None) if driver in self.registry else None
-        return ask(address, {"root": str(self.folder)}) if ask is not None else None
-
-    @property
-    def folder(self) -> Path:
-        return (self.repository.top or self.repository.folder) / self.source.root
-
-    def _still_key(self, revision: str | None) -> str | None:
-        """None where what is planned is not all in git here."""
-        if self.source.dirty or self.source.mirrored:
-            return None
-        where = self.repository.revision(revision, root=self.source.root)
-        return key_of(where, self.state.journal, self.folder, self.registry)
-
-    def unchanged(self, revision: str | None = None) -> Unchanged | None:
-        """The plan, if nothing at all has changed since it was found that there is nothing to do."""
-        key = self._still_key(revision)
-        return self.still.recall(key, self.now()) if key is not None else None
 
     def head(self, desired: Desired) -> str:
         """The newest commit, whether it is in force or not."""
@@ -271,6 +228,8 @@ class Looking:
         """A written observation, in place of what the journal and the nodes say. Raises UsageError."""
         if path is None:
             return None
+        from reconciler.cli import observation
+
         found = observation.read(Path(path))
         if found.datacenter_id != self.datacenter_id:
             raise UsageError(f"{path} is of another datacenter, {found.datacenter_id}")
@@ -307,23 +266,6 @@ class Looking:
         learning = {node.name for node in self.source.loader.desired.nodes.values() if _learning(node)}
         return {node_of(change.target) for change in plan.changes} <= learning
 
-    def dirty(self) -> bool:
-        """Whether the working tree holds what is not committed. Looking at every file of a large tree takes longer than
-        the answer is worth: then it counts as no."""
-        from reconciler.edge.git import uncommitted
-
-        with suppress(TryLater, Mend):
-            return uncommitted(self.repository, self.source.root, timeout=0.2)
-        return False
-
-    def dirty_beside(self) -> Future[bool]:
-        """The same, told by git while a plan is made."""
-        beside = ThreadPoolExecutor(1)
-        try:
-            return beside.submit(self.dirty)
-        finally:
-            beside.shutdown(wait=False)  # its thread ends with the answer
-
     def view(self, plan: Plan, *, expand: bool, last: str | None = None) -> View:
         """`last`: the revision applied last, where it is known already."""
         from reconciler.cli.sources import places_of, removals_of
@@ -341,36 +283,6 @@ class Looking:
         self.source.close()
 
 
-class Writing(Looking):
-    """The same, with the lock held and the journal open."""
-
-    lock: DatacenterLock
-
-    def heard(self, reports: Iterable[Report]) -> None:
-        """Raises FenceLost where a node has seen a higher fence: nothing is asked of people that it would refuse."""
-        lost = outbid(reports, self.lock.fence, self.datacenter_id)
-        if lost is not None:
-            raise lost
-
-    async def execution(
-        self, plan: Plan, emit: Emit, *, moves: bool = True, changes: frozenset[str] | None = None
-    ) -> Execution:
-        """The plan, or these changes of it, ready to be carried out."""
-        desired = await self.desired()
-        await self.nodes.keep(desired.nodes)
-        return Execution(plan, means_of(self.ports, self.nodes, desired), changes=changes, emit=emit, moves=moves)
-
-    async def unfinished(self) -> tuple[Unfinished, ...]:
-        """What an earlier process left in flight or halfway."""
-        return await unfinished(self.ports)
-
-    async def settle(self, plan: Plan, *, moves: bool = True) -> None:
-        """A plan without changes still moves the lineage on: its revision is what is there."""
-        if plan.commit is not None:
-            execution = await self.execution(plan, lambda _: None, moves=moves)
-            await execution.run()
-
-
 def _learning(node: NodeWant) -> bool:
     body = msgspec.json.decode(node.body)
     return bool(isinstance(body, dict) and body.get("learning"))
@@ -380,83 +292,31 @@ def _learning(node: NodeWant) -> bool:
 async def looking(args: Namespace, *, plans: bool = False) -> AsyncIterator[Looking]:
     """Open what is needed to look: no lock, nothing written but stored plans. `plans`: the journal will be asked for,
     so it is read beside the tree."""
-    async with placed(args, ahead=plans) as opened:
-        path, ahead = opened.state.journal, opened.ahead
-        glance = Glance(
-            ahead.ledger if ahead is not None and ahead.path == path else partial(read, path), SystemClock()
-        )
-        here = Looking(args, opened, _ports(opened, journal=glance, fencing=NoFence()))
-        try:
-            yield here
-        finally:
-            await here.close()
-
-
-@asynccontextmanager
-async def writing(args: Namespace, *, fresh: bool = False) -> AsyncIterator[Writing]:
-    """Take the datacenter's lock and open its journal; `fresh`: the old one is put aside. Raises LockHeld."""
-    async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(placed(args))
-        lock = stack.enter_context(DatacenterLock.acquire(opened.state, purpose=f"trueup {args.command}"))
-        if fresh:
-            set_aside(opened.state.journal, SystemClock().now())
-        journal = await stack.enter_async_context(await Journal.open(opened.state.journal, SystemClock()))
-        here = Writing(args, opened, _ports(opened, journal=journal, fencing=lock))
-        here.lock = lock
-        stack.push_async_callback(here.close)
+    async with placed(args, ahead=plans) as opened, looked(args, opened) as here:
         yield here
 
 
-class Opened(NamedTuple):
-    """What both kinds of session stand on."""
-
-    repository: Repository
-    source: GitSource
-    registry: Registry
-    state: State
-    secrets: ProvidedSecrets
-    datacenter_id: str
-    ahead: Ahead | None = None
-
-
 @asynccontextmanager
-async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opened]:
-    """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told."""
-    registry = Registry()
-    where = args.directory or "."
-    mirror = mirror_of(where, args.state)
-    with mirror.fetch() if mirror else repository_of(args, Path(where)) as repository:
-        root = "" if mirror else repository.root_of(Path(where))
-        source = GitSource(repository, registry, root=root, mirror=mirror)
-        source.memory = TreeMemory.of_user(registry)
-        source.dirty = bool(getattr(args, "dirty", False))
-        hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
-        reading = begun(State(_named_folder(args) or state_folder(hint)).journal) if hint is not None else None
-        try:
-            datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
-            state = State.open(datacenter_id, _named_folder(args))
-            secrets = ProvidedSecrets.of(state)
-            source.keyed = secrets.keyed_digest
-            yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
-        finally:
-            if reading is not None:
-                reading.end()
+async def looked(args: Namespace, opened: Opened) -> AsyncIterator[Looking]:
+    """The same, in what is open already."""
+    path, ahead = opened.state.journal, opened.ahead
+    glance = Glance(ahead.ledger if ahead is not None and ahead.path == path else partial(read, path), SystemClock())
+    here = Looking(args, opened, ports_of(opened, journal=glance, fencing=NoFence()))
+    try:
+        yield here
+    finally:
+        await here.close()
 
 
-def _named_folder(args: Namespace) -> Path | None:
-    return Path(args.state).absolute() if args.state else None
-
-
-def _ports(opened: Opened, *, journal: JournalPort, fencing: Fencing) -> Ports:
-    repository, source, registry, state, secrets = opened[:5]
-    folder = (repository.top or repository.folder) / source.root
-    options: Mapping[str, Any] = {"root": str(folder), "state": str(state.folder), "resolve": secrets.resolve}
+def ports_of(opened: Opened, *, journal: JournalPort, fencing: Fencing) -> Ports:
+    registry, state, secrets = opened.registry, opened.state, opened.secrets
+    options: Mapping[str, Any] = {"root": str(opened.folder), "state": str(state.folder), "resolve": secrets.resolve}
 
     def opening(node: NodeWant) -> Driver:
         return registry.driver(node.driver).open(node, options)
 
     return Ports(
-        source=source,
+        source=opened.source,
         plans=PlanFiles(state.plans),
         journal=journal,
         clock=SystemClock(),
@@ -464,7 +324,6 @@ def _ports(opened: Opened, *, journal: JournalPort, fencing: Fencing) -> Ports:
         shapes=Shapes(registry),
         opening=opening,
         secrets=secrets,
-        files=CheckedFiles(state.files, allowed_folders(state.files)),
     )
 
 

@@ -18,8 +18,9 @@ from reconciler.cli import session
 from reconciler.cli.exits import Exit
 from reconciler.cli.progress import Progress
 from reconciler.cli.selection import full_ref
-from reconciler.cli.session import Looking, Writing
+from reconciler.cli.session import Looking
 from reconciler.cli.terminal import confirmed, say, show
+from reconciler.cli.writing import Writing, writing
 from reconciler.core.ledger import Accepted, Entry, Paused, Resumed, Vouched
 from reconciler.core.refs import Ref, kind_of, name_of, short
 from reconciler.core.render.changes import View
@@ -56,9 +57,9 @@ async def note(
                 pass
         return ""
     except NobodyAnswers:
-        async with session.writing(args) as writing:
-            await writing.ports.journal.append(entries)
-            return await then(writing) if then is not None else ""
+        async with writing(args) as here:
+            await here.ports.journal.append(entries)
+            return await then(here) if then is not None else ""
 
 
 def _marked(subject: str) -> Callable[[Writing], Awaitable[str]]:
@@ -178,7 +179,7 @@ def forget(args: Namespace) -> int:
 
 
 async def _forget(args: Namespace) -> int:
-    async with session.writing(args) as here:
+    async with writing(args) as here:
         if args.ref in (await here.desired()).nodes or args.ref.lower().startswith("node/"):
             return await _forget_node(here, args)
         return await _forget_thing(here, args)

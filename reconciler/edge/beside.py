@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 def compress(data: bytes) -> Callable[[], bytes]:
@@ -18,4 +21,6 @@ def compress(data: bytes) -> Callable[[], bytes]:
 
 @cache
 def _thread() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # of a small fleet nothing is compressed
+
     return ThreadPoolExecutor(1, thread_name_prefix="compress")

@@ -24,6 +24,7 @@ from typing import Any, Union, get_args
 import msgspec
 
 from reconciler.core.ledger import Entry, Ledger, Record, Sealed, Settled
+from reconciler.edge.forked import possible
 from reconciler.errors import JournalBroken, JournalUnwritable, StateUnusable
 
 FORMAT = 1
@@ -245,6 +246,18 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+LARGE = 4 << 20
+"""Bytes of a journal from which a process of its own is paid back: some 3,000 machines."""
+
+
+def large(path: Path) -> bool:
+    """Whether it is worth while to have it folded by another process (folded)."""
+    try:
+        return path.stat().st_size >= LARGE and possible()
+    except OSError:
+        return False
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

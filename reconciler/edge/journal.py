@@ -22,8 +22,7 @@ import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger, Record
 from reconciler.core.rests import stamped, timely
-from reconciler.edge.chain import Chain
-from reconciler.edge.forked import possible
+from reconciler.edge.chain import Chain, large
 from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
 
@@ -190,18 +189,6 @@ def _folded(chain: Chain) -> Ledger | None:
     from reconciler.edge.folded import Folding
 
     return Folding(chain.path).ledger(chain.head)
-
-
-LARGE = 4 << 20
-"""Bytes of a journal from which a process of its own is paid back: some 3,000 machines."""
-
-
-def large(path: Path) -> bool:
-    """Whether it is worth while to have it folded by another process (folded)."""
-    try:
-        return path.stat().st_size >= LARGE and possible()
-    except OSError:
-        return False
 
 
 def _open(path: Path) -> tuple[Chain, Ledger]:

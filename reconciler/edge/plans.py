@@ -10,12 +10,12 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-import anyio.to_thread
 import msgspec
 
 from reconciler.core.plan import Plan, from_json, to_json
 from reconciler.edge.state import write_whole
 from reconciler.errors import PlanMissing, PlanUnknown, StateUnusable
+from reconciler.waiting import blocking
 
 KEPT = 200
 """Stored plans beyond this many are pruned, the oldest first."""
@@ -32,11 +32,11 @@ class PlanFiles:
 
     async def save(self, plan: Plan) -> None:
         """Durable on return. Raises StateUnusable."""
-        await anyio.to_thread.run_sync(self._save, plan)
+        await blocking(self._save, plan)
 
     async def find(self, digest_prefix: str) -> Plan:
         """The plan whose digest begins so (at least 4 hex digits). Raises PlanMissing."""
-        return await anyio.to_thread.run_sync(self._find, digest_prefix)
+        return await blocking(self._find, digest_prefix)
 
     def _save(self, plan: Plan) -> None:
         try:

@@ -24,11 +24,10 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import anyio.to_thread
-
 from reconciler.edge.providers import AgeFolder, Environment, Folder, PlainFile, Provider, SopsFile, check_name
 from reconciler.edge.state import State, write_whole
 from reconciler.errors import SecretMissing, StateUnusable, UsageError
+from reconciler.waiting import blocking
 
 
 class ProvidedSecrets:
@@ -57,7 +56,7 @@ class ProvidedSecrets:
         """Values by name. Raises SecretMissing naming all that are missing and where they were looked for."""
         if not names:
             return {}
-        return await anyio.to_thread.run_sync(self._resolve, names)
+        return await blocking(self._resolve, names)
 
     def keyed_digest(self, name: str) -> str | None:
         """32 hex digits that change with the value; None where it cannot be read."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapp
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import anyio.to_thread
 import msgspec
 
 from reconciler.core.desired import Desired, Lineage, NodeWant, Resource, Revision
@@ -21,13 +20,13 @@ from reconciler.core.refs import Ref, kind_of
 from reconciler.core.values import canonical, digest, plain
 from reconciler.driver import Capability
 from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
-from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.held import NOTHING_HELD, Held
-from reconciler.edge.images import held
 from reconciler.edge.remembered import Remembered, Told, TreeMemory
 from reconciler.errors import SpecErrors, UsageError
+from reconciler.waiting import blocking
 
 if TYPE_CHECKING:
+    from reconciler.edge.git.mirror import Mirror
     from reconciler.edge.index.memory import Documents
     from reconciler.edge.load.loader import Loader
 
@@ -121,10 +120,10 @@ class GitSource:
 
     async def load(self, revision: str | None = None, *, since: Applied | None = None) -> Desired:
         """See the port. Raises SpecErrors, RevisionMissing, SourceUnreadable, SourceRefused, UsageError."""
-        return await anyio.to_thread.run_sync(self._load, revision, since)
+        return await blocking(self._load, revision, since)
 
     async def lineage(self, desired: Desired, applied: Applied | None, accepted: frozenset[str]) -> Lineage:
-        return await anyio.to_thread.run_sync(self._lineage, desired, applied, accepted)
+        return await blocking(self._lineage, desired, applied, accepted)
 
     @property
     def mirrored(self) -> bool:
@@ -144,13 +143,13 @@ class GitSource:
     async def datacenter_id(self, revision: str | None = None) -> str:
         """The id of the datacenter, told also of a tree with mistakes elsewhere. Raises what loading raises, if not
         even that can be read."""
-        known = await anyio.to_thread.run_sync(self._known_id, revision)
+        known = await blocking(self._known_id, revision)
         if known is not None:
             return known
         try:
             return (await self.load(revision)).datacenter_id
         except SpecErrors:
-            found = await anyio.to_thread.run_sync(self._scanned_id, revision)
+            found = await blocking(self._scanned_id, revision)
             if found is None:
                 raise
             return found
@@ -213,6 +212,8 @@ class GitSource:
         """What images held when a plan was applied last, where their documents are others now."""
         if since is None or since.root != self.root or since.tree == tree.id:
             return NOTHING_HELD
+        from reconciler.edge.images import held
+
         committed, declares = not self._dirty_tree(tree), self._declares_image if since.tree == self._known else None
         when = "when a plan was applied last"
         return held(self.repository, since.tree, tree, when=when, committed=committed, declares=declares)

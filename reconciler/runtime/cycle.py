@@ -1,16 +1,15 @@
 """One attempt, straight on: load, resume what was cut short, observe, plan, carry out.
 
-Owns: the sequence, for one command or `--once`; and what the loop shares with it (the revision in force, means,
-unfinished plans). Must not go here: repeating it (loop), deciding (core), the world itself (ports).
+Owns: the sequence, for one command or `--once`; and what the loop shares with it (means, unfinished plans).
+Must not go here: repeating it (loop), deciding (core), the world itself (ports).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-import anyio
 import msgspec
 
 from reconciler.core.desired import Desired, Policy
@@ -19,40 +18,16 @@ from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
 from reconciler.core.refs import Target
 from reconciler.core.rules import Request, is_single
-from reconciler.core.shape import Shape
-from reconciler.errors import Mend, PlanMissing, TrueupError, TryLater, UsageError
-from reconciler.ports import Clock, Fencing, Files, Journal, PlanStore, Secrets, Source
+from reconciler.errors import PlanMissing, TrueupError
 from reconciler.runtime.execute import Execution
-from reconciler.runtime.nodes import Nodes, Opening
+from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, observe, outbid
+from reconciler.runtime.revision import InForce, Ports, dated, in_force
 from reconciler.runtime.summary import Summary
 from reconciler.runtime.worker import Allowance, Means, Pace
 
 if TYPE_CHECKING:
     from reconciler.core.budgets import Account, Tally
-
-
-class Ports(msgspec.Struct, frozen=True):
-    """All that the edge provides. `shapes` by the name of their driver; `opening` makes a node's driver."""
-
-    source: Source
-    plans: PlanStore
-    journal: Journal
-    clock: Clock
-    fencing: Fencing
-    shapes: Mapping[str, Shape]
-    opening: Opening
-    secrets: Secrets | None = None
-    files: Files | None = None
-    spending: anyio.Lock = msgspec.field(default_factory=anyio.Lock)
-    """Held while a step spends of a budget: plans that are carried out side by side have one ledger."""
-
-
-class InForce(msgspec.Struct, frozen=True):
-    """The desired state that counts. `problem`: why it is the last good one and not the newest."""
-
-    desired: Desired
-    problem: TrueupError | None = None
 
 
 class Prospect(msgspec.Struct, frozen=True):
@@ -76,56 +51,6 @@ class Attempt(msgspec.Struct, frozen=True):
 def unattended(policy: Policy) -> Request:
     """How the loop asks for a plan: intent only where git is followed; drift is the policy's. Undated."""
     return Request(now=0, intent=policy.follow == "auto")
-
-
-async def dated(request: Request, ports: Ports, desired: Desired) -> Request:
-    """The request with the time and the lineage as they are now."""
-    ledger = ports.journal.ledger
-    lineage = await ports.source.lineage(desired, ledger.applied, frozenset(ledger.accepted))
-    clock = ports.clock.instant()
-    return msgspec.structs.replace(request, now=clock.at, clock=clock, lineage=lineage)
-
-
-def off_branch(branch: str | None, ids: Collection[str | None], ledger: Ledger) -> str | None:
-    """Why a revision may be planned and not applied (invariant I13): only commits on the branch that is applied here
-    are. The first apply settles which; `trueup accept` of a revision (`ids`: its commit and tree) moves to its branch.
-    """
-    last = ledger.applied.branch if ledger.applied is not None else ""
-    if not ledger.accepted.isdisjoint(ids):
-        return None
-    if not branch:
-        return f"this commit is not on {last or 'a branch'}, which is what is applied here"
-    if last and branch != last:
-        return f"this is the branch {branch}, and {last} is what is applied here"
-    return None
-
-
-async def newest(source: Source, ledger: Ledger) -> Desired:
-    """What git wants now. Raises what loading raises, UsageError where the branch that is checked out is not the one
-    that is applied here."""
-    desired = await source.load(since=ledger.applied)
-    revision = desired.revision
-    why = off_branch(revision.branch, (revision.commit, revision.tree), ledger)
-    if why is not None:
-        raise UsageError(why, hint="switch back to it, or merge into it")
-    return desired
-
-
-async def in_force(source: Source, ledger: Ledger) -> InForce:
-    """The newest revision if it can be read and holds no mistakes, else the one applied last.
-
-    Raises what loading the newest raises, if there is no other.
-    """
-    try:
-        return InForce(await newest(source, ledger))
-    except (Mend, TryLater) as error:
-        last = ledger.applied
-        if last is None or last.revision.startswith("tree:"):
-            raise
-        try:
-            return InForce(await source.load(last.revision), error)
-        except (Mend, TryLater):
-            raise error from None
 
 
 def allowance_of(desired: Desired) -> Allowance:
@@ -172,7 +97,7 @@ def means_of(ports: Ports, nodes: Nodes, desired: Desired) -> Means:
         secrets=ports.secrets,
         files=ports.files,
         allowance=allowance_of(desired),
-        spending=ports.spending,
+        spending=ports.spending.turn,
     )
 
 

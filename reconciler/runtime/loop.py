@@ -24,7 +24,7 @@ from reconciler.core.rules import Request
 from reconciler.errors import FenceLost, Mend, TrueupError, TryLater
 from reconciler.handlers import Handlers
 from reconciler.ports import Journal
-from reconciler.runtime.cycle import Ports, in_force, means_of, newest, unattended, unfinished
+from reconciler.runtime.cycle import means_of, unattended, unfinished
 from reconciler.runtime.dispatch import Dispatch, choose, fresh
 from reconciler.runtime.events import Emit
 from reconciler.runtime.execute import beginning
@@ -33,6 +33,7 @@ from reconciler.runtime.hints import Hints
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, coverage, in_words, observe_node, outbid, targets_of
 from reconciler.runtime.retries import Retries
+from reconciler.runtime.revision import Ports, in_force, newest
 from reconciler.runtime.rounds import Cadence, Rounds
 from reconciler.runtime.runs import Promise, Runs
 from reconciler.runtime.status import Cycle, Status, fold, node_statuses

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-import anyio
 import msgspec
 
 from reconciler.core.desired import NodeWant
@@ -23,6 +22,7 @@ from reconciler.errors import FenceLost
 from reconciler.ports import Journal
 from reconciler.runtime.events import Emit, NodeAsked, harmless
 from reconciler.runtime.nodes import Nodes
+from reconciler.waiting import loop
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -72,6 +72,8 @@ async def observe_node(
     since = {target: report.digest for target, report in held.items() if report.complete and report.digest}
     problem = f"no answer within {deadline:g} s"
     answers: tuple[Report | Unchanged, ...] = ()
+    import anyio
+
     with anyio.move_on_after(deadline):
         try:
             answers = await nodes.driver(node).observe(began=began, since=since or None)
@@ -142,9 +144,14 @@ async def observe(
 ) -> dict[Target, Report]:
     """Ask these nodes; a report for every target of theirs, in order of the targets. `datacenter`: its id.
     Journals coverage. Raises only what the journal raises."""
+    waiting = deque(wanted)
+    if not waiting:
+        return {}
+    await loop()
+    import anyio
+
     asking = asking or Asking()
     emit = harmless(asking.emit)
-    waiting = deque(wanted)
     every, found, fresh = len(waiting), dict[Target, Report](), list[Covered]()
 
     async def ask() -> None:

@@ -23,7 +23,7 @@ import anyio.to_thread
 
 from drivers.sim.generate import generate
 from drivers.sim.generate.site import Site
-from reconciler.cli import session
+from reconciler.cli.writing import writing
 from reconciler.edge.watch import watch_repository
 from reconciler.runtime.loop import Loop, Settings
 from tests.benchmarks import fleets
@@ -73,7 +73,7 @@ async def noticed(site: Path, commit: Commit) -> list[float]:
     """Seconds from each commit to its plan."""
     folder, times = site.parent, []
     args = Namespace(directory=str(site), state=str(folder / "state"), command="bench", revision=None, dirty=False)
-    async with session.writing(args) as here, anyio.create_task_group() as group:
+    async with writing(args) as here, anyio.create_task_group() as group:
         send, hints = anyio.create_memory_object_stream[str](100)
         loop = Loop(here.ports, Settings(), random=random.Random(1).random, watching=lambda: hints)
         group.start_soon(loop.run)

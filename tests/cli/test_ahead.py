@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import ahead, session
+from reconciler.cli import ahead, opened, session
 from reconciler.cli.exits import Exit
-from reconciler.edge import chain, journal
+from reconciler.edge import chain
 from reconciler.edge import state as states
 from tests.cli.conftest import Run, commit, edit
 
@@ -30,7 +30,7 @@ def read(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     for module in (session, ahead):
         monkeypatch.setattr(module, "read", told)
-    monkeypatch.setattr(session, "state_folder", by_id)
+    monkeypatch.setattr(opened, "state_folder", by_id)
     monkeypatch.setattr(states, "state_folder", by_id)
     assert run("apply", "--yes").code == Exit.DONE
     # another tree, so that it is not recalled
@@ -60,7 +60,7 @@ def test_what_looks_like_the_id_and_is_not_misleads_nobody(read: list[Path], run
 def test_a_large_journal_is_read_by_another_process(
     read: list[Path], run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "LARGE", 1)
+    monkeypatch.setattr(chain, "LARGE", 1)
     text = (folder / "datacenter.yaml").read_text()
     (folder / "datacenter.yaml").write_text(f"# as it was\n{text}")
     commit("Say nothing new of the id")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from reconciler.cli.exits import Exit
 from reconciler.core.plan import Plan
 from reconciler.edge.index import memory
 from tests.cli.conftest import Run, commit, edit
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -53,6 +58,18 @@ def both(run: Run, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     for each in (first, second):
         del each["observed_at"]
     return first, second
+
+
+def test_where_no_node_has_to_be_asked_no_event_loop_is_needed(laid: Run, told: list[bool]) -> None:
+    edit("packages.yaml", "512Mi", "768Mi")
+    commit("Grow")
+    code = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert "768Mi" in done.stdout
+    loaded = {word.partition(".")[0] for word in done.stderr.split()}
+    assert "reconciler.edge.index.planning" in done.stderr.split()
+    assert loaded & {"asyncio", "anyio", "pydantic", "logging", "concurrent"} == set()
 
 
 NEW = """apiVersion: trueup/v1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import pytest
 from reconciler.cli import session
 from reconciler.cli.exits import Exit
 from tests.cli.conftest import Run, commit, edit
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -82,3 +87,15 @@ def test_with_a_damaged_memory_the_plan_is_made(still: Run, asked: list[str], fo
     (folder.parent / "state" / "still").write_bytes(b"nonsense")
     assert "Nothing to do" in still("plan").out
     assert asked
+
+
+def test_it_takes_no_event_loop_no_planner_and_no_yaml(still: Run) -> None:
+    """What these take to import is more than all that a recalled plan does."""
+    code = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert "Nothing to do" in done.stdout
+    loaded = {name for word in done.stderr.split() for name in (word, word.partition(".")[0])}
+    heavy = {"asyncio", "anyio", "ruamel", "_ruamel_yaml", "pydantic", "specs", "logging", "concurrent"}
+    ours = {"cli.session", "core.planner", "core.world", "edge.journal", "edge.load", "runtime"}
+    assert not loaded & (heavy | {f"reconciler.{name}" for name in ours})

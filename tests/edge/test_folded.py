@@ -10,7 +10,7 @@ import pytest
 from reconciler.core.binding import Address
 from reconciler.core.ledger import Applied, Bound, Claimed, Entry, Intent, Ledger, Paused, Quarantined, Settled, Spent
 from reconciler.core.refs import Ref, Target, Uid
-from reconciler.edge import chain, folded, journal
+from reconciler.edge import chain, folded
 from reconciler.edge.chain import Chain
 from reconciler.edge.clock import SystemClock
 from reconciler.edge.folded import Folding
@@ -39,7 +39,7 @@ def entries() -> list[Entry]:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A journal that counts as large, and comes back in several messages."""
-    monkeypatch.setattr(journal, "LARGE", 1)
+    monkeypatch.setattr("reconciler.edge.chain.LARGE", 1)
     monkeypatch.setattr(folded, "_MANY", 3)
     chain = Chain.open(tmp_path / "j.db")
     for entry in entries():
@@ -99,4 +99,4 @@ def test_nobody_has_to_ask(path: Path) -> None:
 
 
 def test_where_there_is_no_journal_there_is_nothing_to_fold(tmp_path: Path) -> None:
-    assert not journal.large(tmp_path / "none.db")
+    assert not chain.large(tmp_path / "none.db")

@@ -34,9 +34,10 @@ from reconciler.edge.journal import Journal
 from reconciler.edge.lock import DatacenterLock
 from reconciler.edge.plans import PlanFiles
 from reconciler.edge.state import State
-from reconciler.runtime.cycle import Ports, attempt
+from reconciler.runtime.cycle import attempt
 from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.nodes import Nodes, Opening
+from reconciler.runtime.revision import Ports
 from reconciler.runtime.status import Status
 from reconciler.testing.ports import EPOCH, StaticFiles, StaticSource
 from tests.builders import DATACENTER, SHAPES, desired, node

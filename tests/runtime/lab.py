@@ -15,10 +15,10 @@ from drivers.sim.world import World
 from reconciler.core.desired import Desired, NodeWant, Policy, Resource
 from reconciler.core.ledger import Entry
 from reconciler.driver import Driver
-from reconciler.runtime.cycle import Ports
 from reconciler.runtime.events import Event
 from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.nodes import Nodes
+from reconciler.runtime.revision import Ports
 from reconciler.testing.ports import (
     FixedFence,
     MemoryJournal,

@@ -8,8 +8,9 @@ from reconciler.core.desired import Policy
 from reconciler.core.ledger import Applied, Result
 from reconciler.core.rules import Request
 from reconciler.errors import Diagnostic, SourceUnreadable, SpecErrors
-from reconciler.runtime.cycle import Unfinished, attempt, in_force, prospect, unfinished
+from reconciler.runtime.cycle import Unfinished, attempt, prospect, unfinished
 from reconciler.runtime.observe import Asking
+from reconciler.runtime.revision import in_force
 from tests.builders import machine
 from tests.runtime.lab import Lab
 

@@ -1,102 +1,111 @@
-"""The arithmetic of waiting: triggers, backoff, jitter, patience, and what can begin."""
+"""A command does without an event loop until something has to wait, and is one coroutine all the way."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
-import msgspec
+import anyio.lowlevel
 import pytest
 
-from reconciler.core.plan import Verdict
-from reconciler.runtime.dispatch import choose, groups
-from reconciler.runtime.retries import Retries
-from reconciler.runtime.triggers import Reasons, Trigger, backoff, jittered
-from tests.runtime.worlds import change, gate, step_id
+from reconciler.waiting import blocking, loop, run
 
 
-def retries() -> Retries:
-    return Retries(first=2, longest=600, jitter=0, random=lambda: 0.5)
+def in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
-def test_backoff_doubles_up_to_the_longest() -> None:
-    assert [backoff(n, first=2, longest=20) for n in (1, 2, 3, 4, 5, 1000)] == [2, 4, 8, 16, 20, 20]
+def test_what_never_waits_has_no_loop() -> None:
+    async def command() -> list[bool]:
+        return [
+            in_loop(),
+            await blocking(in_loop),
+            threading.current_thread() is await blocking(threading.current_thread),
+        ]
+
+    assert run(command()) == [False, False, True]
 
 
-@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 90), (0.5, 100), (1.0, 110)])
-def test_jitter_spreads_evenly_round_the_middle(chance: float, seconds: float) -> None:
-    assert jittered(100, 0.1, lambda: chance) == pytest.approx(seconds)
+def test_the_loop_begins_where_it_is_asked_for_and_stays() -> None:
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[str]:
+        told.append(f"opened {in_loop()}")
+        try:
+            yield "here"
+        finally:
+            told.append(f"closed {in_loop()}")
+
+    async def side(word: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        told.append(word)
+
+    async def command() -> str:
+        async with opened() as here:
+            await loop()
+            await loop()
+            assert await blocking(threading.current_thread) is not threading.current_thread()
+            with anyio.move_on_after(0.001):
+                await anyio.sleep_forever()
+            async with anyio.create_task_group() as group:
+                group.start_soon(side, "beside")
+            return here
+
+    assert run(command()) == "here"
+    assert told == ["opened False", "beside", "closed True"]
 
 
-@pytest.mark.anyio
-async def test_triggers_that_come_together_begin_one_cycle() -> None:
-    reasons = Reasons()
-    for _ in range(100):
-        reasons.add(Trigger("poll"))
-    reasons.add(Trigger("watch", "refs/heads/main"))
-    assert await reasons.wait() == (Trigger("poll"), Trigger("watch", "refs/heads/main"))
-    with anyio.move_on_after(1) as scope:
-        await reasons.wait()
-    assert scope.cancelled_caught
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_a_command_raises_is_raised_and_what_it_opened_is_closed(waits: bool) -> None:
+    closed: list[bool] = []
+
+    async def command() -> None:
+        try:
+            if waits:
+                await loop()
+            raise KeyError("gone")
+        finally:
+            await blocking(closed.append, True)
+
+    with pytest.raises(KeyError, match="gone"):
+        run(command())
+    assert closed == [True]
 
 
-@pytest.mark.anyio
-async def test_a_trigger_wakes_the_one_who_waits() -> None:
-    reasons = Reasons()
-    async with anyio.create_task_group() as group:
-        group.start_soon(anyio.sleep, 5)
-        group.start_soon(reasons.wait)
-        await anyio.sleep(1)
-        reasons.add(Trigger("converge", "by hand"))
-    assert str(Trigger("converge", "by hand")) == "converge by hand"
+def test_in_a_loop_that_runs_already_nothing_is_begun() -> None:
+    async def command() -> bool:
+        await loop()
+        return threading.current_thread() is await blocking(threading.current_thread)
+
+    assert anyio.run(command) is False
 
 
-def test_a_change_waits_longer_after_each_attempt() -> None:
-    patience, wanted = retries(), change("a", "n1")
-    waits = []
-    for _ in range(4):
-        patience.tried(wanted, now=0)
-        due = patience.next_due(0)
-        assert due is not None
-        waits.append(due)
-        assert patience.waits(wanted, due - 0.1)
-        assert not patience.waits(wanted, due)
-    assert waits == [2, 4, 8, 16]
+def test_a_thread_beside_a_command_may_have_a_loop_of_its_own() -> None:
+    async def inner() -> bool:
+        await loop()
+        return in_loop()
+
+    async def command() -> list[bool]:
+        found: list[bool] = []
+        thread = threading.Thread(target=lambda: found.append(anyio.run(inner)))
+        thread.start()
+        thread.join()
+        return [*found, in_loop()]
+
+    assert run(command()) == [True, False]
 
 
-def test_another_content_is_another_change() -> None:
-    patience, wanted = retries(), change("a", "n1")
-    patience.tried(wanted, now=0)
-    assert not patience.waits(msgspec.structs.replace(wanted, after={"memory": 2}), 0)
+def test_who_waits_without_asking_for_the_loop_is_told() -> None:
+    async def command() -> None:
+        await asyncio.sleep(0)
 
-
-def test_a_change_that_is_wanted_no_more_is_forgotten() -> None:
-    patience, wanted = retries(), change("a", "n1")
-    patience.tried(wanted, now=0)
-    patience.keep([])
-    assert not patience.waits(wanted, 0)
-    assert patience.next_due(0) is None
-
-
-def test_changes_that_wait_for_each_other_stay_together() -> None:
-    a, b = change("a", "n1"), change("b", "n2", needs=(step_id("a", "n1"),))
-    c, d = change("c", "n3", gates=gate(step_id("b", "n2"))), change("d", "n1")
-    assert groups([d, a, c, b]) == [(d,), (a, c, b)]
-
-
-def test_a_busy_node_postpones_whole_groups_and_no_others() -> None:
-    a, b, c = change("a", "n1"), change("b", "n2", needs=(step_id("a", "n1"),)), change("c", "n3")
-    found = choose(
-        [a, b, c], free=lambda each: each.target != "n2", settled=lambda target: True, waits=lambda each: False
-    )
-    assert (found.now, found.postponed) == ((c.id,), (a.id, b.id))
-
-
-def test_a_node_that_was_not_read_since_our_last_write_postpones() -> None:
-    a, b = change("a", "n1"), change("b", "n2")
-    found = choose([a, b], free=lambda each: True, settled=lambda target: target == "n2", waits=lambda each: False)
-    assert (found.now, found.postponed) == ((b.id,), (a.id,))
-
-
-def test_what_is_uncertain_is_never_made_unattended() -> None:
-    a = msgspec.structs.replace(change("a", "n1"), verdict=Verdict.UNCERTAIN)
-    found = choose([a], free=lambda each: True, settled=lambda target: True, waits=lambda each: False)
-    assert (found.now, found.unsure) == ((), (a.id,))
+    with pytest.raises(RuntimeError, match="without an event loop"):
+        run(command())

@@ -14,7 +14,7 @@ from reconciler.edge.git.lineage import lineage
 from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.git.repository import Opening, Repository
 from reconciler.edge.git.tree import CommitTree
-from reconciler.edge.git.worktree import WorkingTree, snapshot, uncommitted
+from reconciler.edge.git.worktree import Uncommitted, WorkingTree, snapshot
 
 __all__ = [
     "Author",
@@ -22,10 +22,10 @@ __all__ = [
     "Mirror",
     "Opening",
     "Repository",
+    "Uncommitted",
     "WorkingTree",
     "commit_files",
     "lineage",
     "snapshot",
     "touched_by",
-    "uncommitted",
 ]

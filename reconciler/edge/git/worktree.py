@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.desired import Revision
-from reconciler.edge.git.command import environment, run
+from reconciler.edge.git.command import Begun, begin, environment, run
 from reconciler.edge.git.repository import Repository
 from reconciler.edge.git.tree import CommitTree
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
@@ -67,21 +67,31 @@ def snapshot(repository: Repository, root: str = "") -> WorkingTree:
         raise
 
 
-def uncommitted(repository: Repository, root: str = "", *, timeout: float = 60) -> bool:
-    """Whether documents of the working tree are not as in HEAD: YAML beneath the root, in no hidden folder, and not
-    ignored. Costs a look at every file.
+class Uncommitted:
+    """git looks whether documents of the working tree are not as in HEAD: YAML beneath the root, in no hidden folder,
+    and not ignored. Costs a look at every file, beside whatever is done until that is asked for."""
 
-    Raises SourceUnreadable, also when it takes longer than `timeout` (s).
-    """
-    if repository.top is None:
-        return False
-    beneath = f"{root}/" if root else ""
-    wanted = [f":(top,glob){_literal(beneath)}**/*{ending}" for ending in (".yaml", ".yml")]
-    command = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *wanted)
-    env = environment(extra=_without_filters(repository.top))
-    found = run(repository.top, command, env=env, timeout=timeout).decode(errors="surrogateescape")
-    paths = [entry[3:].removeprefix(beneath) for entry in found.split("\0") if entry]
-    return any(not path.startswith(".") and "/." not in path for path in paths)
+    def __init__(self, repository: Repository, root: str = "") -> None:
+        """Raises SourceUnreadable, SourceRefused."""
+        self._beneath = f"{root}/" if root else ""
+        self._looking: Begun | None = None
+        if repository.top is not None:
+            wanted = [f":(top,glob){_literal(self._beneath)}**/*{ending}" for ending in (".yaml", ".yml")]
+            command = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *wanted)
+            self._looking = begin(repository.top, command, env=environment(extra=_without_filters(repository.top)))
+
+    def told(self, *, timeout: float = 60) -> bool:
+        """To be asked once. Raises SourceUnreadable, also when it takes longer than `timeout` (s) from now on."""
+        if self._looking is None:
+            return False
+        found = self._looking.output(timeout=timeout).decode(errors="surrogateescape")
+        paths = [entry[3:].removeprefix(self._beneath) for entry in found.split("\0") if entry]
+        return any(not path.startswith(".") and "/." not in path for path in paths)
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        if self._looking is not None:
+            self._looking.close()
 
 
 def _literal(path: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.edge.git import Repository, snapshot, uncommitted
+from reconciler.edge.git import Repository, Uncommitted, snapshot
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
 Clone = Any
@@ -88,12 +88,12 @@ def test_what_is_not_committed_is_noticed_without_running_filters(clone: Clone) 
     clone.git("config", "filter.trap.clean", f"touch {trap}; cat")
     with Repository.open(clone.path) as repository:
         clone.write({"s/a.yaml": "a"})
-        assert not uncommitted(repository)
+        assert not Uncommitted(repository).told()
         clone.write({"b.yaml": "edited"})
-        assert uncommitted(repository)
-        assert not uncommitted(repository, "s")
+        assert Uncommitted(repository).told()
+        assert not Uncommitted(repository, "s").told()
         clone.write({"s/new.yaml": "new"})
-        assert uncommitted(repository, "s")
+        assert Uncommitted(repository, "s").told()
     assert not trap.exists()
 
 
@@ -102,12 +102,12 @@ def test_only_documents_count_as_not_committed(clone: Clone) -> None:
     with Repository.open(clone.path) as repository:
         clone.write({"notes.txt": "edited", "new.txt": "new", ".ci/c.yaml": "edited", ".new/d.yaml": "d"})
         clone.write({"s[1]/.x.yml": "edited", "s[1]/.h/e.yaml": "e"})
-        assert not uncommitted(repository)
+        assert not Uncommitted(repository).told()
         clone.write({"s1/b.yaml": None})
-        assert uncommitted(repository)
-        assert not uncommitted(repository, "s[1]")
+        assert Uncommitted(repository).told()
+        assert not Uncommitted(repository, "s[1]").told()
         clone.write({"s[1]/deep/er/new.yml": "new"})
-        assert uncommitted(repository, "s[1]")
+        assert Uncommitted(repository, "s[1]").told()
 
 
 def test_a_root_has_its_own_tree_so_what_lies_beside_does_not_matter(clone: Clone) -> None:

@@ -1,0 +1,120 @@
+"""Where a command works: repository, source, drivers, state folder, opened together once.
+
+Owns: opening them, the journal read beside the tree, and telling that nothing has changed since the last plan. Light: a
+plan that is recalled needs no more than this. Must not go here: looking at nodes, writing (session).
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reconciler.cli.remotes import mirror_of
+from reconciler.cli.running import repository_of
+from reconciler.edge.git import Repository
+from reconciler.edge.registry import Registry
+from reconciler.edge.remembered import TreeMemory
+from reconciler.edge.secrets import ProvidedSecrets
+from reconciler.edge.source import GitSource
+from reconciler.edge.state import State, state_folder
+from reconciler.edge.still import StillMemory, Unchanged, key_of
+from reconciler.errors import Mend, TryLater
+
+if TYPE_CHECKING:
+    from reconciler.cli.ahead import Ahead
+    from reconciler.edge.git import Uncommitted
+
+_MANY_FILES = 2 << 20
+"""Bytes of git's index, some 20,000 files, beyond which looking at each takes longer than the answer is worth."""
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+class Opened(msgspec.Struct, frozen=True, dict=True):
+    """What both kinds of session stand on."""
+
+    repository: Repository
+    source: GitSource
+    registry: Registry
+    state: State
+    secrets: ProvidedSecrets
+    datacenter_id: str
+    ahead: Ahead | None = None
+
+    @property
+    def folder(self) -> Path:
+        return (self.repository.top or self.repository.folder) / self.source.root
+
+    @cached_property
+    def still(self) -> StillMemory:
+        keyed = self.source.keyed or _nothing
+        return StillMemory(self.state.folder / "still", self.overview, keyed)
+
+    def overview(self, driver: str, address: str) -> str | None:
+        """One token for all nodes at an address, where the driver has one."""
+        ask = getattr(self.registry.driver(driver), "overview", None) if driver in self.registry else None
+        return ask(address, {"root": str(self.folder)}) if ask is not None else None
+
+    def still_key(self, revision: str | None) -> str | None:
+        """None where what is planned is not all in git here."""
+        if self.source.dirty or self.source.mirrored:
+            return None
+        where = self.repository.revision(revision, root=self.source.root)
+        return key_of(where, self.state.journal, self.folder, self.registry)
+
+    def unchanged(self, revision: str | None, now: float) -> Unchanged | None:
+        """The plan, if nothing at all has changed since it was found that there is nothing to do."""
+        key = self.still_key(revision)
+        return self.still.recall(key, now) if key is not None else None
+
+    def uncommitted(self) -> Uncommitted | None:
+        """git looks for what is not committed, while a plan is made. None where it is not worth while."""
+        from reconciler.edge.git import Uncommitted
+
+        with suppress(OSError, TryLater, Mend):
+            if (self.repository.git_folder / "index").stat().st_size < _MANY_FILES:
+                return Uncommitted(self.repository, self.source.root)
+        return None
+
+
+@asynccontextmanager
+async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opened]:
+    """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told.
+    `ahead`: the journal will be asked for, so it is read beside the tree."""
+    registry = Registry()
+    where = args.directory or "."
+    mirror = mirror_of(where, args.state)
+    with mirror.fetch() if mirror else repository_of(args, Path(where)) as repository:
+        root = "" if mirror else repository.root_of(Path(where))
+        source = GitSource(repository, registry, root=root, mirror=mirror)
+        source.memory = TreeMemory.of_user(registry)
+        source.dirty = bool(getattr(args, "dirty", False))
+        hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
+        reading = _begun(args, hint) if hint is not None else None
+        try:
+            datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
+            state = State.open(datacenter_id, _named_folder(args))
+            secrets = ProvidedSecrets.of(state)
+            source.keyed = secrets.keyed_digest
+            yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
+        finally:
+            if reading is not None:
+                reading.end()
+
+
+def _begun(args: Namespace, hint: str) -> Ahead:
+    from reconciler.cli.ahead import begun
+
+    return begun(State(_named_folder(args) or state_folder(hint)).journal)
+
+
+def _named_folder(args: Namespace) -> Path | None:
+    return Path(args.state).absolute() if args.state else None
