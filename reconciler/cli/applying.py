@@ -229,6 +229,7 @@ def result_of(summary: Summary, plan: Plan) -> Result:
         refused=summary.refused,
         stopped=summary.stopped,
         fence_lost=summary.fence_lost,
+        downtimes=summary.downtimes,
     )
 
 

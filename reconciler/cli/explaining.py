@@ -14,7 +14,7 @@ from reconciler.core.compare import wanted_of
 from reconciler.core.desired import Resource
 from reconciler.core.explain import Where, users, where
 from reconciler.core.plan import Hold
-from reconciler.core.refs import Ref, Target, kind_of, node_of, short
+from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of, short
 from reconciler.core.render import quantities
 from reconciler.core.render.explain import Explanation, Origin
 from reconciler.core.render.quantities import moment
@@ -37,7 +37,7 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
     target = seen[0][0] if seen else None
     if target is None:
         target = next((change.target for change in found.plan.changes if change.ref == ref), None)
-    uid = seen[0][1].marks.uid if seen and seen[0][1].marks else ""
+    uid = seen[0][1].marks.uid if seen and seen[0][1].marks else Uid("")
     sited = where(found.planner, ref)
     return Explanation(
         ref,
@@ -52,6 +52,10 @@ def explanation(here: Looking, found: Prospect, name: str) -> Explanation:
         users=users(found.planner, ref),
         changes=tuple(change for change in found.plan.changes if change.ref == ref),
         holds=tuple(hold for hold in found.plan.holds if _concerns(hold, ref, target)),
+        outage=found.world.ledger.outages.last.get(uid),
+        down_since=found.world.ledger.outages.down_since(
+            uid, runs=bool(seen) and seen[0][1].fields.get("state") == "running"
+        ),
     )
 
 

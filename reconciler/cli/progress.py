@@ -12,7 +12,7 @@ import msgspec
 
 from reconciler.core.plan import Plan
 from reconciler.core.refs import short
-from reconciler.core.render.outcome import step_line
+from reconciler.core.render.outcome import down_words, step_line
 from reconciler.core.render.quantities import clean
 from reconciler.runtime.events import Event, NodeAsked, StepEnded, StepProgress, StepStarted, Stopping
 
@@ -62,6 +62,7 @@ class Progress:
         if self._endless:
             self._summaries.pop(event.step, None)
         text = f"{summary}: {event.reason}" if event.status in ("failed", "unconfirmed") and event.reason else summary
+        text += f"; {down_words(event.down)}" if event.down is not None else ""
         self._line(step_line(event.status, event.ref, event.target, text, event.seconds))
 
     def _line(self, text: str) -> None:

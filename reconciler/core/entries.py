@@ -166,7 +166,7 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
 
 
 class Intent(msgspec.Struct, frozen=True, omit_defaults=True, tag="intent"):
-    """A step is about to be handed to its driver. Durable before the call. `source`: as in the step."""
+    """A step is about to be handed to its driver. Durable before the call. `source`, `turns`: as in the step."""
 
     plan: str
     step: str
@@ -174,6 +174,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, tag="intent"):
     ref: Ref
     uid: Uid
     source: Target | None = None
+    turns: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True, tag="result"):

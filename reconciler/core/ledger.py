@@ -41,6 +41,7 @@ from reconciler.core.entries import Spent as Spent
 from reconciler.core.entries import Status as Status
 from reconciler.core.entries import Vouched as Vouched
 from reconciler.core.entries import touched as touched
+from reconciler.core.outages import Outages
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.rests import Instant, Rests
 from reconciler.core.values import canonical
@@ -65,6 +66,8 @@ class Ledger:
         """When the last record was written."""
         self.rests = Rests()
         """How much of its time in quarantine each thing has surely rested."""
+        self.outages = Outages()
+        """How long machines were down for what we did to them."""
         self.bindings = Bindings()
         self.claims: dict[Target, str] = {}
         self.covered: set[Target] = set()
@@ -129,6 +132,8 @@ class Ledger:
         intent = self.in_flight.pop((entry.plan, entry.step), None)
         for target in touched(intent) if intent is not None else ():
             self.flying[target] -= 1
+        if intent is not None and (intent.turns or self.outages.open):
+            self.outages.ended(intent, entry.status)
         if entry.more:
             self.halfway[_thing(entry)] = entry
         elif self.halfway:
@@ -169,6 +174,8 @@ class Ledger:
 
     def _settle(self, entry: Settled | Sealed, fields: bytes) -> None:
         self.rests.drop(entry.uid)
+        if self.outages.open:
+            self.outages.settled(entry.uid, self.last_at)
         told = entry.revision
         if self.bindings.seal(entry.ref, entry.uid, entry.target, fields, told, protected=entry.protected):
             return
@@ -187,6 +194,7 @@ class Ledger:
 
     def _quarantined(self, entry: Quarantined, record: Record) -> None:
         self.rests.put(entry.uid, entry.seconds, entry.said)
+        self.outages.drop(entry.uid)
         seconds = entry.seconds if entry.said is None else entry.said
         old = self._same(entry)
         if old is None and self._superseded(entry.ref):
@@ -207,6 +215,7 @@ class Ledger:
     def _purged(self, entry: Purged) -> None:
         """What has a realisation on each target stays witnessed: others may be left."""
         self.rests.drop(entry.uid)
+        self.outages.drop(entry.uid)
         if self._same(entry) is not None:
             del self.bindings[entry.ref, entry.target]
         if kind_of(entry.ref) not in PER_TARGET and entry.ref not in self.bindings.single:
@@ -221,6 +230,7 @@ class Ledger:
 
     def _forgotten(self, entry: Forgotten) -> None:
         self.rests.drop(entry.uid)
+        self.outages.drop(entry.uid)
         if self._same(entry) is not None:
             del self.bindings[entry.ref, entry.target]
         self.witnessed.discard(entry.ref)
@@ -273,6 +283,8 @@ class Ledger:
         for target in touched(entry) if (entry.plan, entry.step) not in self.in_flight else ():
             self.flying[target] = self.flying.get(target, 0) + 1
         self.in_flight[entry.plan, entry.step] = entry
+        if entry.turns:
+            self.outages.begun(entry, self.last_at)
         if self.halfway:
             self.halfway.pop(_thing(entry), None)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from reconciler.core.ledger import Address, Entry
+from reconciler.core.ledger import Address, Entry, Intent
 from reconciler.core.observed import Lifecycle, Object
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.core.values import canonical, digest, find
@@ -182,6 +182,16 @@ class Step(msgspec.Struct, frozen=True):
         """Every target that the step writes to."""
         return (self.target,) if self.source is None else (self.source, self.target)
 
+    @property
+    def turns(self) -> str:
+        """The state into which it brings a machine from another one, `stopped` or `running`; empty for other steps."""
+        before, after = self.precondition.fields.get("/state"), self.effect.fields.get("/state")
+        return str(after) if None not in (before, after) and before != after else ""
+
+    def intent(self, plan: str) -> Intent:
+        """What is journalled before it is carried out as part of a plan (its digest)."""
+        return Intent(plan, self.id, self.target, self.ref, self.uid, self.source, self.turns)
+
 
 class Change(msgspec.Struct, frozen=True):
     """One resource's change on one target (of a move: where it goes). `id` is `ref@target`."""
@@ -206,6 +216,16 @@ class Change(msgspec.Struct, frozen=True):
     recoverable_for: float | None = None
     """Seconds in quarantine, counted from when the step is done, so that a plan does not depend on the hour."""
     steps: tuple[Step, ...] = ()
+
+    @property
+    def downtime(self) -> float:
+        """Seconds that it is expected to stop a machine, from the first stop to the end of the start; 0 if it does
+        not."""
+        verbs = [step.verb for step in self.steps]
+        if "stop" not in verbs or "start" not in verbs:
+            return 0
+        first, last = verbs.index("stop"), verbs.index("start")
+        return sum(step.seconds for step in self.steps[first : last + 1])
 
 
 class Hold(msgspec.Struct, frozen=True):

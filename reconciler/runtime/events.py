@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from reconciler.core.ledger import Status
+from reconciler.core.outages import Downtime
 from reconciler.core.plan import Step
 from reconciler.core.refs import Ref, Target
 
@@ -44,7 +45,7 @@ class StepProgress(msgspec.Struct, frozen=True, tag="step-progress"):
 
 
 class StepEnded(msgspec.Struct, frozen=True, tag="step-ended"):
-    """Journalled already. `seconds` is 0 for a step that never began."""
+    """Journalled already. `seconds` is 0 for a step that never began. `down`: of the step that ended an outage."""
 
     step: str
     ref: Ref
@@ -53,6 +54,7 @@ class StepEnded(msgspec.Struct, frozen=True, tag="step-ended"):
     status: Status
     reason: str = ""
     seconds: float = 0
+    down: Downtime | None = None
 
 
 class Stopping(msgspec.Struct, frozen=True, tag="stopping"):

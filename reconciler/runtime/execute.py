@@ -131,6 +131,7 @@ class Execution:
             refused=tuple(board.refused),
             stopped=board.stopped,
             fence_lost=board.fence_lost,
+            downtimes=tuple(board.downtimes),
             seconds=anyio.current_time() - start,
         )
 

@@ -113,6 +113,9 @@ class Lanes:
         """How many targets have something that may run now."""
         return len(self._turn)
 
+    def change_of(self, step: Step) -> Change:
+        return self._owner[step.id].change
+
     def next(self) -> Lane | None:
         """A lane whose step may run now; its slot on the target is taken. None: nothing may run at the moment."""
         if not self._turn:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from reconciler.core.ledger import Status
+from reconciler.core.outages import Downtime
 from reconciler.core.plan import Change, Plan
 from reconciler.core.refs import Ref, Target
 from reconciler.driver import Outcome
@@ -44,6 +45,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Why no more steps were handed out, if that is so."""
     fence_lost: bool = False
     seconds: float = 0
+    downtimes: tuple[Downtime, ...] = ()
+    """Of machines that this run started again, in the order of that."""
 
     @property
     def whole(self) -> bool:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 import anyio
 import msgspec
 
-from reconciler.core.ledger import Entry, Intent, Ledger, Result, Spent
+from reconciler.core.ledger import Entry, Ledger, Result, Spent
+from reconciler.core.outages import Downtime
 from reconciler.core.pauses import refusal as paused
 from reconciler.core.plan import Plan, Step
 from reconciler.core.refs import Target
@@ -86,6 +87,7 @@ class Board:
         self.workers: list[Worker] = []
         self.resting: deque[Worker] = deque()
         self.refused: list[str] = []
+        self.downtimes: list[Downtime] = []
         self.stopped: str | None = None
         self.over = False
         self.latest = float("inf")
@@ -126,9 +128,20 @@ class Board:
         return self.ticked if self.emit is None else anyio.current_time()
 
     def tell_ended(self, step: Step, outcome: Outcome, began: float) -> None:
+        down = self._downtime(step)
+        if down is not None:
+            self.downtimes.append(down)
         if self.emit is not None:
-            seconds = anyio.current_time() - began
-            self.emit(StepEnded(step.id, step.ref, step.target, step.verb, outcome.status, outcome.reason, seconds))
+            said = (outcome.status, outcome.reason, anyio.current_time() - began)
+            self.emit(StepEnded(step.id, step.ref, step.target, step.verb, *said, down))
+
+    def _downtime(self, step: Step) -> Downtime | None:
+        """How long the machine was down that this step brought back."""
+        outage = self.means.journal.ledger.outages.by(step.uid, self.plan.digest, step.id)
+        if outage is None:
+            return None
+        predicted = self.lanes.change_of(step).downtime or None
+        return Downtime(step.ref, outage.target, outage.seconds, predicted, outage.source)
 
     def tell_passed(self) -> None:
         if self.emit is not None:
@@ -288,7 +301,7 @@ class Worker:
             refusal = unrested(board.means.journal.ledger, step, board.means.clock.instant())
             if refusal is not None:
                 return self._refuse(refusal)
-        intent = Intent(board.plan.digest, step.id, step.target, step.ref, step.uid, step.source)
+        intent = step.intent(board.plan.digest)
         if not step.on_intent:
             return await self._journal([intent])
         again = step.id in board.tried

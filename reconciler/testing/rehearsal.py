@@ -14,7 +14,7 @@ from unittest import SkipTest
 import msgspec
 
 from reconciler.core.desired import Budget, Desired, Drain, Lineage, NodeWant, Policy, Resource, Revision
-from reconciler.core.ledger import Applied, Covered, Intent, Result
+from reconciler.core.ledger import Applied, Covered, Result
 from reconciler.core.observed import Report
 from reconciler.core.plan import Change, Plan
 from reconciler.core.planner import make_plan
@@ -108,8 +108,7 @@ class Rehearsal:
         for change in _in_order(plan.changes):
             outcome = Outcome("unchanged")
             for step in change.steps:
-                intent = Intent(plan.digest, step.id, step.target, step.ref, step.uid, step.source)
-                await self.journal.append([intent, *step.on_intent])
+                await self.journal.append([step.intent(plan.digest), *step.on_intent])
                 outcome = await self.driver.apply(step, self._context(plan))
                 said = (outcome.status, outcome.reason, step.source)
                 result = Result(plan.digest, step.id, step.target, step.ref, *said)

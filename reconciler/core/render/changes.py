@@ -14,7 +14,7 @@ import msgspec
 from reconciler.core.plan import PLACE, Action, Cause, Change, Difference, Manner, Risk, Undo, Verdict
 from reconciler.core.refs import kind_of, short
 from reconciler.core.render import quantities
-from reconciler.core.render.fold import downtime, rows, shared_fields, waves
+from reconciler.core.render.fold import rows, shared_fields, waves
 from reconciler.core.render.lines import pair, wrapped
 from reconciler.core.render.names import compressed, counted, noun, places
 
@@ -112,7 +112,7 @@ def _alone(group: Sequence[Change], view: View) -> list[str]:
     state = (change.before or {}).get("state")
     if change.action is Action.DESTROY and state:
         where.append(str(state))
-    down = downtime(change)
+    down = change.downtime
     if down and change.action is not Action.CREATE:
         where.append(f"about {quantities.duration(down)} down")
     place = ", ".join(word for word in where if word)
@@ -125,7 +125,7 @@ def _together(group: Sequence[Change], view: View) -> list[str]:
     head = group[0]
     said = _in_brief(head) if len(head.differences) == 1 and head.source is None else ""
     if head.source is not None:
-        down = downtime(head)
+        down = head.downtime
         said = f"from {head.source}" + (f", about {quantities.duration(down)} down each" if down else "")
     subject = f"{len(group)} {noun(kind_of(head.ref), len(group))}"
     source = view.sources.get(f"{head.ref}:{head.differences[0].path}", "") if said and head.source is None else ""

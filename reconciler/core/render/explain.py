@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.core.outages import Outage
 from reconciler.core.plan import Change, Hold
 from reconciler.core.render import quantities
 from reconciler.core.render.changes import INDENT, View, block
@@ -49,12 +50,17 @@ class Explanation(msgspec.Struct, frozen=True):
     """What refers to it."""
     changes: tuple[Change, ...] = ()
     holds: tuple[Hold, ...] = ()
+    outage: Outage | None = None
+    """The last time that a change of ours stopped it, if it was started again by one."""
+    down_since: float | None = None
+    """Unix seconds: since when it is down for a change that did not come to its end."""
 
 
 def explain_text(found: Explanation, view: View | None = None) -> str:
     view = view or View(expand=True)
     lines = [pair(found.ref, found.source), f"{INDENT}{found.exists}"]
     lines += [f"{INDENT}uid {found.uid}"] if found.uid else []
+    lines += _down(found)
     if found.fields:
         lines += ["", "Resolved"]
         lines += [_field(path, origin) for path, origin in found.fields.items()]
@@ -74,6 +80,18 @@ def explain_text(found: Explanation, view: View | None = None) -> str:
     if not found.changes and not found.holds:
         lines.append(f"{INDENT}leaves it as it is")
     return finished(lines)
+
+
+def _down(found: Explanation) -> list[str]:
+    lines = []
+    if found.outage is not None:
+        where = f": moved {found.outage.source} → {found.outage.target}" if found.outage.source is not None else ""
+        took = quantities.duration(found.outage.seconds)
+        lines.append(f"{INDENT}last down for {took}, from {quantities.moment(found.outage.since)} on{where}")
+    if found.down_since is not None:
+        since = quantities.moment(found.down_since)
+        lines.append(f"{INDENT}down since {since}: stopped for a change that did not come to its end")
+    return lines
 
 
 def _field(path: str, origin: Origin) -> str:

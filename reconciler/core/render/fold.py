@@ -141,12 +141,3 @@ def predicted_seconds(plan: Plan, lanes: int = 4) -> float:
         ends[name] = start + max((gate.pause for gate in step.gates), default=0) + step.seconds
         busy[step.target] = busy.get(step.target, 0) + step.seconds
     return max(max(ends.values(), default=0), max(busy.values(), default=0) / lanes)
-
-
-def downtime(change: Change) -> float:
-    """Seconds from the first stop to the start (or the end of waiting until ready); 0 if it is never stopped."""
-    verbs = [step.verb for step in change.steps]
-    if "stop" not in verbs or "start" not in verbs:
-        return 0
-    first, last = verbs.index("stop"), verbs.index("start")
-    return sum(step.seconds for step in change.steps[first : last + 1])

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from reconciler.core.outages import Downtime
 from reconciler.core.plan import Plan
 from reconciler.core.render import quantities
 from reconciler.core.render.changes import INDENT
@@ -40,6 +41,15 @@ class Result(msgspec.Struct, frozen=True):
     refused: Sequence[str] = ()
     stopped: str | None = None
     fence_lost: bool = False
+    downtimes: Sequence[Downtime] = ()
+
+
+def down_words(found: Downtime) -> str:
+    """`moved inc/a → inc/b, down 4.2 s, predicted 2.5 s`."""
+    words = [f"moved {found.source} → {found.target}"] if found.source is not None else []
+    words.append(f"down {quantities.duration(found.seconds)}")
+    words += [f"predicted {quantities.duration(found.predicted)}"] if found.predicted is not None else []
+    return ", ".join(words)
 
 
 def step_line(status: str, ref: str, target: str, summary: str, seconds: float) -> str:
@@ -56,6 +66,7 @@ def result_text(found: Result) -> str:
     if len(found.unfinished) > _SHOWN:
         lines.append(f"  ! and {len(found.unfinished) - _SHOWN} more")
     lines += [f"  ! {reason}" for reason in found.refused]
+    lines += _downtimes(found.downtimes)
     lines += [""] if lines else []
     done = f"{counted(found.changes, 'change')} in {quantities.duration(found.seconds)}"
     earlier = f" ({counted(found.before, 'step')} had been applied before)" if found.before else ""
@@ -69,6 +80,18 @@ def result_text(found: Result) -> str:
         lines.append(f"{why}Applied {done}{earlier}; {len(found.unfinished)} not finished.")
         lines.append("The next apply plans anew and goes on from what is there.")
     return finished(lines)
+
+
+def _downtimes(found: Sequence[Downtime]) -> list[str]:
+    """One line: how long they were down, and the one that was the longest."""
+    if not found:
+        return []
+    ordered = sorted(found, key=lambda each: each.seconds)
+    longest = f"{ordered[-1].ref}: {down_words(ordered[-1])}"
+    if len(found) == 1:
+        return [f"  {longest}"]
+    spans = dict.fromkeys(quantities.duration(each.seconds) for each in (ordered[0], ordered[-1]))
+    return [f"  {counted(len(found), 'machine')} were down for {' to '.join(spans)}; the longest {longest}"]
 
 
 def nothing_text(plan: Plan) -> str:

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from reconciler.core.observed import Capacity, Report
+from reconciler.core.outages import Downtime
 from reconciler.core.plan import Action, BudgetUse, Cause, Difference, Gate, Headroom, Hold, Manner, Risk, Undo, Verdict
-from reconciler.core.refs import Target
+from reconciler.core.refs import Ref, Target
 from reconciler.core.render import names, quantities
 from reconciler.core.render.changes import View
 from reconciler.core.render.drift import drift_text
@@ -17,7 +18,7 @@ from reconciler.core.render.explain import Explanation, Origin, explain_text
 from reconciler.core.render.fold import sorted_by_need
 from reconciler.core.render.lines import wrapped
 from reconciler.core.render.listing import NodeRow, Row, listing_text, nodes_text
-from reconciler.core.render.outcome import Result, Unfinished, nothing_text, result_text, step_line
+from reconciler.core.render.outcome import Result, Unfinished, down_words, nothing_text, result_text, step_line
 from reconciler.core.render.plan import plan_text
 from reconciler.core.render.status import Situation, Waiting, status_text
 
@@ -234,3 +235,17 @@ def test_a_machine_without_a_place_is_listed_with_the_addresses_that_are_written
     nics = [{"networks": ["Network/a"], "primary": True}, {"networks": ["Network/b"], "ip": "10.0.0.5"}]
     row = Row("Machine/acme/late", "", "held: placement", {"nics": nics})
     assert "?,10.0.0.5" in listing_text("Machine", [row])
+
+
+def test_an_apply_tells_how_long_machines_were_down() -> None:
+    web = Downtime(Ref("Machine/acme/web"), Target("inc/b"), 4.2, 2.5, Target("inc/a"))
+    db = Downtime(Ref("Machine/acme/db"), Target("inc/a"), 1.0)
+    ci = Downtime(Ref("Machine/acme/ci"), Target("inc/a"), 2.0)
+    assert (down_words(web), down_words(db)) == ("moved inc/a → inc/b, down 4.2 s, predicted 2.5 s", "down 1 s")
+    assert result_text(Result(1, {}, 3.0, downtimes=(web,))) == (
+        "  Machine/acme/web: moved inc/a → inc/b, down 4.2 s, predicted 2.5 s\n\nDone: 1 change in 3 s.\n"
+    )
+    assert result_text(Result(3, {}, 3.0, downtimes=(web, db, ci))).splitlines()[0] == (
+        "  3 machines were down for 1 s to 4.2 s; the longest Machine/acme/web: "
+        "moved inc/a → inc/b, down 4.2 s, predicted 2.5 s"
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from reconciler.core.observed import Capacity, Object, Report
+from reconciler.core.outages import Outage
 from reconciler.core.plan import Action, Cause, Difference, Hold, Manner, Risk
 from reconciler.core.refs import Target
 from reconciler.core.render.changes import View
@@ -99,3 +102,15 @@ def test_an_explanation_has_a_reason_for_every_node() -> None:
         users=("Machine/acme/lb",),
     )
     same_as_golden("explain", explain_text(found))
+
+
+def test_an_explanation_tells_how_long_it_was_down_and_since_when_it_is() -> None:
+    moved = Outage(AT, AT + 4.2, "p", "3-start", Target("inc/b"), Target("inc/a"))
+    found = Explanation("Machine/acme/web-1", "it is running on inc/b", uid="u", outage=moved)
+    lines = explain_text(found).splitlines()
+    assert lines[3].strip() == "last down for 4.2 s, from 2026-10-01 14:02Z on: moved inc/a → inc/b"
+    restarted = msgspec.structs.replace(moved, source=None)
+    found = msgspec.structs.replace(found, outage=restarted, down_since=AT + 120)
+    lines = explain_text(found).splitlines()
+    assert lines[3].strip() == "last down for 4.2 s, from 2026-10-01 14:02Z on"
+    assert lines[4].strip() == "down since 2026-10-01 14:04Z: stopped for a change that did not come to its end"
