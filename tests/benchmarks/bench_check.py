@@ -1,8 +1,9 @@
-"""A hundred nodes that are as they should be, looked at by real commands: `trueup plan` against `ansible-playbook --check`.
+"""A hundred nodes that are as they should be, looked at by real commands: `trueup plan` against `ansible-playbook
+--check`.
 
-Compared: both sides run on this host alone and look at what is there. Ours: a hundred nodes of driver `local`, each with
-a folder of zones, a bridge, firewall tables, an image and a running zone of its own, all of it read and compared with git.
-Theirs: a hundred hosts of the local connection, 25 side by side, each asked whether one folder is there.
+Compared: both sides run on this host alone and look at what is there. Ours: a hundred nodes of driver `local`, each
+with a folder of zones, a bridge, firewall tables, an image and a running zone of its own, all of it read and compared
+with git. Theirs: a hundred hosts of the local connection, 25 side by side, each asked whether one folder is there.
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ def _check() -> Measured:
 ROWS = [
     Row(
         "check-vs-ansible", 1 / 20, "×", _check,
-        "100 nodes, nothing to do, really looked at, against `ansible-playbook --check` of one folder a host", long=True,
+        "100 nodes, nothing to do, really looked at, against `ansible-playbook --check` of one folder a host",
+        long=True,
     ),
 ]  # fmt: skip
