@@ -1,7 +1,8 @@
-"""From the models (pydantic) to plain records (msgspec) that read the same: writes `plain.py`.
+"""From the models (pydantic) to plain records (msgspec) that read the same: writes `plain.py`, and `scalars.py` with
+the values in them that are spelled in a way of their own.
 
 Owns: how a model's field becomes a record's. Must not go here: anything needed when documents are read.
-`python -m specs.derive` writes the file; a test keeps it current, another that both read alike.
+`python -m specs.derive` writes the files; a test keeps them current, another that both read alike.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from specs import datacenter, envelope, firewall, image, machine, network, node,
 from specs.envelope import Metadata, Model, SharedMetadata
 from specs.models import MODELS
 
-FILE = Path(__file__).with_name("plain.py")
+FILE, SCALARS = (Path(__file__).with_name(name) for name in ("plain.py", "scalars.py"))
 _MODULES = (units, envelope, network, tenant, datacenter, firewall, image, machine, node, package, volume)
 _LARGEST = repr(sys.float_info.max).replace("+", "")
 _WIDTH = 120
@@ -39,12 +40,28 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
-from specs import quantities, rules, values
+from specs import rules, values
+from specs.scalars import (
+IMPORTED
+)
 from specs.spelled import keys, spelled
 
 
 class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A spec, or a part of one."""
+'''
+
+_SCALARS = '''\
+"""Values that are spelled in a way of their own, as plain records hold and read them. Written by
+`python -m specs.derive`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
+
+from specs import quantities, rules, values
+from specs.spelled import keys, spelled
+
 '''
 
 
@@ -197,8 +214,8 @@ def _place(function: Any) -> str:
     return f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
 
 
-def text() -> str:
-    """The source of `plain.py`."""
+def texts() -> dict[Path, str]:
+    """The sources by file."""
     writer = _Writer()
     models: list[type[Model]] = [*MODELS.values(), Metadata, SharedMetadata]
     for model in models:
@@ -206,14 +223,17 @@ def text() -> str:
     register = f"_ALL: tuple[type[Plain], ...] = (\n    {', '.join(MODELS)},\n)  # fmt: skip\n"
     register += "KINDS = {kind.__name__: kind for kind in _ALL}\n"
     checked, made = ("\n".join(each) for each in zip(*writer.plainest, strict=True))
-    spelled = f"if TYPE_CHECKING:\n{checked}\nelse:\n{made}\n"
-    return "\n\n".join([_HEAD, spelled, *[f"{each}\n" for each in writer.classes], register])
+    scalars = f"{_SCALARS}if TYPE_CHECKING:\n{checked}\nelse:\n{made}\n"
+    names = sorted(writer.simple & set(re.findall(r"\w+", " ".join(writer.classes))))
+    head = _HEAD.replace("IMPORTED", "\n".join(f"    {name}," for name in names))
+    return {FILE: "\n\n".join([head, *[f"{each}\n" for each in writer.classes], register]), SCALARS: scalars}
 
 
-def write(file: Path = FILE) -> Path:
-    file.write_text(text(), encoding="utf-8")
-    return file
+def write() -> list[Path]:
+    for file, text in texts().items():
+        file.write_text(text, encoding="utf-8")
+    return [FILE, SCALARS]
 
 
 if __name__ == "__main__":
-    print(write())
+    print(*write(), sep="\n")
