@@ -19,7 +19,8 @@ from drivers.incus.records import Volume
 from drivers.incus.volumes import config_of, destroy_volume, marks_of, path_of, put, query
 
 BY_ITSELF = "cluster_internal_custom_volume_copy"
-"""A server that has this copies between members in one call (Incus); LXD 5.0 has one member pull from the other."""
+"""A server that has this copies between members in one call (Incus); LXD 5.0 has one member pull from the other. So has
+Incus 6.0 in every project but its `default`: asked to copy by itself, it looks for the volume in that one alone."""
 
 
 async def copy_over(act: Act) -> list[Volume]:
@@ -73,7 +74,7 @@ async def _make_way(act: Act, volume: Volume) -> None:
 
 
 async def _copy(act: Act, volume: Volume) -> None:
-    whole = BY_ITSELF in act.server.api_extensions
+    whole = act.project == "default" and BY_ITSELF in act.server.api_extensions
     body = {
         "name": volume.name, "type": "custom", "content_type": volume.content_type,
         "config": volume.config,  # all of it: `volatile.idmap.*` tell whose numbers the files bear

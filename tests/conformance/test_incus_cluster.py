@@ -30,7 +30,7 @@ from reconciler.testing.conformance import (  # noqa: F401
     test_unused_image_comes_and_goes,
 )
 from tests.drivers.incus.daemons import missing, running
-from tests.drivers.incus.harness import IncusHarness
+from tests.drivers.incus.harness import IncusHarness, ProjectHarness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -46,6 +46,16 @@ def harness(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
             yield made
         finally:
             made.close()
+
+
+async def test_machine_in_a_tenants_project_moves_with_its_data_disks(harness: IncusHarness) -> None:
+    if harness.daemons.kind == "lxd":
+        pytest.skip("a cluster of LXD 5.0 cannot give tenants projects")
+    made = ProjectHarness(harness.daemons, members=3)
+    try:
+        await moves.test_machine_moves_with_its_data_disks(made)
+    finally:
+        made.close()
 
 
 @pytest.mark.long

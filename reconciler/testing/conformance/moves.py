@@ -114,7 +114,8 @@ async def test_machine_moves_with_its_data_disks(harness: Harness) -> None:
         )
         change = await _leaving(here, there, wanted, found)
         for step in change.steps:
-            assert (await there.apply(step)).status == "applied"
+            outcome = await there.apply(step)
+            assert outcome.status == "applied", f"{step.id}: {outcome}"
         after = await _arrived(here, there, wanted, change)
         assert dict(after.fields) == dict(found.fields)
         if told is not None:

@@ -6,7 +6,7 @@ Owns: asking. Must not go here: what should be reached.
 from __future__ import annotations
 
 from reconciler.core.observed import Object
-from reconciler.core.refs import Ref
+from reconciler.core.refs import Ref, kind_of
 from reconciler.testing.harness import Harness
 from reconciler.testing.rehearsal import Rehearsal
 
@@ -18,7 +18,10 @@ class Reach:
         self.harness, self.rehearsal = harness, rehearsal
 
     async def thing(self, ref: Ref) -> Object:
-        objects = [thing for report in await self.rehearsal.observe() for thing in report.objects]
+        """A machine wherever it was placed; of what each target has one of its own, the harness's."""
+        everywhere = kind_of(ref) == "Machine"
+        reports = [each for each in await self.rehearsal.observe() if everywhere or each.target == self.harness.target]
+        objects = [thing for report in reports for thing in report.objects]
         (found,) = [thing for thing in objects if thing.marks is not None and thing.marks.ref == ref]
         return found
 

@@ -145,9 +145,7 @@ class IncusHarness(Harness):
         self.client(machine, "config", "device", "remove", "%", volume)
 
     async def hand_unforward(self, network: Object, listen: str) -> None:
-        member = self.target.partition("/")[2]
-        where = ["--target", member] if member else []
-        self.daemons.client("network", "forward", "delete", network.native_name, listen, *where)
+        self.daemons.client("network", "forward", "delete", network.native_name, listen, *self._placed())
 
     async def hand_let_in(self, network: Object) -> None:
         """Two ways: a rule more, and no rules at all."""
@@ -161,17 +159,19 @@ class IncusHarness(Harness):
         self.client(thing, "delete", "--force", "%")
 
     async def hand_copy(self, thing: Object) -> str:
-        """With another address: one that two machines have keeps both of them from starting, whoever made the copy."""
+        """With another address: one that two machines have keeps both of them from starting, whoever made the copy.
+        On the same member, if there are any: to another the servers would carry it as it runs, which takes CRIU."""
         project, _, own = thing.native_name.rpartition("/")
-        self.client(thing, "copy", "%", f"{own}-copy")
+        self.client(thing, "copy", "%", f"{own}-copy", *self._placed())
         self.client(thing, "config", "device", "remove", f"{own}-copy", "net0")
         return f"{project}/{own}-copy" if project else f"{own}-copy"
 
     async def hand_unmanaged(self, name: str) -> str:
         made = self.daemons.query("/1.0/images?recursion=1")[0]["fingerprint"]
         root = {"type": "disk", "path": "/", "pool": "local"}
+        member = self.member()
         self.daemons.query(
-            "/1.0/instances",
+            f"/1.0/instances?target={member}" if member else "/1.0/instances",
             "POST",
             {
                 "name": name,
@@ -192,17 +192,35 @@ class IncusHarness(Harness):
     async def another_node(self) -> AsyncIterator[None]:
         if self.spare is None:
             raise SkipTest("there is no second host to put in its place")
-        claim = self.daemons.query("/1.0")["config"][marking.CLAIM]
+        claim = self._config()[marking.CLAIM]
         self.spare.query("/1.0", "PATCH", {"config": {marking.CLAIM: claim}})
         with self.proxy.turned_to(self.spare.socket()):
             yield
 
     @asynccontextmanager
     async def unclaimed(self) -> AsyncIterator[None]:
-        claim = self.daemons.query("/1.0")["config"][marking.CLAIM]
-        self.daemons.query("/1.0", "PATCH", {"config": {marking.CLAIM: ""}})
+        claim = self._config()[marking.CLAIM]
+        self._write_claim("")
         yield
-        self.daemons.query("/1.0", "PATCH", {"config": {marking.CLAIM: claim}})
+        self._write_claim(claim)
+
+    def member(self) -> str:
+        """The cluster's member that is the target; nothing on a host of its own."""
+        return self.target.partition("/")[2]
+
+    def _placed(self) -> list[str]:
+        return ["--target", self.member()] if self.member() else []
+
+    def _config(self) -> Mapping[str, str]:
+        """Where the claim stands: a host says it itself, each member of a cluster has its own."""
+        said = self.daemons.query(f"/1.0/cluster/members/{self.member()}" if self.member() else "/1.0")
+        return dict(said["config"])
+
+    def _write_claim(self, claim: str) -> None:
+        if self.member():
+            self.daemons.client("cluster", "set", self.member(), f"{marking.CLAIM}={claim}")
+        else:
+            self.daemons.query("/1.0", "PATCH", {"config": {marking.CLAIM: claim}})
 
     @asynccontextmanager
     async def unreachable(self) -> AsyncIterator[None]:
