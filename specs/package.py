@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from specs.envelope import Model, Trait
-from specs.units import Cores, Size
+from specs.units import Cores, Pace, Size
 
 
 class Package(Model):
@@ -26,5 +26,9 @@ class Package(Model):
     """Threads and processes, in all."""
     io_priority: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Weight for disk input and output: more is more."""
+    io_read: Pace | None = None
+    """The most that is read from disk in a second; without it there is no cap."""
+    io_write: Pace | None = None
+    """The most that is written to disk in a second; without it there is no cap."""
     traits: dict[str, Trait] = Field(default_factory=dict)
     """What a node must have."""

@@ -22,6 +22,7 @@ from specs.scalars import (
     Label,
     Mac,
     Name,
+    Pace,
     PublicKey,
     PublicKeyByName,
     Reference,
@@ -225,6 +226,8 @@ class Package(Plain, frozen=True, kw_only=True):
     disk: Size | None = None
     threads: Annotated[int, Meta(ge=16)] | None = None
     io_priority: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    io_read: Pace | None = None
+    io_write: Pace | None = None
     traits: dict[str, str | bool] = field(default_factory=dict)
 
 

@@ -16,6 +16,8 @@ from specs.values import SpecError
 
 _FACTORS = {"B": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
+_SLOWEST = 4096
+"""Bytes in a second: a page."""
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
@@ -60,6 +62,16 @@ def _wrong_unit(text: str, number: str, unit: str) -> SpecError:
     if close:
         return SpecError(f"{unit!r} is not a unit of size", f"write {number}{close}")
     return SpecError(f"{unit!r} is not a unit of size", "units are Ki, Mi, Gi, Ti, Pi")
+
+
+def parse_pace(value: object) -> int:
+    """`20Mi` in a second, as bytes."""
+    if isinstance(value, str) and value.endswith("/s"):
+        raise SpecError(f"{value!r} is not a size", f"that it is in a second is understood: write {value[:-2]}")
+    pace = parse_size(value)
+    if pace < _SLOWEST:
+        raise SpecError(f"{value!r} in a second would stop the machine", "write 4Ki or more, or nothing for no cap")
+    return pace
 
 
 def parse_duration(value: object) -> int | float:

@@ -227,8 +227,8 @@ def replicas(value: list[int] | int) -> list[int] | int:
 
 COMPARED: dict[str, frozenset[str] | None] = {
     **dict.fromkeys(
-        ("memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "brand", "hostname", "image",
-         "state", "userData"),
+        ("memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "ioRead", "ioWrite", "disk",
+         "brand", "hostname", "image", "state", "userData"),
         frozenset[str](),
     ),
     **dict.fromkeys(("resolvers", "search", "sshKeys", "metadata"), None),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     IpBySubnet = dict[str, Ip]
     Reference = str
     ForwardedPort = str
+    Pace = int
     PublicKey = str
     Name = str
     PublicKeyByName = dict[str, PublicKey]
@@ -51,6 +52,7 @@ else:
     IpBySubnet = spelled(dict[str, Ip], after=keys(values.subnet))
     Reference = spelled(str, after=values.reference)
     ForwardedPort = spelled(str, after=rules.forwarded)
+    Pace = spelled(int, before=quantities.parse_pace)
     PublicKey = spelled(str, after=rules.public_key)
     Name = spelled(str, after=values.name)
     PublicKeyByName = spelled(dict[str, PublicKey], after=keys(values.name))

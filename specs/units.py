@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from specs.quantities import parse_cores, parse_duration, parse_share, parse_size
+from specs.quantities import parse_cores, parse_duration, parse_pace, parse_share, parse_size
 
 
 def _text_schema(pattern: str, description: str, examples: list[Any]) -> WithJsonSchema:
@@ -24,6 +24,15 @@ Size = Annotated[
     ),
 ]
 """Bytes."""
+
+Pace = Annotated[
+    int,
+    BeforeValidator(parse_pace),
+    _text_schema(
+        r"^[0-9]+(\.[0-9]+)?(B|Ki|Mi|Gi|Ti|Pi)$", "A size with its unit, in powers of 1024, for each second.", ["20Mi"]
+    ),
+]
+"""Bytes in a second."""
 
 Duration = Annotated[
     int | float,

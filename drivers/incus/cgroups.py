@@ -29,8 +29,9 @@ class Kernel:
         self._groups: dict[str, tuple[int, str]] = {}
 
     def limits(self, server: Server, instances: Iterable[Instance]) -> dict[str, dict[str, Any]]:
-        """By the name of the control group: memory (bytes), cpu (thousandths of a core), threads; None where there is
-        no limit. What cannot be read is left out. Empty where the server is not on this host."""
+        """By the name of the control group: memory (bytes), cpu (thousandths of a core), threads, ioRead and ioWrite
+        (bytes in a second); None where there is no limit. What cannot be read is left out. Empty where the server is
+        not on this host."""
         running = [each for each in instances if each.type == "container" and each.status in ("Running", "Ready")]
         folder = _folder(server) if running else None
         if folder is None:
@@ -107,6 +108,11 @@ def _read(group: str) -> dict[str, Any]:
     period = _first(("cpu", group, "cpu.cfs_period_us"), ("cpu,cpuacct", group, "cpu.cfs_period_us"))
     if quota is not None:
         limits["cpu"] = _quota(quota, period)
+    for field, verb, key in (("ioRead", "read", "rbps="), ("ioWrite", "write", "wbps=")):
+        said = _first(("blkio", group, f"blkio.throttle.{verb}_bps_device"), (group, "io.max"))
+        # Which of several devices the root is on is not known here.
+        if said is not None and len(lines := said.splitlines()) <= 1:
+            limits[field] = _pace(lines[0], key) if lines else None
     return limits
 
 
@@ -118,7 +124,7 @@ def _first(*places: tuple[str, ...]) -> str | None:
         except OSError:
             continue
         try:
-            return os.read(descriptor, 64).decode().strip()
+            return os.read(descriptor, 1024).decode().strip()
         except OSError:
             continue
         finally:
@@ -128,6 +134,13 @@ def _first(*places: tuple[str, ...]) -> str | None:
 
 def _number(text: str) -> int | None:
     return None if text == "max" or int(text) >= NO_LIMIT else int(text)
+
+
+def _pace(line: str, key: str) -> int | None:
+    """Of `7:1 20971520`, or of `7:1 rbps=20971520 wbps=max riops=max wiops=max`."""
+    parts = line.split()[1:]
+    said = next((part.removeprefix(key) for part in parts if "=" not in part or part.startswith(key)), "max")
+    return _number(said)
 
 
 def _quota(text: str, period: str | None) -> int | None:

@@ -6,13 +6,13 @@ as it was read (ETag). Must not go here: proofs (driver), data disks (volumes), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from drivers.incus import carry, units, volumes
+from drivers.incus import carry, paces, units, volumes
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied, keep, write
 from drivers.incus.api import ApiError, NotFound
@@ -207,6 +207,7 @@ async def _apply_fields(act: Act, fields: Mapping[str, Any], touched: frozenset[
     if await _reasserted(act, config, touched):
         await _apply_fields(act, fields, touched)
         return
+    await _lifted(act, devices, touched)
     config.update(act.marked(instance.native_id))
     await write(act, config, devices)
 
@@ -227,6 +228,18 @@ async def _reasserted(act: Act, config: Mapping[str, str], touched: frozenset[st
     await act.api.change("PATCH", path, {"config": stubborn}, etag=act.here.etag, project=act.project)
     act.found = await act.node.instance(instance.name, instance.project)
     return True
+
+
+async def _lifted(act: Act, devices: Devices, touched: Set[str]) -> None:
+    """Caps that would stay in the kernel are taken out of it; the instance is read anew then."""
+    instance = act.here.instance
+    if act.fields.get("state") != "running":
+        return
+    free = paces.lifted(instance.expanded_devices, devices, touched, act.view.kernel.get(instance.unit, {}))
+    if free:
+        path = f"/1.0/instances/{instance.name}"
+        await act.api.change("PATCH", path, {"devices": free}, etag=act.here.etag, project=act.project)
+        act.found = await act.node.instance(instance.name, instance.project)
 
 
 def _otherwise(field: str, written: str) -> str:

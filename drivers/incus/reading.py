@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.incus import acl, forwards, schedules, units
+from drivers.incus import acl, forwards, paces, schedules, units
 from drivers.incus import marks as marking
 from drivers.incus.keys import is_extra
 from drivers.incus.records import Image, Instance, Network, View, Volume
@@ -81,10 +81,10 @@ def machine(instance: Instance, view: View) -> Read:
     fields.update(_limits(config))
     if "project" in fields and instance.type == "container":
         fields["swap"] = 0
-    _enforced(fields, view.kernel.get(instance.unit, {}))
     if marking.KEEP in instance.config:
         fields["snapshots"] = _snapshots(instance.config)
     _devices(fields, devices, instance, view)
+    _enforced(fields, view.kernel.get(instance.unit, {}))
     _content(fields, config)
     extra = {key: value for key, value in instance.config.items() if is_extra(key)}
     extra.update(_strange(instance.devices))
@@ -179,9 +179,12 @@ def is_volume(device: Mapping[str, str]) -> bool:
 
 
 def _strange(devices: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Devices that no field stands for, as text: a path of the host, a unix device, a NIC on no managed network."""
+    """Devices that no field stands for, as text: a path of the host, a unix device, a NIC on no managed network. Of the
+    disks beside the root, how fast they may be used."""
     strange = {}
     for name, device in sorted(devices.items()):
+        if is_volume(device):
+            strange.update(paces.strange(name, device))
         if (
             device.get("type") == "none"
             or is_root(device)
@@ -202,6 +205,8 @@ def _devices(fields: dict[str, Any], devices: Mapping[str, dict[str, str]], inst
         if is_root(device):
             if device.get("size"):
                 fields["disk"] = units.size(device["size"])
+            if fields["brand"] == "zone":
+                fields.update(paces.read(device))
         elif is_volume(device):
             volume = view.volumes.get((device["pool"], device["source"]))
             ours = volume_ref(volume, view) if volume is not None else None

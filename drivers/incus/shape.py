@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.incus import projects, reading
+from drivers.incus import paces, projects, reading
 from drivers.incus.keys import is_live
 from drivers.incus.records import Image, Instance, Network, Project, View, Volume
 from drivers.incus.writing import network_name
@@ -23,8 +23,8 @@ from reconciler.driver.forms import native_form, only
 from reconciler.driver.series import usual_steps
 
 MACHINE_KEYS = (
-    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "disk", "state", "hostname", "project",
-    "nics", "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata",
+    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioRead", "ioWrite", "disk", "state",
+    "hostname", "project", "nics", "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
@@ -36,7 +36,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 NIC_KEYS = ("ip", "mac", "primary")
 """Gateway, MTU and VLAN are the network's on these servers, and told there."""
 DISK_KEYS = ("size", "path")
-ONLY_ZONE = ("cpu", "cpuShares", "swap", "threads")
+ONLY_ZONE = ("cpu", "cpuShares", "swap", "threads", "ioRead", "ioWrite")
 
 CAPABILITY = Capability(
     kinds=frozenset({*KEYS, "FirewallRule"}),
@@ -175,7 +175,7 @@ def _disk(parts: list[str], before: Any, after: Any) -> Manner:
 def _extra(parts: list[str], before: Any, after: Any) -> Manner:
     """A key that needs a restart is accepted without a word while the machine runs: the restart is planned."""
     keys = [parts[1]] if len(parts) > 1 else [*(before or {}), *(after or {})]
-    return Manner.LIVE if all(is_live(key) for key in keys) else Manner.REBOOT
+    return Manner.LIVE if all(is_live(key) or paces.is_strange(key) for key in keys) else Manner.REBOOT
 
 
 def _created_whole(steps: tuple[Step, ...], draft: Draft) -> tuple[Step, ...]:

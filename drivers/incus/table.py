@@ -18,6 +18,8 @@ KEPT = {
     "cpuShares": "`limits.cpu.allowance` as a percentage, where there is no cap",
     "vcpus": "`limits.cpu`",
     "threads": "`limits.processes`",
+    "ioRead": "`limits.read` of the root device",
+    "ioWrite": "`limits.write` of the root device",
     "disk": "`size` of the root device",
     "state": "running or stopped",
     "hostname": "the instance's name",

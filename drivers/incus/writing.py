@@ -7,13 +7,13 @@ Must not go here: reading (reading), sending (machines, networks).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 import msgspec
 
 from drivers.incus import marks as marking
-from drivers.incus import schedules, units
+from drivers.incus import paces, schedules, units
 from drivers.incus.keys import is_extra
 from drivers.incus.reading import NO_ROUTER, SSH_HEAD, is_nic, is_root, is_volume
 from drivers.incus.records import Config, Devices, Instance
@@ -43,13 +43,15 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 ALL = frozenset({
-    "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "disk", "nics", "disks", "volumes", "snapshots",
-    "sshKeys", "userData", "metadata", "extra",
+    "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioRead", "ioWrite", "disk", "nics", "disks",
+    "volumes", "snapshots", "sshKeys", "userData", "metadata", "extra",
 })  # fmt: skip
 """Fields that configuration and devices stand for; state, image, brand and hostname are made by verbs."""
+_OF_ROOT = frozenset({"disk", *paces.KEYS})
+"""Those that the root's device stands for."""
 
 
-def changed(instance: Instance, wanted: Wanted, touched: Collection[str]) -> tuple[Config, Devices]:
+def changed(instance: Instance, wanted: Wanted, touched: Set[str]) -> tuple[Config, Devices]:
     """All of the local configuration and devices as they should be, the fields touched written anew."""
     config, devices = dict(instance.config), {name: dict(device) for name, device in instance.devices.items()}
     for key, value in _config(wanted, touched, config).items():
@@ -83,8 +85,13 @@ def _config(wanted: Wanted, touched: Collection[str], old: Config) -> dict[str, 
         _texts(keys, wanted, old)
     if "extra" in touched:
         extra = fields.get("extra", {})
-        keys.update({key: extra.get(key) for key in {*old, *extra} if is_extra(key) and not key.startswith("device.")})
+        keys.update({key: extra.get(key) for key in {*old, *extra} if is_extra(key) and not _of_devices(key)})
     return keys
+
+
+def _of_devices(key: str) -> bool:
+    """Whether a key among `extra` stands for a device, or a part of one."""
+    return key.startswith("device.") or paces.is_strange(key)
 
 
 def _some(value: Any, spell: Any) -> str | None:
@@ -141,9 +148,9 @@ def _text(key: str, leaf: str, source: Any, wanted: Wanted, notes: dict[str, lis
     return str(leaf if source is None else source)
 
 
-def _write_devices(instance: Instance, devices: Devices, wanted: Wanted, touched: Collection[str]) -> None:
-    if "disk" in touched:
-        _root(instance, devices, wanted)
+def _write_devices(instance: Instance, devices: Devices, wanted: Wanted, touched: Set[str]) -> None:
+    if touched & _OF_ROOT:
+        _root(instance, devices, wanted, touched)
     if "nics" in touched:
         _nics(instance, devices, wanted)
     if "disks" in touched:
@@ -156,17 +163,21 @@ def _write_devices(instance: Instance, devices: Devices, wanted: Wanted, touched
             strange = not (is_root(device) or is_volume(device) or (is_nic(device) and "network" in device))
             if strange and device.get("type") != "none" and f"device.{name}" not in keep:
                 del devices[name]
+            elif is_volume(device):
+                paces.clear(name, device, keep)
 
 
-def _root(instance: Instance, devices: Devices, wanted: Wanted) -> None:
+def _root(instance: Instance, devices: Devices, wanted: Wanted, touched: Set[str]) -> None:
     name = next((name for name, device in devices.items() if is_root(device)), None)
     if name is None:
         inherited = next(((key, each) for key, each in instance.expanded_devices.items() if is_root(each)), None)
         name, device = inherited or ("root", {"type": "disk", "path": "/", "pool": wanted.pool})
         devices[name] = dict(device)
-    devices[name].pop("size", None)
-    if wanted.fields.get("disk") is not None:
-        devices[name]["size"] = units.write_size(wanted.fields["disk"])
+    if "disk" in touched:
+        devices[name].pop("size", None)
+        if wanted.fields.get("disk") is not None:
+            devices[name]["size"] = units.write_size(wanted.fields["disk"])
+    paces.write(devices[name], wanted.fields, touched)
 
 
 def _nics(instance: Instance, devices: Devices, wanted: Wanted) -> None:

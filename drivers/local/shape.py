@@ -43,7 +43,8 @@ HELD = {
     "Image": frozenset({"digest", "type", "os", "origin"}),
     "Volume": frozenset({"size"}),
 }
-"""`vcpus`, `ioPriority` and `brand` are not held: a zone shares the host's processors and its I/O is the pool's."""
+"""`vcpus`, `ioPriority`, `ioRead`, `ioWrite` and `brand` are not held: a zone shares the host's processors, and its I/O
+is the pool's, whose own threads and daemon do it outside the zone's control group."""
 
 INTERNAL = ("none", "bridge", "internal", "")
 """What a node says of a nic tag whose networks have no uplink there."""

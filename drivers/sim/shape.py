@@ -18,9 +18,9 @@ from reconciler.driver.forms import native_form, only
 from reconciler.driver.series import usual_steps
 
 MACHINE_KEYS = (
-    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "state",
-    "hostname", "project", "nics", "disks", "volumes", "snapshots", "resolvers", "search", "sshKeys", "userData",
-    "metadata",
+    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "ioRead", "ioWrite",
+    "disk", "state", "hostname", "project", "nics", "disks", "volumes", "snapshots", "resolvers", "search", "sshKeys",
+    "userData", "metadata",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,

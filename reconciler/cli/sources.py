@@ -19,7 +19,9 @@ from reconciler.errors import TrueupError
 
 Path = tuple[str | int, ...]
 
-PACKAGED = frozenset({"memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk"})
+PACKAGED = frozenset(
+    {"memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "ioRead", "ioWrite", "disk"}
+)
 _SHOWN = 200
 """Each place is read again from the text, 0.1 ms and more: beyond this many groups, places are left out."""
 

@@ -21,6 +21,7 @@ _UNITS = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 _UNSAID = ("userData", "extra")
 """Fields that a document cannot say as they are: they are left to the node."""
 _COUNTS = ("cpu", "cpuShares", "vcpus", "threads")
+_PACES = ("ioRead", "ioWrite")
 """So are these where they are no number, as the processors that a machine is pinned to."""
 
 
@@ -168,6 +169,7 @@ def _package(thing: Object, packages: dict[bytes, str]) -> str:
         spec["cpu"] /= 1000
     if "disk" in fields:
         spec["disk"] = _size(fields["disk"])
+    spec |= {key: _size(fields[key]) for key in _PACES if isinstance(fields.get(key), int)}
     if spec["swap"] == "0":
         del spec["swap"]
     key = canonical(spec)
@@ -198,7 +200,7 @@ def _machine(thing: Object, target: Target, tenant: str, images: Mapping[str, st
         if fields.get(key):
             spec[key] = fields[key]
     ignored = [f"/{key}" for key in _UNSAID if key in fields]
-    ignored += [f"/{key}" for key in _COUNTS if not isinstance(fields.get(key, 0), int)]
+    ignored += [f"/{key}" for key in (*_COUNTS, *_PACES) if not isinstance(fields.get(key, 0), int)]
     ignored += [] if "memory" in fields else ["/memory"]
     if ignored:
         spec["ignore"] = ignored

@@ -18,7 +18,10 @@ from reconciler.core.refs import Ref, kind_of, name_of, tenant_of
 from reconciler.core.values import Fields, digest, plain
 from reconciler.driver import NativeContext
 
-_MACHINE_PLAIN = ("memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "brand", "hostname")
+_MACHINE_PLAIN = (
+    *("memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "ioRead", "ioWrite", "disk"),
+    *("brand", "hostname"),
+)
 _PROJECT_LIMITS = ("machines", "memory", "disk")
 """A node counts what its machines are allowed. Cores are not among it: a cap says how long, not on how many."""
 _NETWORK_PLAIN = ("vlan", "subnet", "gateway", "mtu")

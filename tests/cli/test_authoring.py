@@ -108,7 +108,7 @@ def test_validate_tells_every_mistake_where_an_editor_finds_it(trueup: Trueup, s
     assert out.splitlines() == [
         "ams1/packages.yaml:5:38: Package/s:disk: 512 has no unit, and a size needs one (write 512Mi or 512Gi)",
         "ams1/packages.yaml:6:7: Package/m:cores: 'cores' is not a field here (there are cpu, cpuShares, disk, ioPriority, "
-        "memory, swap, threads, traits, vcpus)",
+        "ioRead, ioWrite, memory, swap, threads, traits, vcpus)",
     ]
     assert err == "2 mistakes in 1 file\n"
 

@@ -67,6 +67,7 @@ class SimHarness(Harness):
 
     def size(self, number: int) -> dict[str, Any]:
         keys = {"memory": GI, "swap": GI, "cpu": 500, "cpuShares": 100, "threads": 200, "vcpus": 1, "disk": 5 * GI}
+        keys |= {"ioPriority": 100, "ioRead": 20 << 20, "ioWrite": 10 << 20}
         return {key: value * (number + 1) for key, value in keys.items()}
 
     def beneath(self) -> tuple[Resource, ...]:
@@ -78,6 +79,7 @@ class SimHarness(Harness):
         return {
             "hostname": {"hostname": "other"},
             "cpu uncapped": {"cpu": None},
+            "disk unhurried": {"ioRead": None, "ioWrite": None},
             "keys": {"sshKeys": ["ssh-ed25519 AAAA one", "ssh-ed25519 AAAB two"]},
             "user data": {"userData": "#cloud-config\n"},
             "metadata": {"metadata": {"a/b": "1", "token": {"secret": "token", "keyed": "d1"}}},

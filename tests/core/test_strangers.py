@@ -97,6 +97,12 @@ def test_a_cap_is_said_in_processors() -> None:
     assert package["cpu"] == 1.5
 
 
+def test_how_fast_a_disk_may_be_used_is_said_unless_it_is_in_operations() -> None:
+    package, machine, why = drafted(by_hand(ioRead=20 * 2**20, ioWrite="100iops"))
+    assert (package, why) == ({"memory": "1Gi", "swap": "1Gi", "ioRead": "20Mi"}, [])
+    assert machine["ignore"] == ["/ioWrite"]
+
+
 def test_a_machine_without_a_first_interface_has_no_document() -> None:
     nics = {"app": {"ip": "10.0.0.2/24", "mac": "02:00:00:00:00:09", "primary": False}}
     _, machine, why = drafted(by_hand(nics=nics))

@@ -37,7 +37,7 @@ HOSTILE: list[Any] = [
 """What YAML may give anywhere: right in some places, wrong in most."""
 hostile = st.sampled_from(HOSTILE)
 SPELLED: dict[str, list[Any]] = {
-    "Size": ["512Mi", "25Gi", "1.5Ti", "0B"], "Duration": ["30s", "1.5m", "500ms", "7d"],
+    "Size": ["512Mi", "25Gi", "1.5Ti", "0B"], "Pace": ["20Mi", "4Ki", "0B"], "Duration": ["30s", "1.5m", "500ms", "7d"],
     "Share": ["20%", "0.5%"],
     "Cores": [1, 0.5, 1.25], "Name": ["a", "web.1"], "Label": ["a", "web-1"], "Reference": ["a", "t/a", "datacenter/b"],
     "Text": ["", "text", {"secret": "s"}], "OnlySecret": [{"secret": "s"}], "Ip": ["10.0.1.5", "2001:DB8::5"],

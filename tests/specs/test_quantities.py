@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from specs.quantities import parse_cores, parse_duration, parse_share, parse_size
+from specs.quantities import parse_cores, parse_duration, parse_pace, parse_share, parse_size
 from specs.values import SpecError
 
 
@@ -27,6 +27,11 @@ def test_a_size_is_read_in_powers_of_1024(text: str, size: int) -> None:
 )
 def test_a_time_is_read_in_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "pace"), [("20Mi", 20 * 2**20), ("4Ki", 4096), ("1.5Gi", 3 * 2**29)])
+def test_a_pace_is_read_as_bytes_in_a_second(text: str, pace: int) -> None:
+    assert parse_pace(text) == pace
 
 
 def test_whole_seconds_are_whole_numbers() -> None:
@@ -57,6 +62,11 @@ WRONG: list[tuple[Callable[[Any], Any], object, str, str]] = [
     (parse_size, "25X", "'X' is not a unit of size", "units are Ki, Mi, Gi, Ti, Pi"),
     (parse_size, "0.3B", "'0.3B' is not a whole number of bytes", "write it in a smaller unit"),
     (parse_size, "-1Gi", "'-1Gi' is not a size", "write a number and a unit: 512Mi, 25Gi, 2Ti"),
+    (parse_pace, "20Mi/s", "'20Mi/s' is not a size", "that it is in a second is understood: write 20Mi"),
+    (parse_pace, "0Mi", "'0Mi' in a second would stop the machine", "write 4Ki or more, or nothing for no cap"),
+    (parse_pace, "4095B", "'4095B' in a second would stop the machine", "write 4Ki or more, or nothing for no cap"),
+    (parse_pace, 20, "20 has no unit, and a size needs one", "write 20Mi or 20Gi"),
+    (parse_pace, "100iops", "'iops' is not a unit of size", "units are Ki, Mi, Gi, Ti, Pi"),
     (parse_size, "much", "'much' is not a size", "write a number and a unit: 512Mi, 25Gi, 2Ti"),
     (parse_size, "1 Gi", "'1 Gi' is not a size", "write a number and a unit: 512Mi, 25Gi, 2Ti"),
     (parse_size, True, "a size is due here", "write 25Mi or 25Gi"),

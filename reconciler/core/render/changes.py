@@ -249,7 +249,8 @@ def _made(change: Change, *, folded: bool) -> list[str]:
 
 
 _ORDER = (
-    *("digest", "type", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "disk", "brand"),
+    *("digest", "type", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "ioRead", "ioWrite"),
+    *("disk", "brand"),
     *("vlan", "subnet", "gateway", "mtu", "tag", "nat", "interface", "hostname", "image", "os", "origin", "state"),
     *("resolvers", "search", "sshKeys", "userData"),
 )

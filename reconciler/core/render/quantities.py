@@ -14,6 +14,8 @@ from reconciler.core.values import segments
 
 _UNITS = (("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
 _BYTES = frozenset({"memory", "swap", "disk", "size"})
+_PACES = frozenset({"ioRead", "ioWrite"})
+"""Bytes in a second."""
 _SHORTEST, _LONGEST = 24, 64
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
@@ -90,6 +92,8 @@ def value(path: str, found: Any) -> str:
 def _number(name: str, found: int) -> str:
     if name in _BYTES:
         return size(found)
+    if name in _PACES:
+        return f"{size(found)}/s"
     if name == "cpu":
         return cores(found)
     return str(found)

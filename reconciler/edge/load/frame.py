@@ -189,6 +189,8 @@ def _body(image_ref: Ref, image: Image, package: Package, nics: Nics) -> dict[st
         "vcpus": package.vcpus,
         "threads": package.threads,
         "ioPriority": package.io_priority,
+        "ioRead": package.io_read,
+        "ioWrite": package.io_write,
         "disk": package.disk,
         "nics": nics.body,
         "image": {

@@ -18,14 +18,15 @@ def test_durations_read_as_people_say_them() -> None:
     assert {seconds: quantities.duration(seconds) for seconds in said} == said
 
 
-def test_cpu_is_told_in_cores_and_lists_whole() -> None:
+def test_cpu_is_told_in_cores_paces_by_the_second_and_lists_whole() -> None:
     assert quantities.value("/cpu", 1500) == "1.5"
+    assert quantities.value("/ioRead", 20 << 20) == "20Mi/s"
     assert quantities.value("/resolvers", ["10.0.0.2", "10.0.0.3"]) == "[10.0.0.2, 10.0.0.3]"
     assert quantities.value("/disks/data", {"size": 1 << 30, "path": "/data"}) == "{path: /data, size: 1Gi}"
     assert quantities.value("/image", "sha256:" + "ab" * 32) == "sha256:abababababab"
 
 
-@given(st.sampled_from(["/memory", "/cpu", "/threads"]), st.integers(0, 1 << 50), st.integers(0, 1 << 50))
+@given(st.sampled_from(["/memory", "/cpu", "/threads", "/ioRead"]), st.integers(0, 1 << 50), st.integers(0, 1 << 50))
 def test_different_numbers_never_look_the_same(path: str, before: int, after: int) -> None:
     left, right = quantities.difference(path, before, after)
     assert (left == right) == (before == after)

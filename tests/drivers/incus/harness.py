@@ -85,6 +85,7 @@ class IncusHarness(Harness):
 
     def size(self, number: int) -> dict[str, Any]:
         keys = {"memory": 64 * MI, "cpu": 400, "threads": 200, "vcpus": 1, "disk": 120 * MI}
+        keys |= {"ioRead": 200 * MI, "ioWrite": 100 * MI}
         return {"swap": 0, **{key: value * (number + 1) for key, value in keys.items()}}
 
     def edits(self) -> Mapping[str, Mapping[str, Any]]:
@@ -92,6 +93,7 @@ class IncusHarness(Harness):
         return {
             "hostname": {"hostname": "other"},
             "cpu uncapped": {"cpu": None},
+            "disk unhurried": {"ioRead": None, "ioWrite": None},
             "cpu shared": {"cpuShares": 100},
             "keys": {"sshKeys": ["ssh-ed25519 AAAA one", "ssh-ed25519 AAAB two"]},
             "user data": {"userData": "#cloud-config\n"},
@@ -109,6 +111,7 @@ class IncusHarness(Harness):
             "/memory": 80 * MI,
             "/cpu": 250,
             "/threads": 150,
+            "/ioRead": 70 * MI,
             "/disk": 100 * MI,
             "/nics/net0/ip": "10.66.0.250/24",
         }
@@ -130,6 +133,7 @@ class IncusHarness(Harness):
             "/memory": lambda: ("config", "set", name, f"limits.memory={write_size(value)}"),
             "/cpu": lambda: ("config", "set", name, f"limits.cpu.allowance={write_quota(value)}"),
             "/threads": lambda: ("config", "set", name, f"limits.processes={value}"),
+            "/ioRead": lambda: ("config", "device", "set", name, "root", f"limits.read={write_size(value)}"),
             "/disk": lambda: ("config", "device", "set", name, "root", f"size={write_size(value)}"),
             "/nics/net0/ip": lambda: ("config", "device", "set", name, "net0", f"ipv4.address={value[:-3]}"),
         }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.incus import marks as marking
-from drivers.incus import reading, units
+from drivers.incus import paces, reading, units
 from drivers.incus.records import Instance, Network, View, Volume
 from drivers.incus.writing import ALL, Wanted, changed, network_config
 from reconciler.core.observed import Marks
@@ -41,6 +42,8 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
             optional={
                 "memory": sizes,
                 "threads": st.integers(1, 10**6),
+                "ioRead": sizes,
+                "ioWrite": sizes,
                 "vcpus": st.integers(1, 256),
                 "disk": sizes,
                 "swap": st.just(0),
@@ -93,6 +96,76 @@ def test_writing_what_is_there_changes_nothing(fields: dict[str, Any]) -> None:
     instance = _written(fields, Instance("m"))
     again = _written(fields, instance)
     assert (again.config, again.devices) == (instance.config, instance.devices)
+
+
+ROOT = {"type": "disk", "path": "/", "pool": "local"}
+BOTH = frozenset({"ioRead", "ioWrite"})
+NONE, NO_OPERATIONS = "9223372036854775807B", "4294967295iops"
+
+
+@pytest.mark.parametrize(
+    ("said", "fields"),
+    [
+        ({}, {}),
+        ({"limits.read": "20MB"}, {"ioRead": 20 * 10**6}),
+        ({"limits.read": "0", "limits.write": "100iops"}, {"ioWrite": "100iops"}),
+        ({"limits.read": "1MiB", "limits.max": "2MiB"}, {"ioRead": 2 * MI, "ioWrite": 2 * MI}),
+    ],
+)
+def test_one_key_for_both_holds_whatever_the_two_say(said: dict[str, str], fields: dict[str, Any]) -> None:
+    assert paces.read(ROOT | said) == fields
+    virtual = Instance("m", "Stopped", type="virtual-machine", said_expanded_devices={"root": ROOT | said})
+    assert reading.machine(virtual, View()).fields.keys().isdisjoint(BOTH)
+
+
+def test_key_for_both_is_spelled_as_two_once_one_of_them_is_written() -> None:
+    device = ROOT | {"limits.max": "2MiB", "size": "1GiB"}
+    paces.write(device, {"ioRead": MI}, frozenset({"memory"}))
+    assert device == ROOT | {"limits.max": "2MiB", "size": "1GiB"}
+    paces.write(device, {"ioRead": MI}, frozenset({"ioRead"}))
+    assert device == ROOT | {"limits.read": "1MiB", "limits.write": "2MiB", "size": "1GiB"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kernel", "first"),
+    [
+        (None, None, {}, None),
+        (None, None, {"ioRead": None}, None),
+        (None, None, {"ioRead": MI}, NONE),  # what is left of a key that somebody took away
+        (None, "1MiB", {"ioRead": None}, None),
+        ("1MiB", None, {}, NONE),
+        ("1MiB", "2MiB", {}, None),
+        ("1MiB", "2MiB", {"ioRead": 3 * MI}, None),
+        ("1MiB", "1MiB", {}, None),
+        ("1MiB", "1MiB", {"ioRead": MI}, None),
+        ("1MiB", "1MiB", {"ioRead": 3 * MI}, NONE),  # edited in the kernel
+        ("1MiB", "1MiB", {"ioRead": None}, NONE),
+        ("100iops", "1MiB", {}, NO_OPERATIONS),
+        ("100iops", None, {}, NO_OPERATIONS),
+        ("100iops", "100iops", {"ioRead": None}, None),
+    ],
+)
+def test_cap_that_would_stay_in_the_kernel_is_lifted_first(
+    before: str | None, after: str | None, kernel: dict[str, Any], first: str | None
+) -> None:
+    old, new = (ROOT | ({"limits.read": said} if said else {}) for said in (before, after))
+    expected = {"root": {**new, "limits.read": first}} if first else {}
+    assert paces.lifted({"root": old}, {"root": new, "nic": {"type": "nic"}}, BOTH, kernel) == expected
+    assert paces.lifted({"root": old}, {"root": new}, frozenset({"memory"}), kernel) == {}
+
+
+def test_cap_of_a_disk_beside_the_root_is_seen_lifted_and_taken_away() -> None:
+    disk = {"type": "disk", "pool": "local", "source": "123-data", "path": "/srv"}
+    hasty = disk | {"limits.max": "1MiB"}
+    instance = Instance("m", "Stopped", said=VOLATILE, said_devices={"data": hasty, "root": ROOT})
+    instance.said_expanded_devices = instance.said_devices
+    assert reading.machine(instance, View()).fields["extra"] == {"disks.data.limits.max": "1MiB"}
+    kept = Wanted({"extra": {"disks.data.limits.max": "1MiB"}})
+    assert changed(instance, kept, frozenset({"extra"})) == (VOLATILE, instance.devices)
+    config, devices = changed(instance, Wanted({}), frozenset({"extra"}))
+    assert (config, devices) == (VOLATILE, {"data": disk, "root": ROOT})
+    lifted = {"data": disk | {"limits.read": NONE, "limits.write": NONE}}
+    assert paces.lifted(instance.devices, devices, frozenset({"extra"}), {"ioRead": 1}) == lifted
 
 
 @given(st.integers(1, 2**50))

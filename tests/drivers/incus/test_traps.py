@@ -1,7 +1,7 @@
 """What these servers do that nobody would expect, each against the real daemon, and what the driver makes of it.
 
 The traps that are known, and where each is tried (T: here, H: test_harm, P: test_people, R: test_roundtrip,
-V: test_volumes, F: test_firewall, L: test_tls, A: test_adopt, K: the conformance kit):
+V: test_volumes, D: test_paces, F: test_firewall, L: test_tls, A: test_adopt, K: the conformance kit):
 
 | trap | where |
 | --- | --- |
@@ -16,6 +16,8 @@ V: test_volumes, F: test_firewall, L: test_tls, A: test_adopt, K: the conformanc
 | a half-failed change takes a NIC away | T test_interface_that_a_failed_change_took_away… |
 | a quota below what is used locks the machine out | T test_quota_below_what_is_used_is_refused_beforehand |
 | a limit edited in the kernel is not seen, nor set again | T test_limit_edited_in_the_kernel… |
+| a cap on reads or writes stays in the kernel when its key goes | D test_cap_that_leaves_git_is_lifted… |
+| operations and bytes are two caps in the kernel and one key | D test_cap_in_operations… |
 | a restored snapshot rolls the configuration back | T test_restored_snapshot_rolls_the_configuration_back… |
 | null against "", inherited and automatic values | T test_null_and_empty_and_inherited_values…, R |
 | marks come with copies, can be forged | T test_forged_marks_do_not_count, V test_copy_of_a_volume…, K copied marks |

@@ -55,7 +55,11 @@ def test_images_contents_never_change() -> None:
 @pytest.mark.parametrize(
     ("kind", "native", "held"),
     [
-        ("Machine", {"vcpus": 2, "ioPriority": 100, "brand": "zone", "cpu": 500}, {"cpu": 500}),
+        (
+            "Machine",
+            {"vcpus": 2, "ioPriority": 100, "ioRead": 1, "ioWrite": 1, "brand": "zone", "cpu": 500},
+            {"cpu": 500},
+        ),
         ("Machine", {"memory": 4096 + 5, "swap": 4095}, {"memory": 4096, "swap": 0}),
         ("Machine", {"nics": {}, "metadata": {}, "resolvers": []}, {}),
         ("Network", {"tag": "a", "nat": False, "name": "x"}, {"tag": "a", "nat": False}),

@@ -385,7 +385,8 @@ def test_a_reference_prefers_no_scope_and_takes_any() -> None:
 def test_what_can_be_ignored_is_what_is_compared() -> None:
     packages = (
         BASE["packages.yaml"]
-        + "  all: {memory: 1Gi, swap: 1Gi, cpu: 1, cpuShares: 5, vcpus: 1, threads: 99, ioPriority: 9, disk: 9Gi}\n"
+        + "  all: {memory: 1Gi, swap: 1Gi, cpu: 1, cpuShares: 5, vcpus: 1, threads: 99, ioPriority: 9, "
+        + "ioRead: 20Mi, ioWrite: 4Ki, disk: 9Gi}\n"
     )
     spec = """\
   package: all

@@ -91,7 +91,7 @@ CASES = [
       "5:37: @ignore.2: there is no field '/memori' to ignore (did you mean /memory?)"]),
     ('  ignore: [/cpushares, /package, /memory/x, /metadata/a/b, /disks/data/size/x, "/", x/y]\n',
      ["5:12: @ignore.0: there is no field '/cpushares' to ignore (did you mean /cpuShares?)",
-      "5:24: @ignore.1: there is no field '/package' to ignore (there are /brand, /cpu, /cpuShares, /disk, /disks, /hostname, /image, /ioPriority, /memory, /metadata, /nics, /resolvers, /search, /sshKeys, /state, /swap, /threads, /userData, /vcpus)",
+      "5:24: @ignore.1: there is no field '/package' to ignore (there are /brand, /cpu, /cpuShares, /disk, /disks, /hostname, /image, /ioPriority, /ioRead, /ioWrite, /memory, /metadata, /nics, /resolvers, /search, /sshKeys, /state, /swap, /threads, /userData, /vcpus)",
       "5:34: @ignore.2: there is no field '/memory/x' to ignore (nothing stands beneath it: write /memory)",
       "5:45: @ignore.3: there is no field '/metadata/a/b' to ignore (nothing stands beneath it: write /metadata/a)",
       "5:60: @ignore.4: there is no field '/disks/data/size/x' to ignore (write /disks/data/size)",
