@@ -61,6 +61,18 @@ def process() -> None:
     os._exit(code)
 
 
+def _plain_typing() -> None:
+    """msgspec asks typing_extensions, where that is installed, for what typing itself has had since Python 3.11, and it
+    takes as long to import as all the rest of msgspec. Whoever needs more of it imports it as ever."""
+    if "typing_extensions" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        del sys.modules["typing_extensions"]
+
+
 def _command(place: str) -> Callable[[Namespace], int]:
     """The function at `module:function`. Importing makes many objects that stay: the collector need not look."""
     from importlib import import_module
@@ -68,6 +80,7 @@ def _command(place: str) -> Callable[[Namespace], int]:
     module, _, function = place.partition(":")
     gc.disable()
     try:
+        _plain_typing()
         found: Callable[[Namespace], int] = getattr(import_module(module), function)
     finally:
         gc.freeze()
