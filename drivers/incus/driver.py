@@ -14,10 +14,11 @@ from typing import Any
 import anyio
 import msgspec
 
-from drivers.incus import forwards, images, machines, means, networks, shared, tenants, volumes
+from drivers.incus import forwards, images, machines, means, networks, paces, shared, tenants, volumes
 from drivers.incus.act import Act, Denied, Outbid
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.culprits import Culprits
+from drivers.incus.keys import PRIORITY
 from drivers.incus.listing import (
     Inventory,
     Known,
@@ -90,8 +91,7 @@ class IncusDriver:
     async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
         found = await inventory(self.node)
         for target in self.node.targets():
-            if target not in self._known.means:
-                await self._measure(target, found)
+            await self._measure(target, found)
         answers = await reports(self.node, found, self._known, began=began, since=since or {})
         return tuple(self._accused(answer) for answer in answers)
 
@@ -128,12 +128,17 @@ class IncusDriver:
         return await console.logs(self.node, uid, lines)
 
     async def _measure(self, target: Target, found: Inventory) -> None:
-        """Once per opening: what a host has in all does not change while it runs. A target that cannot say is asked
-        again the next time."""
         member = self.node.member(target)
         if member is None or any(each.server_name == member and each.status == "Online" for each in found.members):
+            await self._cannot(target)
+
+    async def _cannot(self, target: Target) -> Mapping[str, str]:
+        """As in a report. Measured once per opening: what a host has in all does not change while it runs. A target
+        that cannot say is asked again the next time."""
+        if target not in self._known.means:
             with suppress(ApiError, Lost, Refused):
                 self._known.means[target] = await means.measure(self.node, target)
+        return self._known.means[target].cannot if target in self._known.means else {}
 
     async def apply(self, step: Step, context: StepContext) -> Outcome:
         try:
@@ -203,7 +208,7 @@ class IncusDriver:
                 await anyio.sleep(_MOMENT)
                 if await self._is_so(act):
                     return Outcome("unchanged")
-            return Outcome("failed", str(error))
+            return Outcome("failed", paces.explained(str(error)))
         return Outcome("applied")
 
     async def _is_so(self, act: Act) -> bool:
@@ -307,7 +312,8 @@ class IncusDriver:
             return
         local = self.node.is_local and not self.node.want.members
         kernel = self.node.kernel.limits(act.server, [found.instance]) if local else {}
-        act.view = msgspec.structs.replace(act.view, kernel=kernel)
+        cannot = await self._cannot(act.step.target) if PRIORITY in found.instance.expanded_config else ()
+        act.view = msgspec.structs.replace(act.view, kernel=kernel, cannot=cannot)
         if abandoned(found.instance, act.view):
             return
         act.object = machine_object(found.instance, act.view)

@@ -6,6 +6,10 @@ Owns: the tables. Must not go here: values. Incus tells `liveupdate` of each key
 
 from __future__ import annotations
 
+from collections.abc import Container
+
+PRIORITY = "limits.disk.priority"
+"""A word for it there is only where the host takes it."""
 HELD = frozenset({
     "limits.memory", "limits.memory.swap", "limits.cpu", "limits.cpu.allowance", "limits.processes",
     "cloud-init.vendor-data", "cloud-init.user-data",
@@ -40,6 +44,8 @@ def is_live(key: str) -> bool:
     return key in LIVE or key.startswith(LIVE_PREFIXES)
 
 
-def is_extra(key: str) -> bool:
-    """Whether a key says something of a machine that its form has no word for."""
+def is_extra(key: str, fields: Container[str]) -> bool:
+    """Whether a key says something of a machine that its form, which has these fields, has no word for."""
+    if key == PRIORITY:
+        return "ioPriority" not in fields
     return key not in HELD and key not in SILENT and not key.startswith((*SILENT_PREFIXES, "user."))

@@ -7,7 +7,7 @@ A member that is not online, and an instance that the server itself calls `Error
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -191,7 +191,7 @@ class Memory:
             view = views.of(instance.project)
             around = arounds.get(instance.project)
             if around is None:
-                said = [view.suffix, view.seal, _said(view.networks), _said(view.volumes), view.copies]
+                said = [view.suffix, view.seal, _said(view.networks), _said(view.volumes), view.copies, view.cannot]
                 around = arounds[instance.project] = said
             if instance.said is None or abandoned(instance, view):
                 continue
@@ -261,7 +261,7 @@ def tenant_object(project: Project, certificates: Iterable[Certificate], view: V
     return sealed(Object("Tenant", project.name, native, fields, "", marks, holds=projects.held(project)))
 
 
-def view_of(found: Inventory, member: str | None, base: str = "default") -> View:
+def view_of(found: Inventory, member: str | None, base: str = "default", cannot: Collection[str] = ()) -> View:
     """Without volumes: each project has its own (Views)."""
     return View(
         found.networks,
@@ -273,12 +273,13 @@ def view_of(found: Inventory, member: str | None, base: str = "default") -> View
         {name: forwards.at(each, member or "") for name, each in found.forwards.items()},
         f".{member}" if member else "",
         base,
+        cannot,
     )
 
 
-def objects_of(found: Inventory, member: str | None, memory: Memory, base: str = "default") -> tuple[Object, ...]:
+def objects_of(found: Inventory, member: str | None, memory: Memory, view: View) -> tuple[Object, ...]:
     """All on one target. What members share is theirs whose marks it bears, and everybody's while it bears none."""
-    view, volumes = view_of(found, member, base), volumes_at(found.volumes, member)
+    volumes = volumes_at(found.volumes, member)
     here = [each for each in found.instances if member is None or each.location == member]
     views = Views(view, volumes, found.volumes if member is not None else ())
     things = memory.objects(here, views)
@@ -330,6 +331,7 @@ def _report(node: Node, found: Inventory, target: Target, known: Known, began: i
         return _sealed_report(Report(target, began, False, None, None, Capacity(), (), "", problem=silent))
     problems = [*found.problems, *_pool_problems(found), *_dumb(found, member)]
     means = known.means.get(target, Means())
+    view = view_of(found, member, node.project, means.cannot)
     report = Report(
         target,
         began,
@@ -337,7 +339,7 @@ def _report(node: Node, found: Inventory, target: Target, known: Known, began: i
         node.identity(found.server, member),
         _claim(found, member),
         means.capacity,
-        objects_of(found, member, known.memories.setdefault(target, Memory()), node.project),
+        objects_of(found, member, known.memories.setdefault(target, Memory()), view),
         "",
         problem="; ".join(problems) or None,
         cannot=means.cannot,

@@ -16,10 +16,16 @@ from reconciler.core.refs import Target
 
 _NOT_OPERATIONAL = "Instance type not operational"
 """The type of the warning that tells why."""
+_LACKING = {
+    "Couldn't find the CGroup blkio": {"ioRead": "caps", "ioWrite": "caps"},
+    "Couldn't find the CGroup blkio.weight": {"ioPriority": "weights"},
+}
+"""By the type of a warning the fields that a host does not hold, and what its kernel lacks. The servers do not start a
+machine that has the key all the same."""
 
 
 class Means(msgspec.Struct, frozen=True):
-    """`cannot`: brands, each with the reason."""
+    """`cannot`: brands and fields of machines, each with the reason."""
 
     capacity: Capacity = Capacity()
     cannot: dict[str, str] = {}
@@ -36,17 +42,16 @@ async def measure(node: Node, target: Target) -> Means:
         disk=(pool.get("space") or {}).get("total"),
     )
     server = msgspec.convert(await api.get("/1.0", **placed), Server)
-    if "qemu" in server.environment.driver:
-        return Means(capacity)
-    why = _told(await api.get("/1.0/warnings", recursion="1") or [], node.member(target))
-    return Means(capacity, {"vm": f"it runs no virtual machines: {why}"})
+    warnings, member = await api.get("/1.0/warnings", recursion="1") or [], node.member(target)
+    own = [each for each in warnings if member is None or each.get("location") == member]
+    cannot = {} if "qemu" in server.environment.driver else {"vm": f"it runs no virtual machines: {_told(own)}"}
+    for each in own:
+        for field, what in _LACKING.get(str(each.get("type")), {}).items():
+            cannot[field] = f"its kernel has no {what} for disks ({each['type']})"
+    return Means(capacity, cannot)
 
 
-def _told(warnings: list[dict[str, Any]], member: str | None) -> str:
+def _told(warnings: list[dict[str, Any]]) -> str:
     """In the server's own words, where it has any."""
-    own = [
-        str(each.get("last_message") or "")
-        for each in warnings
-        if each.get("type") == _NOT_OPERATIONAL and (member is None or each.get("location") == member)
-    ]
+    own = [str(each.get("last_message") or "") for each in warnings if each.get("type") == _NOT_OPERATIONAL]
     return next((text for text in own if text), "QEMU and KVM are not both there")

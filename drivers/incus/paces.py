@@ -21,6 +21,11 @@ BOTH = "limits.max"
 """Holds for reads and writes, whatever the two say."""
 _NO_BYTES, _NO_OPERATIONS = "9223372036854775807B", "4294967295iops"
 """The most that the servers and the kernel can count to."""
+_REFUSALS = {
+    "limits.disk.priority": "ioPriority",
+    "Cannot apply disk limits": "ioRead, ioWrite",
+    "Invalid block device": "ioRead, ioWrite: there is no block device behind this disk",
+}
 _STRANGE = "disks."
 _OPERATIONS = "iops"
 
@@ -58,6 +63,13 @@ def clear(name: str, device: dict[str, str], keep: Container[str]) -> None:
 def is_strange(key: str) -> bool:
     """Whether a key among `extra` is of a cap on a disk."""
     return key.startswith(_STRANGE)
+
+
+def explained(error: str) -> str:
+    """With the field at fault, where a server refuses what one says of disks: it knows its own keys alone, and where it
+    starts a machine not even these."""
+    field = next((field for text, field in _REFUSALS.items() if text in error), None)
+    return f"{field}: {error}" if field is not None else error
 
 
 def lifted(old: Devices, new: Devices, touched: Set[str], kernel: Mapping[str, Any]) -> Devices:

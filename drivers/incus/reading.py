@@ -15,7 +15,7 @@ import msgspec
 
 from drivers.incus import acl, forwards, paces, schedules, units
 from drivers.incus import marks as marking
-from drivers.incus.keys import is_extra
+from drivers.incus.keys import PRIORITY, is_extra
 from drivers.incus.records import Image, Instance, Network, View, Volume
 from reconciler.core.observed import Marks
 from reconciler.core.refs import kind_of, name_of, tenant_of
@@ -79,14 +79,17 @@ def machine(instance: Instance, view: View) -> Read:
     if image:
         fields["image"] = image if ":" in image else f"sha256:{image}"
     fields.update(_limits(config))
+    if fields["brand"] == "zone" and (priority := config.get(PRIORITY)):
+        fields["ioPriority"] = _weight(priority, config.get(marking.PRIORITY))
     if "project" in fields and instance.type == "container":
         fields["swap"] = 0
     if marking.KEEP in instance.config:
         fields["snapshots"] = _snapshots(instance.config)
     _devices(fields, devices, instance, view)
     _enforced(fields, view.kernel.get(instance.unit, {}))
+    fields = {key: value for key, value in fields.items() if key not in view.cannot}
     _content(fields, config)
-    extra = {key: value for key, value in instance.config.items() if is_extra(key)}
+    extra = {key: value for key, value in instance.config.items() if is_extra(key, fields)}
     extra.update(_strange(instance.devices))
     if extra:
         fields["extra"] = extra
@@ -164,6 +167,15 @@ def _shares(percent: int, written: str | None) -> int:
     if written and written.isdigit() and units.share_percent(int(written)) == percent:
         return int(written)
     return units.percent_shares(percent)
+
+
+def _weight(priority: str, written: str | None) -> int | str:
+    """As with shares."""
+    if not priority.isdigit():
+        return priority
+    if written and written.isdigit() and units.priority(int(written)) == int(priority):
+        return int(written)
+    return units.priority_weight(int(priority))
 
 
 def is_nic(device: Mapping[str, str]) -> bool:

@@ -5,7 +5,7 @@ Owns: one record a kind of answer. Must not go here: what it means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -172,5 +172,7 @@ class View(msgspec.Struct, frozen=True):
     """Of the member whose marks count, on what all members share."""
     base: str = "default"
     """The project that machines live in where a tenant has none of its own; volumes here are of one project."""
+    cannot: Collection[str] = ()
+    """Fields that this host does not hold."""
     copies: Mapping[tuple[str, str], Sequence[str]] = {}
     """Other members of the cluster on which a data disk lies too, by (pool, name)."""

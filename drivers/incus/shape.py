@@ -23,8 +23,8 @@ from reconciler.driver.forms import native_form, only
 from reconciler.driver.series import usual_steps
 
 MACHINE_KEYS = (
-    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioRead", "ioWrite", "disk", "state",
-    "hostname", "project", "nics", "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata",
+    "image", "brand", "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "ioRead", "ioWrite",
+    "disk", "state", "hostname", "project", "nics", "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata",
 )  # fmt: skip
 KEYS: Mapping[str, tuple[str, ...]] = {
     "Machine": MACHINE_KEYS,
@@ -36,7 +36,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 NIC_KEYS = ("ip", "mac", "primary")
 """Gateway, MTU and VLAN are the network's on these servers, and told there."""
 DISK_KEYS = ("size", "path")
-ONLY_ZONE = ("cpu", "cpuShares", "swap", "threads", "ioRead", "ioWrite")
+ONLY_ZONE = ("cpu", "cpuShares", "swap", "threads", "ioPriority", "ioRead", "ioWrite")
 
 CAPABILITY = Capability(
     kinds=frozenset({*KEYS, "FirewallRule"}),

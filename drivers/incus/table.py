@@ -18,6 +18,7 @@ KEPT = {
     "cpuShares": "`limits.cpu.allowance` as a percentage, where there is no cap",
     "vcpus": "`limits.cpu`",
     "threads": "`limits.processes`",
+    "ioPriority": "`limits.disk.priority` (0 to 10), where the host takes it",
     "ioRead": "`limits.read` of the root device",
     "ioWrite": "`limits.write` of the root device",
     "disk": "`size` of the root device",

@@ -60,5 +60,14 @@ def share_percent(shares: int) -> int:
     return max(1, round(shares * 100 / WEIGHT))
 
 
+def priority(weight: int) -> int:
+    """Of 1 to 1000 the nearest of the servers' 0 to 10, which are weights of 10, 100, 200 … 1000."""
+    return max(1, round(weight / 100)) if weight > 55 else 0
+
+
+def priority_weight(value: int) -> int:
+    return 100 * value or 10
+
+
 def percent_shares(value: int) -> int:
     return round(value * WEIGHT / 100)

@@ -14,7 +14,7 @@ import msgspec
 
 from drivers.incus import marks as marking
 from drivers.incus import paces, schedules, units
-from drivers.incus.keys import is_extra
+from drivers.incus.keys import PRIORITY, is_extra
 from drivers.incus.reading import NO_ROUTER, SSH_HEAD, is_nic, is_root, is_volume
 from drivers.incus.records import Config, Devices, Instance
 from reconciler.core.values import Fields, digest
@@ -43,8 +43,8 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 ALL = frozenset({
-    "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioRead", "ioWrite", "disk", "nics", "disks",
-    "volumes", "snapshots", "sshKeys", "userData", "metadata", "extra",
+    "memory", "swap", "cpu", "cpuShares", "vcpus", "threads", "ioPriority", "ioRead", "ioWrite", "disk", "nics",
+    "disks", "volumes", "snapshots", "sshKeys", "userData", "metadata", "extra",
 })  # fmt: skip
 """Fields that configuration and devices stand for; state, image, brand and hostname are made by verbs."""
 _OF_ROOT = frozenset({"disk", *paces.KEYS})
@@ -85,7 +85,11 @@ def _config(wanted: Wanted, touched: Collection[str], old: Config) -> dict[str, 
         _texts(keys, wanted, old)
     if "extra" in touched:
         extra = fields.get("extra", {})
-        keys.update({key: extra.get(key) for key in {*old, *extra} if is_extra(key) and not _of_devices(key)})
+        keys.update({key: extra.get(key) for key in {*old, *extra} if is_extra(key, fields) and not _of_devices(key)})
+    if "ioPriority" in touched:
+        weight = fields.get("ioPriority")
+        keys[PRIORITY] = str(units.priority(weight)) if isinstance(weight, int) else weight
+        keys[marking.PRIORITY] = str(weight) if isinstance(weight, int) else None
     return keys
 
 

@@ -20,7 +20,7 @@ Document = dict[str, Any]
 _UNITS = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 _UNSAID = ("userData", "extra")
 """Fields that a document cannot say as they are: they are left to the node."""
-_COUNTS = ("cpu", "cpuShares", "vcpus", "threads")
+_COUNTS = ("cpu", "cpuShares", "vcpus", "threads", "ioPriority")
 _PACES = ("ioRead", "ioWrite")
 """So are these where they are no number, as the processors that a machine is pinned to."""
 

@@ -37,8 +37,10 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def wanted_of(resource: Resource, shape: Shape, context: NativeContext) -> Fields:
-    """What the target should hold; where machines are halted, none of them runs."""
+    """What the target should hold, without what it cannot; where machines are halted, none of them runs."""
     wanted = shape.native(resource, context)
+    if not wanted.keys().isdisjoint(context.cannot):
+        wanted = {key: value for key, value in wanted.items() if key not in context.cannot}
     return {**wanted, "state": "stopped"} if context.halted and wanted.get("state") == "running" else wanted
 
 

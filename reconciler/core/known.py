@@ -6,7 +6,7 @@ Owns: the tables and the questions. Must not go here: keeping the tables up to d
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
@@ -112,7 +112,7 @@ class Known:
         self._closures: dict[tuple[Ref, ...], tuple[Ref, ...]] = {}
         self._referred: dict[tuple[Ref, ...], dict[Ref, Resource]] = {}
         """What machines refer to, by their references: answers for as long as nothing else is desired."""
-        self._moulds: dict[tuple[bytes, tuple[Ref, ...], str, bool, str | None], Mould | None] = {}
+        self._moulds: dict[tuple[Any, ...], Mould | None] = {}
         """By what the form of a machine is made of. As long."""
 
     @property
@@ -336,8 +336,16 @@ class Known:
         drain = self.drains.get(target)
         halted = drain is not None and drain.how == "stop"
         parties, residents = self._parties_of(resource, target) if resource.parties else ({}, frozenset[Ref]())
+        cannot = self.standings.get(target, UNDECLARED).cannot.keys()
         return NativeContext(
-            self.targets[target], target, whole, references, halted=halted, parties=parties, residents=residents
+            self.targets[target],
+            target,
+            whole,
+            references,
+            halted=halted,
+            cannot=cannot,
+            parties=parties,
+            residents=residents,
         )
 
     def mould(self, resource: Resource, target: Target) -> Mould | None:
@@ -345,7 +353,8 @@ class Known:
         drain = self.drains.get(target)
         node = self.targets[target]
         tenant = tenant_of(resource.ref) if node.projects else None
-        key = (resource.body, resource.references, node.driver, drain is not None, tenant)
+        cannot = tuple(self.standings[target].cannot)
+        key = (resource.body, resource.references, node.driver, drain is not None, tenant, cannot)
         found = self._moulds.get(key, ...)
         if found is ...:
             found = self._moulds[key] = taken(

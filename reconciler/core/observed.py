@@ -95,7 +95,8 @@ class Report(msgspec.Struct, frozen=True):
     problem: str | None = None
     """Why the report is incomplete, in words."""
     cannot: Mapping[str, str] = {}
-    """Brands that the driver knows and that cannot be run there, each with the reason."""
+    """What the driver knows and this host cannot do, each with the reason: brands, which are not run there, and fields
+    of machines, which are not held there."""
     facts: Mapping[str, Any] = {}
     """What `trueup get node` shows: storage backend, kernel, versions."""
 

@@ -6,7 +6,7 @@ Must not go here: the half that touches nodes (reconciler.driver.Driver).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -48,6 +48,8 @@ class NativeContext(msgspec.Struct, frozen=True):
     """Its networks and image, as desired."""
     halted: bool = False
     """Machines do not run there for now (`drain: {how: stop}`). A Shape need not look: the core sees to it."""
+    cannot: Collection[str] = ()
+    """Fields that this target does not hold. A Shape need not look: the core sees to it."""
     parties: Mapping[Ref, tuple[tuple[Ref, str], ...]] = {}
     """(network, address) of each of the resource's parties that has any."""
     residents: frozenset[Ref] = frozenset()

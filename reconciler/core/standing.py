@@ -19,12 +19,13 @@ from reconciler.core.refs import Target, node_of
 class Standing(msgspec.Struct, frozen=True):
     """`problem`: why nothing there can be trusted (all is Unknown). `partial`: what is listed is there, what is not
     listed is Unknown. `unclaimed`: readable, and nobody's yet. `another`: what answers is not the node that was
-    claimed, so a person may give that one up."""
+    claimed, so a person may give that one up. `cannot`: as in a report."""
 
     problem: str | None = None
     partial: str | None = None
     unclaimed: bool = False
     another: bool = False
+    cannot: Mapping[str, str] = {}
 
 
 def declared_targets(nodes: Mapping[str, NodeWant]) -> dict[Target, NodeWant]:
@@ -61,14 +62,15 @@ def standing(target: Target, report: Report | None, claims: Mapping[Target, str]
         if any(thing.marks is not None and thing.marks.datacenter == datacenter_id for thing in report.objects):
             return Standing(problem="it holds objects of this datacenter but bears no claim")
         partial = None if report.complete else report.problem or "its listing is incomplete"
-        return Standing(partial=partial, unclaimed=True)
+        return Standing(partial=partial, unclaimed=True, cannot=report.cannot)
     if claim.datacenter != datacenter_id:
         return Standing(problem=f"it is claimed by another datacenter, {claim.datacenter}")
     if claim.identity != report.identity:
         return Standing(problem="its claim was written for another node: the mark was copied")
     if known is not None and known != report.identity:
         return _another("it is not the node that was claimed under this name", target)
-    return Standing(partial=None if report.complete else report.problem or "its listing is incomplete")
+    partial = None if report.complete else report.problem or "its listing is incomplete"
+    return Standing(partial=partial, cannot=report.cannot)
 
 
 def _another(sentence: str, target: Target) -> Standing:

@@ -98,8 +98,8 @@ def test_a_cap_is_said_in_processors() -> None:
 
 
 def test_how_fast_a_disk_may_be_used_is_said_unless_it_is_in_operations() -> None:
-    package, machine, why = drafted(by_hand(ioRead=20 * 2**20, ioWrite="100iops"))
-    assert (package, why) == ({"memory": "1Gi", "swap": "1Gi", "ioRead": "20Mi"}, [])
+    package, machine, why = drafted(by_hand(ioPriority=300, ioRead=20 * 2**20, ioWrite="100iops"))
+    assert (package, why) == ({"memory": "1Gi", "swap": "1Gi", "ioPriority": 300, "ioRead": "20Mi"}, [])
     assert machine["ignore"] == ["/ioWrite"]
 
 

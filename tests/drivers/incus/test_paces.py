@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ import pytest
 from reconciler.core.observed import Object
 from reconciler.core.plan import Manner
 from reconciler.testing.conformance.expect import at_rest, made
-from reconciler.testing.scene import Scene, edited
-from tests.drivers.incus.daemons import running
+from reconciler.testing.rehearsal import Rehearsal
+from reconciler.testing.scene import Scene, edited, fresh_name
+from tests.drivers.incus.daemons import Daemons, running
 from tests.drivers.incus.harness import MI, IncusHarness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
@@ -28,6 +32,23 @@ def folder(host: IncusHarness) -> Iterator[IncusHarness]:
         made = IncusHarness(daemons)
         yield made
         made.close()
+
+
+@contextmanager
+def in_memory(kind: str) -> Iterator[Daemons]:
+    """A host whose pool is a folder in memory."""
+    daemons = Daemons(kind, f"e{kind[0]}", pool="dir", second=25)
+    shm = daemons.root / "1"
+    shm.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(shm)], check=True)
+    try:
+        shm.chmod(0o711)
+        daemons.solo()
+        yield daemons
+    finally:
+        daemons.down()
+        subprocess.run(["umount", "-l", str(shm)], check=True)
+        shutil.rmtree(daemons.root, ignore_errors=True)
 
 
 def caps(host: IncusHarness, thing: Object) -> dict[str, list[int]]:
@@ -200,3 +221,69 @@ async def test_cap_edited_in_the_kernel_is_seen_and_set_again(host: IncusHarness
         assert seen.fields.get(field) == (value or None)
         await at_rest(scene, wanted, await scene.run(scene.change(wanted, seen)))
         assert caps(host, found)[file] == [before]
+
+
+async def test_weight_is_not_held_where_the_kernel_has_none_and_that_is_told(host: IncusHarness) -> None:
+    async with Rehearsal(host) as life:
+        (report,) = await life.observe()
+        if "ioPriority" not in report.cannot:
+            pytest.skip("NOT RUN: this kernel has weights for disks")
+        assert report.cannot["ioPriority"].startswith("its kernel has no weights for disks (")
+        assert report.facts["ioPriority"] == report.cannot["ioPriority"], "trueup get node shows it"
+        life.want(host.image(), host.network(), host.machine(fresh_name("w"), ioPriority=300))
+        plan = await life.converge()
+        assert not plan.holds
+        (report,) = await life.observe()
+        (made,) = [thing for thing in report.objects if thing.kind == "Machine" and thing.marks is not None]
+        assert made.fields["state"] == "running"
+        config = host.daemons.query(f"/1.0/instances/{made.native_name}")["config"]
+        assert "limits.disk.priority" not in config
+
+
+async def test_weight_by_hand_that_keeps_a_machine_from_starting_is_told(host: IncusHarness) -> None:
+    """The servers take it for what was never started, and then neither start it nor take any other change."""
+    async with Scene(host) as scene:
+        if "ioPriority" not in (await scene.look()).cannot:
+            pytest.skip("NOT RUN: this kernel has weights for disks")
+        await made(scene)
+        image = host.daemons.query("/1.0/images?recursion=1")[0]["fingerprint"]
+        name = fresh_name("heavy")
+        host.daemons.client("init", image, name, "-c", "limits.disk.priority=3")
+        (seen,) = [thing for thing in (await scene.look()).objects if thing.native_name == name]
+        assert "ioPriority" not in seen.fields
+        assert seen.fields["extra"] == {"limits.disk.priority": "3"}
+        host.daemons.client("delete", name)
+
+
+async def test_refusal_names_the_field(host: IncusHarness) -> None:
+    """As where the server does not tell beforehand that its host cannot: a plan that says so all the same."""
+    async with Scene(host) as scene:
+        if "ioPriority" not in (await scene.look()).cannot:
+            pytest.skip("NOT RUN: this kernel has weights for disks")
+        wanted, found = await made(scene)
+        heavy = edited(host, wanted, ioPriority=300)
+        outcome = await scene.apply(scene.change(heavy, found).steps[0])
+        assert outcome.status == "failed"
+        assert outcome.reason.startswith("ioPriority: ")
+        assert "blkio.weight" in outcome.reason
+        assert "limits.disk.priority" not in host.daemons.query(f"/1.0/instances/{found.native_name}")["config"]
+
+
+async def test_disk_with_no_block_device_behind_it_takes_no_cap(host: IncusHarness) -> None:
+    """A folder in memory: of what runs the step fails, of what is made the start does."""
+    with in_memory(host.daemons.kind) as daemons:
+        harness = IncusHarness(daemons)
+        async with Scene(harness) as scene:
+            wanted, found = await made(scene, ioRead=None, ioWrite=None)
+            capped = edited(harness, wanted, ioRead=20 * MI)
+            outcome = await scene.apply(scene.change(capped, found).steps[0])
+            assert outcome.status == "failed"
+            assert outcome.reason.startswith("ioRead, ioWrite: there is no block device behind this disk: ")
+            await at_rest(scene, wanted, await scene.converge(wanted))
+            other = scene.fresh(ioRead=20 * MI)
+            change = scene.change(other, None)
+            *before, start = [await scene.apply(step) for step in change.steps if step.verb in ("create", "start")]
+            assert [each.status for each in before] == ["applied"]
+            assert start.status == "failed"
+            assert start.reason.startswith("ioRead, ioWrite: there is no block device behind this disk: ")
+        harness.close()

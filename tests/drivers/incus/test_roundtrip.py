@@ -42,6 +42,7 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
             optional={
                 "memory": sizes,
                 "threads": st.integers(1, 10**6),
+                "ioPriority": st.integers(1, 1000),
                 "ioRead": sizes,
                 "ioWrite": sizes,
                 "vcpus": st.integers(1, 256),
@@ -152,6 +153,49 @@ def test_cap_that_would_stay_in_the_kernel_is_lifted_first(
     expected = {"root": {**new, "limits.read": first}} if first else {}
     assert paces.lifted({"root": old}, {"root": new, "nic": {"type": "nic"}}, BOTH, kernel) == expected
     assert paces.lifted({"root": old}, {"root": new}, frozenset({"memory"}), kernel) == {}
+
+
+@pytest.mark.parametrize(
+    ("weight", "said", "read"),
+    [(1, "0", 10), (55, "0", 10), (56, "1", 100), (149, "1", 100), (300, "3", 300), (1000, "10", 1000)],
+)
+def test_weight_is_the_nearest_of_eleven_and_reads_as_it_was_meant(weight: int, said: str, read: int) -> None:
+    plain = Instance("m", "Stopped", said={"limits.disk.priority": said})
+    plain.said_expanded = plain.said
+    assert reading.machine(plain, View()).fields["ioPriority"] == read, "set by hand"
+    config, _ = changed(Instance("m"), Wanted({"ioPriority": weight}), frozenset({"ioPriority"}))
+    assert config["limits.disk.priority"] == said
+    ours = Instance("m", "Stopped", said=config, said_expanded=config)
+    assert reading.machine(ours, View()).fields["ioPriority"] == weight
+    edited = {**config, "limits.disk.priority": "7"}
+    assert reading.machine(Instance("m", said=edited, said_expanded=edited), View()).fields["ioPriority"] == 700
+
+
+def test_weight_is_a_key_like_others_where_no_field_stands_for_it() -> None:
+    config = {"limits.disk.priority": "3", "user.trueup.io-priority": "300"}
+    there = Instance("m", "Stopped", said=config, said_expanded=config)
+    machine = Instance("m", "Stopped", type="virtual-machine", said=config, said_expanded=config)
+    for instance, view in ((there, View(cannot=("ioPriority",))), (machine, View())):
+        fields = reading.machine(instance, view).fields
+        assert "ioPriority" not in fields
+        assert fields["extra"] == {"limits.disk.priority": "3"}
+        assert "limits.disk.priority" not in changed(instance, Wanted({}), frozenset({"extra"}))[0]
+    held = reading.machine(there, View()).fields
+    assert "extra" not in held
+    assert changed(there, Wanted(held), frozenset({"extra"}))[0] == config
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Cannot apply limits.disk.priority as blkio.weight cgroup controller is missing", "ioPriority: Cannot"),
+        ("Cannot apply disk limits as blkio cgroup controller is missing", "ioRead, ioWrite: Cannot"),
+        ('Invalid block device "tmpfs"', "ioRead, ioWrite: there is no block device behind this disk: Invalid"),
+        ("Disk quota exceeded", "Disk quota exceeded"),
+    ],
+)
+def test_what_a_server_refuses_of_disks_is_told_with_its_field(said: str, told: str) -> None:
+    assert paces.explained(said).startswith(told)
 
 
 def test_cap_of_a_disk_beside_the_root_is_seen_lifted_and_taken_away() -> None:

@@ -25,7 +25,7 @@ async def told(host: IncusHarness) -> Report:
 
 async def test_host_that_cannot_run_them_says_why_and_none_is_placed_there(host: IncusHarness) -> None:
     report = await told(host)
-    if not report.cannot:
+    if "vm" not in report.cannot:
         pytest.skip("NOT RUN: this host runs virtual machines")
     why = report.cannot["vm"]
     assert why.startswith("it runs no virtual machines: ")
@@ -45,7 +45,7 @@ async def test_host_that_cannot_run_them_says_why_and_none_is_placed_there(host:
 
 async def test_step_of_one_fails_in_the_servers_words_and_leaves_nothing(host: IncusHarness) -> None:
     """As when QEMU went away between the plan and the step."""
-    if not (await told(host)).cannot:
+    if "vm" not in (await told(host)).cannot:
         pytest.skip("NOT RUN: this host runs virtual machines")
     async with Scene(host) as scene:
         wanted = scene.fresh(brand="vm")
@@ -58,7 +58,7 @@ async def test_step_of_one_fails_in_the_servers_words_and_leaves_nothing(host: I
 
 async def test_virtual_machine_is_made_grown_and_put_away(host: IncusHarness) -> None:
     report = await told(host)
-    if report.cannot:
+    if "vm" in report.cannot:
         pytest.skip(f"NOT RUN: {report.cannot['vm']}")
     async with Scene(host) as scene:
         wanted, found = await made(scene, brand="vm", memory=256 * MI)
