@@ -205,6 +205,8 @@ class Fleet:
         assert mismatch is None, f"{step.id}: {mismatch}"
         if step.source is not None:
             del self.objects[step.source][step.uid]
+            for uid in step.args.get("volumes", {}):
+                here[uid] = self.objects[step.source].pop(uid)
         if step.effect.lifecycle == "absent":
             del here[step.uid]
             return

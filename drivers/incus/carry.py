@@ -1,10 +1,10 @@
-"""Data disks that go with their machine from one member of a cluster to another.
+"""What goes with a machine from one member of a cluster to another: its data disks, and Volumes that it alone mounts.
 
 Owns: copying them there, and taking away where they were. Must not go here: the machine itself (machines), what an
 earlier move left behind that nobody goes on with (volumes).
 
-They are copied first and stay where they are until the machine has arrived: whatever happens in between, the disk that
-counts is the one on the member where the machine is.
+They are copied first and stay where they are until the machine has arrived: whatever happens in between, the one that
+counts is that on the member where the machine is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Incus 6.0 in every project but its `default`: asked to copy by itself, it looks 
 
 
 async def copy_over(act: Act) -> list[Volume]:
-    """Copy the disks of a stopped machine; those where it is. Raises Stale if somebody had the machine meanwhile."""
+    """Copy the disks and volumes of a stopped machine; those where it is. Raises Stale if somebody had it meanwhile."""
     source = act.node.member(act.step.source or act.step.target)
     carried = []
     for name, device in sorted(act.here.instance.expanded_devices.items()):
@@ -33,7 +33,7 @@ async def copy_over(act: Act) -> list[Volume]:
         volume = act.view.volumes.get((device["pool"], device["source"]))
         if volume is None or volume.location != source:
             raise Denied(f"the volume of the disk {name} is not on {source}")
-        await _ours(act, disk_name(name, volume), volume)
+        await _its_alone(act, disk_name(name, volume), volume)
         await _make_way(act, volume)
         await _copy(act, volume)
         carried.append(volume)
@@ -50,13 +50,17 @@ async def leave(act: Act, carried: list[Volume]) -> None:
         await destroy_volume(act, volume)
 
 
-async def _ours(act: Act, name: str, volume: Volume) -> None:
+async def _its_alone(act: Act, name: str, volume: Volume) -> None:
     """One that people attached to this machine alone is marked as its disk, so that a copy is known for one."""
     marks = marks_of(act, volume)
     if marks is not None and marks.uid == act.step.uid and marking.DISK in volume.config:
         return
-    if marks is not None or users(volume.used_by) != [act.here.instance.name]:
+    if users(volume.used_by) != [act.here.instance.name]:
         raise Denied(f"the disk {name} is not its alone, and stays where it is")
+    if marks is not None and marks.uid in act.step.args.get("volumes", {}):
+        return
+    if marks is not None:
+        raise Denied(f"the step says nothing of the disk {name}, which is of {marks.ref}")
     await put(act, volume, config_of(act, volume, name, None))
 
 
@@ -66,8 +70,8 @@ async def _make_way(act: Act, volume: Volume) -> None:
     member = act.node.member(act.step.target)
     for left in volumes_at(await act.node.volumes(volume.pool), member):
         if (left.name, left.project) == (volume.name, act.project):
-            marks = marks_of(act, left)
-            if marks is None or marks.uid != act.step.uid:
+            marks, own = marks_of(act, left), marks_of(act, volume)
+            if marks is None or own is None or marks.uid != own.uid:
                 raise Denied(f"{member} has another volume {volume.name}")
             act.context.progress(f"{volume.name} on {member} is what an earlier move left behind: taken away")
             await destroy_volume(act, left)

@@ -30,7 +30,7 @@ from drivers.incus.listing import (
     network_object,
     reports,
     tenant_object,
-    volume_object,
+    volume_here,
 )
 from drivers.incus.marks import NodeClaim
 from drivers.incus.node import Node, Twins
@@ -283,10 +283,15 @@ class IncusDriver:
                     act.image, act.object = image, thing
 
     async def _look_volume(self, act: Act, member: str | None) -> None:
-        for volume in volumes_at(await self.node.volumes(await self.node.pool()), member):
-            thing = volume_object(volume, act.view)
-            if thing.marks is not None and thing.marks.uid == act.step.uid:
-                act.volume, act.object = volume, thing
+        every = await self.node.volumes(await self.node.pool())
+        here = volumes_at(every, member)
+        views = Views(act.view, here, every if member is not None else ())
+        twins = any(views.of(volume.project).copies for volume in here)
+        instances = await self.node.instances() if twins else []
+        for volume in here:
+            thing = volume_here(volume, views, instances)
+            if thing is not None and thing.marks is not None and thing.marks.uid == act.step.uid:
+                act.volume, act.object, act.view = volume, thing, views.of(volume.project)
 
     async def _look_tenant(self, act: Act) -> None:
         certificates = await self.node.certificates()

@@ -237,13 +237,30 @@ def network_object(network: Network, view: View) -> Object:
     return sealed(Object("Network", network.name, native, reading.network(network, view), "", marks))
 
 
-def volume_object(volume: Volume, view: View) -> Object:
+def volume_here(volume: Volume, views: Views, instances: Iterable[Instance]) -> Object | None:
+    """Of a Volume that lies on several members, the one counts that is where its machine is; the others are what a move
+    that was cut short has left. `instances`: those of all members."""
+    view = views.of(volume.project)
+    elsewhere = view.copies.get((volume.pool, volume.name), ())
+    homes = reading.mounted_at(volume, instances) if elsewhere else set()
+    if not homes.isdisjoint(elsewhere) and volume.location not in homes:
+        return None
+    return volume_object(volume, view, elsewhere if volume.location in homes else ())
+
+
+def volume_object(volume: Volume, view: View, elsewhere: Sequence[str] = ()) -> Object:
     native = reading.volume_identity(volume)
     marks = reading.volume_marks(volume, view.seal, view.base)
     resting = marks is not None and marks.quarantined_until is not None
     name = f"{volume.pool}/{volume.name}" if volume.project == view.base else native.removeprefix("volume:")
     thing = Object(
-        "Volume", name, native, reading.volume(volume, view.base), "", marks, "quarantined" if resting else "live"
+        "Volume",
+        name,
+        native,
+        reading.volume(volume, view.base, elsewhere),
+        "",
+        marks,
+        "quarantined" if resting else "live",
     )
     return sealed(thing)
 
@@ -295,7 +312,8 @@ def objects_of(found: Inventory, member: str | None, memory: Memory, view: View)
         thing = image_object(image, view)
         if thing.marks is not None or member is None or not _shared(image.properties or {}, marking.IMAGE_MARKS):
             things.append(thing)
-    things += [volume_object(each, view) for each in volumes if not reading.is_disk(each, views.of(each.project))]
+    own = [each for each in volumes if not reading.is_disk(each, views.of(each.project))]
+    things += [there for each in own if (there := volume_here(each, views, found.instances)) is not None]
     return tuple(sorted(things, key=lambda thing: (thing.kind, thing.native_name)))
 
 

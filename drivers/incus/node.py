@@ -364,8 +364,8 @@ class Node:
         self.names, self.fence_of_names = names, fence
 
     async def settle(self, name: str, project: str) -> None:
-        """Wait for what an earlier, interrupted call still does to an instance. Once per name and opening: later
-        calls of ours are waited for when they are made."""
+        """Wait for what an earlier, interrupted call still does to an instance. Once per name, until a call of ours is
+        interrupted again: the others are waited for when they are made."""
         if (project, name) in self.touched:
             return
         self.touched.add((project, name))
@@ -383,10 +383,14 @@ class Node:
 
     @contextmanager
     def acting(self, name: str) -> Iterator[None]:
-        """While inside, and for a moment after, what happens to the object of this name is our own doing."""
+        """While inside, and for a moment after, what happens to the object of this name is our own doing. What is
+        broken off here may go on on the server, and is waited for before the next step."""
         self._ours[name] = math.inf
         try:
             yield
+        except BaseException:
+            self.touched.clear()
+            raise
         finally:
             self.acted(name)
 

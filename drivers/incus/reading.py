@@ -8,7 +8,7 @@ Must not go here: writing (writing), asking the server (listing).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -255,8 +255,11 @@ def _mount(device: Mapping[str, str]) -> dict[str, Any]:
     return {"path": device.get("path", ""), "readOnly": device.get("readonly") in ("true", "1")}
 
 
-def volume(found: Volume, base: str = "default") -> dict[str, Any]:
+def volume(found: Volume, base: str = "default", elsewhere: Sequence[str] = ()) -> dict[str, Any]:
+    """`elsewhere`: members on which a move that was cut short has left it too."""
     fields: dict[str, Any] = {} if found.project == base else {"project": found.project}
+    if elsewhere:
+        fields[COPIES] = list(elsewhere)
     if found.config.get("size"):
         fields["size"] = units.size(found.config["size"])
     return fields
@@ -279,7 +282,8 @@ def volumes_at(volumes: Iterable[Volume], member: str | None) -> list[Volume]:
 
 
 def copies(volumes: Iterable[Volume], here: Iterable[Volume], seal: str, base: str) -> dict[tuple[str, str], list[str]]:
-    """For each data disk of `here`, the other members on which a volume of its name belongs to the same machine."""
+    """For each of `here` the other members on which a volume of its name is the same thing: the same Volume, or a data
+    disk of the same machine."""
     by_name: dict[tuple[str, str, str], list[Volume]] = {}
     for each in volumes:
         by_name.setdefault((each.project, each.pool, each.name), []).append(each)
@@ -287,16 +291,29 @@ def copies(volumes: Iterable[Volume], here: Iterable[Volume], seal: str, base: s
     for own in here:
         same_name = by_name.get((own.project, own.pool, own.name), ())
         others = [each for each in same_name if each.location != own.location]
-        marks = volume_marks(own, seal, base) if others and marking.DISK in own.config else None
-        same = [each.location for each in others if marks is not None and _belongs(each, marks.uid, seal, base)]
+        marks = volume_marks(own, seal, base) if others else None
+        same = [each.location for each in others if marks is not None and _is_same(each, own, marks.uid, seal, base)]
         if same:
             found[own.pool, own.name] = sorted(same)
     return found
 
 
-def _belongs(found: Volume, uid: str, seal: str, base: str) -> bool:
+def _is_same(found: Volume, own: Volume, uid: str, seal: str, base: str) -> bool:
     marks = volume_marks(found, seal, base)
-    return marking.DISK in found.config and marks is not None and marks.uid == uid
+    alike = (marking.DISK in found.config) == (marking.DISK in own.config)
+    return alike and marks is not None and marks.uid == uid
+
+
+def mounted_at(found: Volume, instances: Iterable[Instance]) -> set[str]:
+    """The members on which a machine has a device of its name."""
+    return {
+        instance.location
+        for instance in instances
+        for device in instance.expanded_devices.values()
+        if instance.project == found.project
+        and is_volume(device)
+        and (device["pool"], device["source"]) == (found.pool, found.name)
+    }
 
 
 def volume_ref(found: Volume, view: View) -> str | None:

@@ -104,8 +104,7 @@ class IncusShape:
         if kind == "Network":
             return NETWORK_MANNERS.get(parts[0], Manner.LIVE)
         if parts[0] == "node":
-            stays = kind == "Volume" or fields.get("volumes")
-            return Manner.IMPOSSIBLE if stays else Manner.MOVE  # a Volume stays on its member
+            return Manner.IMPOSSIBLE if kind == "Volume" else Manner.MOVE
         if kind == "Volume":
             return _sized(before, after)
         if parts[0] == "disk":

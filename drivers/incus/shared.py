@@ -10,7 +10,7 @@ from typing import Any
 from drivers.incus import marks as marking
 from drivers.incus import units, volumes
 from drivers.incus.act import Act, Denied
-from drivers.incus.reading import users, volume_identity
+from drivers.incus.reading import COPIES, users, volume_identity
 from drivers.incus.records import Config, Volume
 from reconciler.core.refs import name_of
 
@@ -37,12 +37,16 @@ async def create(act: Act) -> None:
 
 
 async def update(act: Act) -> None:
-    volume = _here(act)
-    size = act.arg("set").get("/size")
-    held = units.size(volume.config.get("size", "0"))
-    if size is None or (isinstance(held, int) and size < held):
-        raise Denied(f"it holds {held} bytes and cannot shrink to {size}")
-    await _keep(act, {**volume.config, "size": units.write_size(int(size))})
+    """Let it grow, and take away what a move that was cut short has left of it elsewhere."""
+    volume, wanted, config = _here(act), act.arg("set"), None
+    if "/size" in wanted:
+        size, held = wanted["/size"], units.size(volume.config.get("size", "0"))
+        if size is None or (isinstance(held, int) and size < held):
+            raise Denied(f"it holds {held} bytes and cannot shrink to {size}")
+        config = {**volume.config, "size": units.write_size(int(size))}
+    if f"/{COPIES}" in wanted:
+        await volumes.tidy(act, volume)
+    await _keep(act, config)
 
 
 async def _keep(act: Act, config: Config | None = None, **more: Any) -> None:

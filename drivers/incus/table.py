@@ -43,19 +43,17 @@ WORDS = {
     Manner.MOVE: "move",
     Manner.IMPOSSIBLE: "refused",
 }
-WITH_VOLUMES = ("node, mounting volumes",)
 
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Field, what its change takes for a zone and for a vm, and what keeps it."""
     shape = IncusShape()
 
-    def takes(path: str, before: object, after: object, brand: str, name: str) -> str:
+    def takes(path: str, before: object, after: object, brand: str) -> str:
         field = path.split("/")[1]
         if brand == "vm" and field in ONLY_ZONE:
             return "not held"
-        there = {"brand": brand, "volumes": {"shop": {}}} if name in WITH_VOLUMES else {"brand": brand}
-        return WORDS[shape.manner("Machine", path, before, after, there)]
+        return WORDS[shape.manner("Machine", path, before, after, {"brand": brand})]
 
     cases: list[tuple[str, str, object, object]] = []
     for field in (*MACHINE_KEYS, "node", "extra"):
@@ -73,7 +71,7 @@ def rows() -> list[tuple[str, str, str, str]]:
                 ("volumes, path", "/volumes/shop/path", "/a", "/b"),
             ]
         elif field == "node":
-            cases += [(name, "/node", "inc/a", "inc/b") for name in ("node, data disks too", *WITH_VOLUMES)]
+            cases.append(("node, with disks and volumes of its own", "/node", "inc/a", "inc/b"))
         elif field == "extra":
             cases += [
                 ("extra, in force at once", "/extra/boot.autostart.priority", "1", None),
@@ -84,8 +82,8 @@ def rows() -> list[tuple[str, str, str, str]]:
     return [
         (
             name,
-            takes(path, before, after, "zone", name),
-            takes(path, before, after, "vm", name),
+            takes(path, before, after, "zone"),
+            takes(path, before, after, "vm"),
             KEPT[path.split("/")[1]],
         )
         for name, path, before, after in cases

@@ -133,12 +133,12 @@ async def resize(act: Act, disks: Mapping[str, Any], attached: Mapping[str, tupl
         if want.get("size"):
             await _grow(act, volume, int(want["size"]))
         if COPIES not in want:
-            await _tidy(act, volume)
+            await tidy(act, volume)
 
 
-async def _tidy(act: Act, volume: Volume) -> None:
-    """Of a disk that lies on several members, the one where the machine is counts. That it is there was seen a moment
-    ago; the others are what moves left behind that were cut short."""
+async def tidy(act: Act, volume: Volume) -> None:
+    """Of what lies on several members, the one where the machine is counts. That it is there was seen a moment ago;
+    the others are what moves left behind that were cut short."""
     for member in act.view.copies.get((volume.pool, volume.name), ()):
         left = msgspec.structs.replace(volume, location=member)
         act.context.progress(f"what an earlier move left of {volume.name} on {member} is taken away")
@@ -160,7 +160,7 @@ async def destroy_disk(act: Act) -> None:
     await write(act, {**instance.config, **act.marked(instance.native_id)}, devices)
     for volume in gone.values():
         if volume is not None:
-            await _tidy(act, volume)
+            await tidy(act, volume)
             await destroy_volume(act, volume)
 
 

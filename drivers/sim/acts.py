@@ -167,14 +167,33 @@ def stop(act: Act) -> None:
 
 
 def move(act: Act) -> None:
-    """Carry it over from another member, with its identity and all that it holds; only what is stopped is carried."""
+    """Carry it over from another member, with its identity and all that it holds, and the volumes that go along; only
+    what is stopped is carried."""
     _must_be(act, "stopped")
     old = act.here
+    for uid in act.step.args.get("volumes", {}):
+        _along(act, uid)
     if act.store.by_native(act.target.name, act.kind, old.object.native_name) is not None:
         raise Refused(f"there is already a {act.kind} named {old.object.native_name}")
     act.store.drop(old)
     thing = msgspec.structs.replace(old.object, marks=act.written(), culprit=None)
     act.store.put(msgspec.structs.replace(old, target=act.target.name, object=thing))
+
+
+def _along(act: Act, uid: str) -> None:
+    """A volume that is there already came with an earlier attempt."""
+    for found in act.store.by_uid(act.here.target, uid):
+        for machine in act.store.found(act.here.target, "Machine"):
+            if machine != act.here and machine.object.lifecycle == "live" and _mounts(machine.object, found.object):
+                raise Refused(f"{machine.object.native_name} mounts {found.object.native_name} too")
+        act.store.drop(found)
+        act.store.put(msgspec.structs.replace(found, target=act.target.name))
+
+
+def _mounts(machine: Object, volume: Object) -> bool:
+    tenant = tenant_of(machine.marks.ref) if machine.marks else None
+    refs = [make_ref("Volume", name, tenant) for name in machine.fields.get("volumes", {})]
+    return volume.marks is not None and volume.marks.ref in refs
 
 
 def update(act: Act) -> None:

@@ -74,7 +74,7 @@ class SimShape:
         if kind == "Network":
             return Manner.IMPOSSIBLE if parts[0] == "subnet" else Manner.LIVE
         if parts[0] == "node":
-            return Manner.IMPOSSIBLE if kind == "Volume" or fields.get("volumes") else Manner.MOVE
+            return Manner.IMPOSSIBLE if kind == "Volume" else Manner.MOVE
         if kind == "Tenant":
             return Manner.LIVE
         if parts == ["project"]:

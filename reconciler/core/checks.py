@@ -73,6 +73,7 @@ def _asks_for_more(work: Work, field: str = "/nics") -> bool:
 def _unmounted(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
     """A volume is mounted where it is: not on another target, and not before it is there."""
     comes = {work.ref: work.target for work in works if work.resource is not None}
+    comes |= {volume: work.target for work in works for volume in work.along}
     for work in works:
         mounts = volumes_of(work.resource) if work.resource is not None and _asks_for_more(work, "/volumes") else ()
         for volume in mounts:

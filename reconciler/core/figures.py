@@ -15,7 +15,7 @@ from reconciler.core.ledger import Spent
 from reconciler.core.placement import PLENTY
 from reconciler.core.plan import Action, BudgetUse, Change, Headroom, LimitUse
 from reconciler.core.refs import Target, kind_of, tenant_of
-from reconciler.core.work import Freed, Work, freed_by, freed_of, grown
+from reconciler.core.work import Freed, Work, freed_by, freed_of, grown, together
 from reconciler.core.world import World
 
 
@@ -44,7 +44,7 @@ def headroom(world: World, works: Collection[Work]) -> tuple[Headroom, ...]:
 
 
 def _takes(work: Work, world: World) -> Demand:
-    return grown(work, world) if work.source is None else world.facts[work.ref].demand
+    return grown(work, world) if work.source is None else together(world, (work.ref, *work.along))
 
 
 def limit_uses(world: World, works: Iterable[Work]) -> tuple[LimitUse, ...]:

@@ -6,7 +6,7 @@ Must not go here: what is to be done (planner), in which order changes come (ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -63,7 +63,7 @@ def make_change(work: Work, world: World) -> Change:
     else:
         assert work.found is not None, "what is marked is there"
         series = (pause_step(work.found, marks, work.target),)
-    steps = _journalled(_meant(_linked(bare.id, series), work), work, world, bare)
+    steps = _journalled(_laden(_meant(_linked(bare.id, series), work), work, world), work, world, bare)
     risk = min((step.risk for step in steps), key=_RISKS.index, default=Risk.NONE)
     undo = max((step.undo for step in steps), key=_UNDOS.index, default=Undo.EXACT)
     return msgspec.structs.replace(bare, steps=steps, risk=risk, undo=undo)
@@ -111,13 +111,41 @@ def _meant(steps: tuple[Step, ...], work: Work) -> tuple[Step, ...]:
     return tuple(meant)
 
 
+def _laden(steps: tuple[Step, ...], work: Work, world: World) -> tuple[Step, ...]:
+    """The step that carries a machine says which volumes go along: `volumes`, uid to ref."""
+    if not work.along:
+        return steps
+    volumes = {entry.uid: entry.ref for entry in _bound_there(work, world)}
+    laden = []
+    for step in steps:
+        if step.source is not None:
+            size = step.args.get("bytes")
+            size = None if size is None else size + works_module.together(world, work.along).disk
+            summary = f"{step.summary}, with {', '.join(volumes.values())}"
+            args = {**step.args, "bytes": size, "volumes": volumes}
+            step = msgspec.structs.replace(step, args=args, summary=summary)
+        laden.append(step)
+    return tuple(laden)
+
+
+def _bound_there(work: Work, world: World) -> Iterator[Bound]:
+    """The volumes that go along, where they go."""
+    for ref in work.along:
+        thing = world.only(ref, work.source or work.target)
+        assert thing is not None, "what goes along was seen"
+        assert thing.marks is not None, "what goes along is ours"
+        demand = world.facts[ref].demand
+        sizes = (demand.memory, demand.cpu, demand.disk)
+        yield Bound(ref, thing.marks.uid, thing.marks.incarnation, work.target, (), sizes)
+
+
 def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Change) -> tuple[Step, ...]:
     """The ledger's entries ride on the steps, so that the executor makes no choices."""
     result = []
     last = len(steps) - 1
     loss = next((step.id for step in steps if step.verb in ("quarantine", "destroy-disk")), None)
     for index, step in enumerate(steps):
-        before: list[Entry] = list(_bound(work, world)) if index == 0 else []
+        before: list[Entry] = [*_bound(work, world), *_on_the_way(work, world)] if index == 0 else []
         after: list[Entry] = []
         if step.id == loss:  # a change spends one, however much of the machine it takes away
             before.append(Spent("destroys", work.ref, work.target))
@@ -134,7 +162,7 @@ def _journalled(steps: tuple[Step, ...], work: Work, world: World, change: Chang
         if step.verb == "create" and work.action is Action.REPLACE:
             before.append(_bind(work))
         if step.source is not None:
-            after.append(_bind(work))
+            after += [_bind(work), *_bound_there(work, world)]
         if index == last:
             after.extend(_settled(work, world))
         result.append(msgspec.structs.replace(step, on_intent=tuple(before), on_applied=tuple(after)))
@@ -160,6 +188,10 @@ def _bound(work: Work, world: World) -> tuple[Entry, ...]:
         return goes
     newer = [each for each in world.ledger.bindings.of(ref) if each.incarnation > work.incarnation]
     return (*(Forgotten(each.ref, each.uid, each.target) for each in newer), entry, *goes)
+
+
+def _on_the_way(work: Work, world: World) -> Iterator[Moving]:
+    return (Moving(entry.ref, entry.uid, entry.target) for entry in _bound_there(work, world))
 
 
 def _settled(work: Work, world: World) -> tuple[Entry, ...]:

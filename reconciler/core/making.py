@@ -62,16 +62,19 @@ class Making:
         self.gaps: tuple[Target, ...] = ()
         self.crowded: list[tuple[Decision, Hold]] = []
         """What may not stay, and finds no room that is free already."""
+        self.passengers: list[Decision] = []
+        """Volumes that may not stay."""
         self.tally: budgets.Tally
 
     def plan(self) -> Plan:
         self._remember()
-        with Siting(self.world) as siting:
+        with Siting(self.world, self.request.now) as siting:
             self._claims(siting)
             placeless, gone = self._decisions(siting)
             self._budgets(gone)
             siting.freed = self._freed()
             self._crowded(siting)
+            self._passengers(siting)
             self._grow(siting)
             for decision in placeless:
                 self._site(decision, siting)
@@ -100,7 +103,7 @@ class Making:
 
     def _claims(self, siting: Siting) -> None:
         """A node is claimed once, before anything is done there; what may not be claimed takes nothing new."""
-        siting.shut_paused(self.request.now)
+        siting.shut_paused()
         for target in sorted(self.world.unclaimed):
             ref = Ref(f"Node/{target}")
             uid, incarnation = self.world.mint(ref, 1)
@@ -151,6 +154,9 @@ class Making:
 
     def _leave(self, decision: Decision, siting: Siting) -> None:
         """It may not stay where it is."""
+        if kind_of(decision.ref) == "Volume":
+            self.passengers.append(decision)
+            return
         if self._held(decision, Action.MOVE):
             self._stay(decision, siting)
             return
@@ -179,6 +185,15 @@ class Making:
             self._withdraw(work, hold)
         siting.freed = self._freed()
 
+    def _passengers(self, siting: Siting) -> None:
+        """A volume goes with the machine that mounts it, or it stays; what else is wanted of it is done where it is."""
+        gone = {volume for work in self.works.values() for volume in work.along}
+        for decision in self.passengers:
+            if decision.ref not in gone:
+                why = "it goes with the one machine that mounts it, and none goes"
+                self._hold(rules.stuck(decision, why, "`drain: {how: stop}`, or see what keeps its machine"))
+            self._stay(decision, siting)
+
     def _stay(self, decision: Decision, siting: Siting) -> None:
         """As long as it cannot go, what else is wanted is done where it is."""
         staying = msgspec.structs.replace(decision, departure=None)
@@ -206,7 +221,7 @@ class Making:
         for hold in (*holds, *later):
             self._hold(hold)
         work.waits_for = site.waits
-        self._add(leaving(work, source, decision.departure))
+        self._add(leaving(work, source, site.along, decision.departure))
 
     def _addressed(self, decision: Decision, siting: Siting) -> None:
         """It is there, and lacks an address."""

@@ -47,6 +47,10 @@ def edges(works: Iterable[Work], claims: Mapping[Target, str], world: World) -> 
             other = by_place.get((reference, work.target))
             if other is not None and other.action not in REMOVALS:
                 needs[work.id].add(other.id)
+        for volume in work.along:
+            other = by_place.get((volume, work.source or work.target))
+            if other is not None:
+                needs[work.id].add(other.id)
         if kind_of(work.ref) == "Image" and work.resource is not None:
             needs[work.id].update(made[ref] for ref in work.resource.references if ref in made)
     _removals_last(works, needs)

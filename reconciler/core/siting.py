@@ -13,34 +13,40 @@ import msgspec
 
 from reconciler.core import rules
 from reconciler.core.addresses import Pool, mac_for
+from reconciler.core.along import passengers
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision
 from reconciler.core.desired import Demand, NicWant, Resource, volumes_of
+from reconciler.core.facts import Facts
 from reconciler.core.ledger import Address
 from reconciler.core.moves import departure, reachable
 from reconciler.core.placement import Placing, Room, choose, most, placing, plus, rejections
 from reconciler.core.plan import Action, Hold
-from reconciler.core.refs import Ref, Target, Uid, kind_of
+from reconciler.core.refs import Ref, Target, Uid, kind_of, node_of
 from reconciler.core.render.quantities import moment
 from reconciler.core.standing import targets_of
-from reconciler.core.work import Freed, Work, grown
+from reconciler.core.work import Freed, Work, grown, together
 from reconciler.core.world import World
 
 _STRANGER = Ref("Machine/an unmanaged one")
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A place found. `waits`: the changes of the plan that give back the room there, if it fits only into that."""
+    """A place found. `waits`: the changes of the plan that give back the room there, if it fits only into that.
+    `along`: the volumes that a machine takes there with it."""
 
     target: Target
     waits: tuple[str, ...] = ()
+    along: tuple[Ref, ...] = ()
 
 
 class Siting:
     """Use as a context manager: what it promised is taken back at the end, whatever happens."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, now: float = 0.0) -> None:
+        """`now`: unix seconds, for pauses."""
         self.world = world
+        self.now = now
         self.freed: Mapping[Target, Freed] = {}
         """What the plan's own changes give back, as far as they are decided."""
         self.placed: dict[Ref, Target] = {}
@@ -70,12 +76,12 @@ class Siting:
         self._shut.append((room, room.closed))
         room.closed = room.closed or why
 
-    def shut_paused(self, now: float) -> None:
+    def shut_paused(self) -> None:
         """Nothing new goes to a node that is paused."""
         nodes = self.world.desired.nodes if self.world.desired else {}
         for subject, pause in sorted(self.world.ledger.pauses.items()):
             node = nodes.get(subject.removeprefix("Node/"))
-            if node is not None and subject.startswith("Node/") and pause.until > now:
+            if node is not None and subject.startswith("Node/") and pause.until > self.now:
                 for target in targets_of(node):
                     self.shut(target, f"it is paused until {moment(pause.until)}: {pause.reason}")
 
@@ -176,22 +182,40 @@ class Siting:
         others = reachable(self.world, source, found)
         if isinstance(others, str):
             return rules.stuck(decision, others, "`drain: {how: stop}`, or make it anew where it shall be")
-        facts = self.world.facts[resource.ref]
-        if facts.moving is not None:
-            self.promise(facts.moving, facts.demand, -1)
-        whole = msgspec.structs.replace(resource, demand=facts.demand)
-        wanted = msgspec.structs.replace(self.wanted(whole), among=others)
-        fresh = tuple(other for other in others if other != facts.moving)
+        along = passengers(self.world, resource, source, found, self.now)
+        if isinstance(along, str):
+            return rules.stuck(decision, along, "`drain: {how: stop}`, or see what keeps the volume")
+        for volume in along:
+            others = tuple(other for other in others if self._suits(volume, other))
+            if not others:
+                asked = self.world.resources[volume].constraints.node
+                return rules.stuck(decision, f"{volume} is to be on {asked}", "let its document name another place")
+        going = (resource.ref, *along)
+        every = [self.world.facts[ref] for ref in going]
+        self._expect(every, -1)
+        whole = msgspec.structs.replace(resource, demand=together(self.world, going))
+        apart = self.wanted(whole)
+        beside = {home: ref for home, ref in apart.beside.items() if ref not in along}
+        wanted = msgspec.structs.replace(apart, among=others, beside=beside)
+        fresh = tuple(other for other in others if other != every[0].moving)
         site = self._best(msgspec.structs.replace(wanted, among=fresh)) if fresh else None
         site = site or self._best(wanted)
         if site is None:
-            if facts.moving is not None:
-                self.promise(facts.moving, facts.demand)
+            self._expect(every, 1)
             reasons = rejections(wanted, self.world.rooms, self._back())
             return rules.stuck(decision, _told(reasons), f"trueup explain {resource.ref} lists every node")
-        self.placed[resource.ref] = site.target
-        self.promise(site.target, facts.demand)
-        return site
+        self.placed.update(dict.fromkeys(going, site.target))
+        self.promise(site.target, whole.demand)
+        return msgspec.structs.replace(site, along=along)
+
+    def _suits(self, volume: Ref, target: Target) -> bool:
+        return self.world.resources[volume].constraints.node in (None, target, node_of(target))
+
+    def _expect(self, every: Iterable[Facts], sign: int) -> None:
+        """Room where they may have come to already (with sign -1: give that back)."""
+        for facts in every:
+            if facts.moving is not None:
+                self.promise(facts.moving, facts.demand, sign)
 
     def place(self, resource: Resource) -> Site | Hold:
         """A target for a machine that has none; a Hold with the reasons if there is none."""

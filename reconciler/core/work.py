@@ -7,6 +7,7 @@ Must not go here: placement, addresses, budgets, order (planner and the modules 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import msgspec
@@ -52,6 +53,8 @@ class Work(msgspec.Struct):
     former: Ref | None = None
     source: Target | None = None
     """Where it lives before, if it moves to `target`."""
+    along: tuple[Ref, ...] = ()
+    """The volumes that a machine takes with it as it moves."""
     waits_for: tuple[str, ...] = ()
     """The changes of this plan that give back the room that it takes; empty if there is room anyway."""
     marks: Marks | None = None
@@ -208,9 +211,9 @@ def back(work: Work, decision: Decision, addresses: tuple[Address, ...], world: 
     return work, holds
 
 
-def leaving(work: Work, source: Target, departure: Departure) -> Work:
+def leaving(work: Work, source: Target, along: tuple[Ref, ...], departure: Departure) -> Work:
     """Turn an update on the target where it will live into the move there."""
-    work.action, work.source, work.reason = Action.MOVE, source, departure.reason
+    work.action, work.source, work.along, work.reason = Action.MOVE, source, along, departure.reason
     work.differences = (moving(source, work.target, departure.cause), *work.differences)
     return work
 
@@ -309,11 +312,16 @@ def freed_by(works: Iterable[Work], world: World) -> dict[Target, Freed]:
     for work in works:
         place, gives = work.target, freed_of(work, world)
         if work.source is not None:
-            place, gives = work.source, world.facts[work.ref].demand
+            place, gives = work.source, together(world, (work.ref, *work.along))
         if gives != Demand():
             before = freed.get(place, Freed())
             freed[place] = Freed(plus(before.demand, gives), (*before.by, work.id))
     return freed
+
+
+def together(world: World, refs: Iterable[Ref]) -> Demand:
+    """What these take, as the world counts it."""
+    return reduce(plus, (world.facts[ref].demand for ref in refs), Demand())
 
 
 def freed_of(work: Work, world: World) -> Demand:

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from unittest import SkipTest
 
+import anyio
 import msgspec
 
 from reconciler.core.desired import Budget, Desired, Drain, Lineage, NodeWant, Policy, Resource, Revision
-from reconciler.core.ledger import Applied, Covered, Result
+from reconciler.core.ledger import Applied, Covered, Result, Status
 from reconciler.core.observed import Report
 from reconciler.core.plan import Change, Plan
 from reconciler.core.planner import make_plan
@@ -91,19 +92,7 @@ class Rehearsal:
 
     async def carry_out(self, plan: Plan) -> list[tuple[Change, Outcome]]:
         """Change by change; each ends with its first step that was not applied. Gives each with its last outcome."""
-        begin = Applied(
-            plan=plan.digest,
-            generation=plan.generation,
-            fence=self.fence,
-            revision=plan.commit or "",
-            tree=plan.tree,
-            branch=plan.branch,
-            root=plan.root,
-            repository=plan.repository,
-            removed=plan.removed,
-            returned=plan.returned,
-        )
-        await self.journal.append([begin, *plan.entries])
+        await self._begin(plan)
         ended = []
         for change in _in_order(plan.changes):
             outcome = Outcome("unchanged")
@@ -118,6 +107,35 @@ class Rehearsal:
                     break
             ended.append((change, outcome))
         return ended
+
+    async def _begin(self, plan: Plan) -> None:
+        begin = Applied(
+            plan=plan.digest,
+            generation=plan.generation,
+            fence=self.fence,
+            revision=plan.commit or "",
+            tree=plan.tree,
+            branch=plan.branch,
+            root=plan.root,
+            repository=plan.repository,
+            removed=plan.removed,
+            returned=plan.returned,
+        )
+        await self.journal.append([begin, *plan.entries])
+
+    async def cut_short(self, plan: Plan, ref: Ref, patience: float | None) -> None:
+        """Carry out one change of it up to the step that carries something over, and wait for that only so many
+        seconds, or for as long as it takes: nobody hears what became of it."""
+        await self._begin(plan)
+        for step in next(change for change in plan.changes if change.ref == ref).steps:
+            await self.journal.append([step.intent(plan.digest), *step.on_intent])
+            with anyio.move_on_after(None if step.source is None else patience):
+                outcome = await self.driver.apply(step, self._context(plan))
+            status: Status = outcome.status if step.source is None else "unconfirmed"
+            result = Result(plan.digest, step.id, step.target, step.ref, status, source=step.source)
+            await self.journal.append([result, *(step.on_applied if step.source is None else ())])
+            if step.source is not None:
+                return
 
     def _context(self, plan: Plan) -> StepContext:
         return StepContext(

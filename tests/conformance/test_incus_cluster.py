@@ -10,6 +10,7 @@ from reconciler.testing.conformance import (  # noqa: F401
     moves,
     test_a_move_by_a_stale_controller_is_refused_at_either_end,
     test_a_move_is_refused_where_its_precondition_does_not_hold,
+    test_a_volume_goes_with_the_one_machine_that_mounts_it,
     test_another_datacenters_step_is_refused,
     test_created_machine_is_what_was_predicted,
     test_data_disk_is_added_and_grows,
@@ -56,6 +57,11 @@ async def test_machine_in_a_tenants_project_moves_with_its_data_disks(harness: I
         await moves.test_machine_moves_with_its_data_disks(made)
     finally:
         made.close()
+
+
+@pytest.mark.long
+async def test_a_move_with_a_volume_that_is_cut_short_leaves_one_of_each(harness: IncusHarness) -> None:
+    await moves.test_a_move_with_a_volume_that_is_cut_short_leaves_one_of_each(harness)
 
 
 @pytest.mark.long

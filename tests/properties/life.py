@@ -243,6 +243,8 @@ class Life:
             return "deferred"
         if step.source is not None:
             del self.objects[step.source][step.uid]
+            for uid in [uid for uid in step.args.get("volumes", {}) if uid in self.objects[step.source]]:
+                here[uid] = self.objects[step.source].pop(uid)
         if step.verb == "purge" and step.args["until"] > self.now:
             return "failed"
         if step.effect.lifecycle == "absent":

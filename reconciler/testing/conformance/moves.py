@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from unittest import SkipTest
 
+import anyio
 import msgspec
 
 from reconciler.core.desired import Drain, Resource
 from reconciler.core.observed import Object
 from reconciler.core.plan import Action, Change, Risk
-from reconciler.core.refs import Target, node_of
+from reconciler.core.refs import Ref, Target, node_of
 from reconciler.core.values import digest
 from reconciler.testing.conformance.expect import at_rest, made
 from reconciler.testing.conformance.interruptions import KILLS, Interruption, cancellations
@@ -228,9 +229,86 @@ async def test_planned_drain_stops_what_lives_there_until_it_is_lifted(harness: 
             assert [thing.fields["state"] for thing in found] == [state]
 
 
-def _anywhere(harness: Harness) -> Resource:
+class _Twosome:
+    """A machine and the volume that it alone mounts, on a node of which all targets but one are drained."""
+
+    def __init__(self, harness: Harness, rehearsal: Rehearsal) -> None:
+        if "Volume" not in harness.shape.capability.kinds:
+            raise SkipTest("the driver makes no volumes")
+        name = fresh_name("v")
+        self.harness, self.rehearsal = harness, rehearsal
+        self.volume = harness.volume(name, 24 << 20)
+        self.machine = _anywhere(harness, volumes={name: {"path": "/srv", "readOnly": False}})
+        rehearsal.want(harness.network(0), harness.image(0), self.volume, self.machine)
+
+    def only(self, target: Target) -> None:
+        """From the next plan on they may live there alone."""
+        self.rehearsal.drains = dict.fromkeys(_others(self.harness, target), Drain("move", "elsewhere"))
+
+    async def seen(self, ref: Ref) -> tuple[Target, Object]:
+        """Where the one thing of this name is."""
+        (found,) = [(report.target, thing) for report in await self.rehearsal.observe() for thing in report.objects
+                    if thing.marks is not None and thing.marks.ref == ref]  # fmt: skip
+        return found
+
+    async def shell(self, script: str) -> str | None:
+        return await self.harness.hand_shell((await self.seen(self.machine.ref))[1], script)
+
+    async def are_on(self, target: Target) -> None:
+        for one in (self.machine, self.volume):
+            where, thing = await self.seen(one.ref)
+            assert where == target, f"{one.ref} is on {where}"
+            assert "copies" not in thing.fields
+
+
+async def test_a_volume_goes_with_the_one_machine_that_mounts_it(harness: Harness) -> None:
+    other = harness.beside().target
+    async with Rehearsal(harness) as rehearsal:
+        both = _Twosome(harness, rehearsal)
+        both.only(harness.target)
+        await rehearsal.converge()
+        told = await both.shell("echo kept >/srv/said; chown 12:34 /srv/said; sync")
+        both.only(other)
+        plan = await rehearsal.converge()
+        assert [(change.ref, change.action) for change in plan.changes if change.target == other][-1] == (
+            both.machine.ref, Action.MOVE
+        )  # fmt: skip
+        await both.are_on(other)
+        if told is not None:
+            read = "cat /srv/said; ls -n /srv/said | awk '{print $3, $4}'; echo there >/srv/said; sync"
+            assert await both.shell(read) == "kept\n12 34\n"
+        both.only(harness.target)
+        await rehearsal.converge()
+        await both.are_on(harness.target)
+        assert await both.shell("cat /srv/said") in (None, "there\n")
+
+
+async def test_a_move_with_a_volume_that_is_cut_short_leaves_one_of_each(harness: Harness) -> None:
+    places = (harness.target, harness.beside().target)
+    async with Rehearsal(harness) as rehearsal:
+        both = _Twosome(harness, rehearsal)
+        both.only(places[0])
+        await rehearsal.converge()
+        await both.shell("echo kept >/srv/said; sync")
+        for number, patience in enumerate((0.0, 0.03, 0.1, 0.2, 0.4, 0.8, None)):
+            to = places[(number + 1) % 2]
+            both.only(to)
+            await rehearsal.cut_short(await rehearsal.plan(), both.machine.ref, patience)
+            for _ in range(40):
+                plan = await rehearsal.plan()
+                if plan.complete and not plan.changes and not plan.holds:
+                    break
+                await rehearsal.carry_out(plan)
+                await anyio.sleep(0.2)
+            left = [f"{change.action} {change.id}: {change.reason.sentence}" for change in plan.changes]
+            assert not left + [hold.sentence for hold in plan.holds]
+            await both.are_on(to)
+            assert await both.shell("cat /srv/said") in (None, "kept\n")
+
+
+def _anywhere(harness: Harness, **body: Any) -> Resource:
     """A machine for any target of the node."""
-    machine = harness.machine(fresh_name("p"))
+    machine = harness.machine(fresh_name("p"), **body)
     constraints = msgspec.structs.replace(machine.constraints, node=node_of(harness.target))
     return msgspec.structs.replace(machine, constraints=constraints, digest=digest([machine.digest, "anywhere"]))
 

@@ -13,7 +13,7 @@ from drivers.incus.driver import VERBS
 from drivers.incus.shape import CAPABILITY
 from reconciler.core.desired import Demand, Drain, Resource
 from reconciler.core.observed import Object
-from reconciler.core.refs import Ref
+from reconciler.core.refs import Ref, Target
 from reconciler.core.values import plain
 from reconciler.testing.harness import resource
 from reconciler.testing.rehearsal import Rehearsal
@@ -173,3 +173,46 @@ async def test_machine_with_a_disk_does_not_go_where_a_strange_volume_bears_its_
         moved = await seen(life, machine.ref, cluster.beside())
         assert (moved.native_id, moved.fields) == (found.native_id, found.fields)
         assert await cluster.hand_shell(moved, "cat /data/said") == "kept\n"
+
+
+@pytest.mark.timeout(240)
+async def test_what_a_move_left_of_a_volume_is_seen_and_taken_away_and_who_mounts_it_keeps_it(
+    cluster: IncusHarness,
+) -> None:
+    """A copy as a controller leaves it that dies in the middle; then somebody's own machine that mounts it too."""
+    here, there = (target.partition("/")[2] for target in (cluster.target, cluster.beside().target))
+    mount = {"path": "/srv", "readOnly": False}
+    async with Rehearsal(cluster) as life:
+        machine = anywhere(cluster, cluster.machine(fresh_name("vm"), volumes={"alone": mount}))
+        ground = (cluster.image(), cluster.network(), machine)
+        elsewhere = [Target(f"inc/{name}") for name in cluster.node.members if name != here]
+        life.drains = dict.fromkeys(elsewhere, Drain("move", "elsewhere first"))
+        life.want(*ground, volume(name="alone"))
+        await life.converge()
+        life.drains = {}
+        found = await seen(life, machine.ref, cluster)
+        await cluster.hand_shell(found, "echo kept >/srv/said; sync")
+        (name,) = [each["name"] for each in _listed(cluster) if each["name"].endswith("-alone")]
+        both = f"local/{name}"
+        cluster.daemons.client("storage", "volume", "copy", both, both, "--target", here, "--destination-target", there)
+        assert (await seen(life, "Volume/conformance/alone", cluster)).fields["copies"] == [there]
+        life.want(*ground, volume(48 * MI, "alone"))
+        plan = await life.converge()
+        assert [(step.verb, dict(step.args["set"])) for step in plan.steps] == [
+            ("update", {"/copies": None, "/size": 48 * MI})
+        ]
+        assert [each["location"] for each in _listed(cluster) if each["name"] == name] == [here]
+        assert await cluster.hand_shell(found, "cat /srv/said") == "kept\n"
+
+        image = str(cluster.daemons.query(f"/1.0/instances/{found.native_name}")["config"]["volatile.base_image"])
+        cluster.daemons.client("init", image, "theirs", "--target", here, "-s", "local")
+        cluster.daemons.client("storage", "volume", "attach", "local", name, "theirs", "/mnt")
+        life.drains = {cluster.target: Drain("move", "new fans")}
+        plan = await life.plan()
+        assert not plan.changes
+        assert any("stays, which theirs mounts too" in hold.sentence for hold in plan.holds), plan.holds
+        cluster.daemons.client("delete", "theirs")
+        plan = await life.converge()
+        assert [change.ref for change in plan.changes if change.source is not None] == [machine.ref]
+        moved = await seen(life, machine.ref, cluster.beside())
+        assert await cluster.hand_shell(moved, "cat /srv/said") == "kept\n"
