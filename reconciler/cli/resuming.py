@@ -27,7 +27,11 @@ async def resumed(here: Looking, request: Request, revision: str | None) -> Plan
     journal = here.ports.journal
     if here.source.dirty or here.source.mirrored or not isinstance(journal, Glance):
         return None
-    kept = _index(here).open(_ground(here), here.opened.overview, here.now())
+    index = _index(here)
+    if not index.there:
+        return None
+    here.repository.difference.begin()  # it finds its repository while the index is read
+    kept = index.open(_ground(here), here.opened.overview, here.now())
     if kept is None:
         return None
     try:

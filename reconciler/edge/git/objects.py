@@ -9,9 +9,11 @@ whatever the size of the fleet. Thread-safe; a process that ended is started aga
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,8 @@ from reconciler.errors import SourceUnreadable, TrueupError
 NO_INDEX = "/proc/trueup-has-no-index"
 """A path that nobody can make: an index that is not there costs nothing to read."""
 _SMALL = 1_000  # paths
+_LATELY, _SHORT = 32, 16 << 10  # objects that are kept, bytes of each at most
+_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 class Found(NamedTuple):
@@ -124,10 +128,13 @@ class Objects:
         self.extra = dict(extra or {})
         self._contents = Pipe(folder, ("cat-file", "--batch"), self.extra)
         self._names = Pipe(folder, ("cat-file", "--batch-check"), self.extra)
+        self._lately: OrderedDict[str, bytes] = OrderedDict()
+        """What was read last, by id: a page that tells where fields come from asks for the same few files again."""
 
     def begin(self) -> None:
-        """Names will be asked for soon."""
+        """Names and contents will be asked for soon."""
         self._names.begin()
+        self._contents.begin()
 
     def close(self) -> None:
         self._contents.close()
@@ -146,10 +153,18 @@ class Objects:
     def read(self, name: str) -> bytes:
         """The contents of one object. Raises SourceUnreadable, also when it is not there."""
         with self._contents.lock:
+            known = self._lately.get(name)
+            if known is not None:
+                return known
             try:
-                return _content(self._contents.ask(name.encode() + b"\n"), name, self.folder)
+                data = _content(self._contents.ask(name.encode() + b"\n"), name, self.folder)
             except EOFError as error:
                 raise self._contents.ended() from error
+            if len(data) <= _SHORT and _ID.fullmatch(name):
+                self._lately[name] = data
+                if len(self._lately) > _LATELY:
+                    self._lately.popitem(last=False)
+            return data
 
     def contents(self, name: str) -> tuple[Found, bytes] | None:
         """What a name stands for, with its contents, in one question; None as `find`. Raises SourceUnreadable."""
@@ -194,6 +209,10 @@ class TreeDifference:
         self._pipe = Pipe(folder, ("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--stdin"), away)
         self._last: tuple[str, str, list[PathChange]] | None = None
         """The last answer, if it is small: who takes a commit in asks twice, each for its own."""
+
+    def begin(self) -> None:
+        """It will be asked for soon."""
+        self._pipe.begin()
 
     def close(self) -> None:
         self._pipe.close()

@@ -110,6 +110,10 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def there(self) -> bool:
+        return self._path.exists()
+
     def keep(
         self, ground: Ground, overviews: tuple[Overview, ...], planner: Planner, known: Documents, now: float
     ) -> bool:

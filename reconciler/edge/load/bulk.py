@@ -36,10 +36,6 @@ from reconciler.edge.load.reading import Reader
 from reconciler.edge.load.records import Document, filed
 from reconciler.edge.load.worker import Setup, Worker
 
-WORTHWHILE = 100
-"""Files from which looking for machines alike pays."""
-FORKED = 4_000
-"""Files from which the start of forked workers (and the memory that they write to) is paid back."""
 WORKERS = 2
 _STRIPE, _LONGEST = 256, 1_024
 """Files in a row that go to one worker: neighbours lie together in a git pack and are much alike, and large files are

@@ -6,6 +6,7 @@ Owns: the public face, and the last good tree. Must not go here: how anything is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +15,6 @@ from reconciler.core.refs import Ref
 from reconciler.driver import Capability
 from reconciler.edge.collector import quiet_collector
 from reconciler.edge.held import NOTHING_HELD, Held
-from reconciler.edge.load import bulk
 from reconciler.edge.load.attempt import Attempt, Changes
 from reconciler.edge.load.dependants import dependants
 from reconciler.edge.load.document import Declared
@@ -27,7 +27,14 @@ from reconciler.edge.load.records import Records
 from reconciler.edge.load.tree import Tree
 from reconciler.errors import SpecErrors
 
+if TYPE_CHECKING:
+    from reconciler.edge.load.bulk import Progress
+
 _NOWHERE = Revision(commit=None, tree="")
+WORTHWHILE = 100
+"""Files from which looking for machines alike pays."""
+FORKED = 4_000
+"""Files from which the start of forked workers (and the memory that they write to) is paid back."""
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -56,8 +63,8 @@ class Loader:
         self,
         capabilities: Mapping[str, Capability] | None = None,
         *,
-        bulk_from: int = bulk.WORTHWHILE,
-        fork_from: int = bulk.FORKED,
+        bulk_from: int = WORTHWHILE,
+        fork_from: int = FORKED,
     ) -> None:
         self._bulk_from, self._fork_from = bulk_from, fork_from
         self._capabilities = capabilities if capabilities is not None else {}
@@ -69,7 +76,7 @@ class Loader:
         self._desired: Desired | None = None
         self.held: Held = NOTHING_HELD
         """What images held before (of the tree that was applied last, say): other contents are a mistake."""
-        self.progress: bulk.Progress | None = None
+        self.progress: Progress | None = None
         """Told (files done, files in all) while a large tree is loaded for the first time."""
 
     @property
@@ -130,6 +137,8 @@ class Loader:
 
     def _in_bulk(self, tree: Tree, changes: Changes) -> Attempt | None:
         """The first load of a large tree; None if there seems to be a mistake, which the ordinary way tells."""
+        from reconciler.edge.load import bulk  # not needed by who only takes up what was read before
+
         attempt = Attempt(self._records, tree, self._capabilities)
         attempt.held = self.held
         reader = Reader(attempt)
