@@ -73,8 +73,8 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "forget": tenants.forget, "destroy": tenants.destroy,
     },
     "Image": {
-        "import": images.bring, "mark": images.mark, "adopt": images.adopt, "forget": images.forget,
-        "destroy": images.destroy,
+        "import": images.bring, "update": images.update, "mark": images.mark, "adopt": images.adopt,
+        "forget": images.forget, "destroy": images.destroy,
     },
 }  # fmt: skip
 

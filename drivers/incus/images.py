@@ -23,7 +23,7 @@ from drivers.incus import busybox
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied
 from drivers.incus.api import NotFound
-from drivers.incus.reading import instance_marks
+from drivers.incus.reading import OS, instance_marks
 from drivers.incus.records import Image, Instance
 
 CHUNK = 2**20
@@ -121,7 +121,7 @@ def _properties(act: Act, fingerprint: str, fields: Any) -> dict[str, str]:
     return {
         marking.DIGEST: str(fields["digest"]),
         marking.IMAGE_TYPE: str(fields["type"]),
-        "trueup.os": str(fields["os"]),
+        OS: str(fields["os"]),
         marking.IMAGE_MARKS + act.suffix: marking.write(act.written(), fingerprint, act.view.seal),
     }
 
@@ -206,6 +206,17 @@ async def mark(act: Act) -> None:
     image = _here(act)
     text = marking.write(act.written(), image.fingerprint, act.view.seal)
     await _put(act, image, {**(image.properties or {}), marking.IMAGE_MARKS + act.suffix: text})
+
+
+async def update(act: Act) -> None:
+    """What is said of it; its content is never another."""
+    image, said = _here(act), dict(act.arg("set"))
+    os = said.pop("/os", None)
+    if os is None or said:
+        raise Denied(f"{', '.join(said) or 'nothing'} of an image can be set")
+    text = marking.write(act.written(), image.fingerprint, act.view.seal)
+    told = {OS: str(os), marking.IMAGE_MARKS + act.suffix: text}
+    await _put(act, image, {**(image.properties or {}), **told})
 
 
 async def adopt(act: Act) -> None:

@@ -25,7 +25,9 @@ RUNNING = frozenset({"Running", "Ready"})
 STOPPED = frozenset({"Stopped"})
 PAGE = 4096
 COPIES = "copies"
-"""Of a data disk: the members on which a move that was cut short left it too. Nobody wants any."""
+"""Of a data disk or a Volume: the members on which a move that was cut short left it too. Nobody wants any."""
+OS = "trueup.os"
+"""The property of an image that keeps what its document says it is."""
 NO_ROUTER = "dhcp-option=option:router"
 """In a bridge's raw.dnsmasq: guests are told of no gateway."""
 
@@ -461,5 +463,5 @@ def image(found: Image) -> dict[str, Any]:
     return {
         "digest": said.get(marking.DIGEST) or f"sha256:{found.fingerprint}",
         "type": said.get(marking.IMAGE_TYPE) or ("disk" if found.type == "virtual-machine" else "rootfs"),
-        "os": said.get("trueup.os") or said.get("os", "linux").lower(),
+        "os": said.get(OS) or said.get("os", "linux").lower(),
     }
