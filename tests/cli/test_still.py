@@ -99,3 +99,11 @@ def test_it_takes_no_event_loop_no_planner_and_no_yaml(still: Run) -> None:
     heavy = {"asyncio", "anyio", "ruamel", "_ruamel_yaml", "pydantic", "specs", "logging", "concurrent"}
     ours = {"cli.session", "core.planner", "core.world", "edge.journal", "edge.load", "runtime"}
     assert not loaded & (heavy | {f"reconciler.{name}" for name in ours})
+
+
+def test_edits_are_told_beside_it_unless_there_are_too_many_files(still: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit("packages.yaml", "512Mi", "768Mi")
+    note = "there are changes that are not committed"
+    assert note in still("plan").err
+    monkeypatch.setattr("reconciler.cli.opened._MANY_FILES", Path(".git/index").stat().st_size)
+    assert note not in still("plan").err
