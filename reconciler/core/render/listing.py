@@ -105,8 +105,13 @@ def nodes_text(rows: Sequence[NodeRow]) -> str:
     for row in rows:
         if row.report.facts:
             lines += ["", f"{row.report.target}:"]
-            lines += [f"  {key}: {quantities.value('/' + key, item)}" for key, item in sorted(row.report.facts.items())]
+            lines += [f"  {key}: {_fact(key, item)}" for key, item in sorted(row.report.facts.items())]
     return finished(lines)
+
+
+def _fact(key: str, item: Any) -> str:
+    """A sentence is told whole."""
+    return quantities.clean(item) if isinstance(item, str) else quantities.value(f"/{key}", item)
 
 
 def _of(free: int | None, whole: int | None, spell: Any) -> str:

@@ -212,6 +212,12 @@ def test_tables_of_nothing_say_so() -> None:
     assert "1Gi" in nodes_text([NodeRow(report, "sim", "claimed")])
 
 
+def test_what_a_host_says_of_itself_is_told_whole() -> None:
+    why = "it runs no virtual machines: the kernel module vhost_vsock is not loaded there"
+    report = Report(Target("n"), 1, True, "i", None, Capacity(), (), "d", facts={"vm": why, "memory": GI})
+    assert nodes_text([NodeRow(report, "sim", "claimed")]).splitlines()[-2:] == ["  memory: 1Gi", f"  vm: {why}"]
+
+
 def test_an_outcome_tells_what_was_done_and_what_was_not() -> None:
     assert result_text(Result(2, {}, 3.0)) == "Done: 2 changes in 3 s.\n"
     before = Result(1, {}, 3.0, before=2)
