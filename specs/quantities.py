@@ -68,6 +68,8 @@ def parse_pace(value: object) -> int:
     """`20Mi` in a second, as bytes."""
     if isinstance(value, str) and value.endswith("/s"):
         raise SpecError(f"{value!r} is not a size", f"that it is in a second is understood: write {value[:-2]}")
+    if isinstance(value, str) and value.lower().endswith("iops"):
+        raise SpecError(f"{value!r} is not a size", "operations are not counted, bytes are: write 20Mi")
     pace = parse_size(value)
     if pace < _SLOWEST:
         raise SpecError(f"{value!r} in a second would stop the machine", "write 4Ki or more, or nothing for no cap")

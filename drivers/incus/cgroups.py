@@ -39,7 +39,7 @@ class Kernel:
         names = [each.unit for each in running]
         if any(not self._alive(folder, name) for name in names):
             self._groups = dict(_monitors(folder))
-        return {name: _read(self._groups[name][1]) for name in names if name in self._groups}
+        return {name: enforced(self._groups[name][1]) for name in names if name in self._groups}
 
     def _alive(self, folder: str, name: str) -> bool:
         known = self._groups.get(name)
@@ -96,7 +96,8 @@ def _group(pid: int) -> str | None:
     return None
 
 
-def _read(group: str) -> dict[str, Any]:
+def enforced(group: str) -> dict[str, Any]:
+    """The limits of one control group, as above."""
     limits: dict[str, Any] = {}
     memory = _first(("memory", group, "memory.limit_in_bytes"), (group, "memory.max"))
     if memory is not None:
@@ -110,9 +111,10 @@ def _read(group: str) -> dict[str, Any]:
         limits["cpu"] = _quota(quota, period)
     for field, verb, key in (("ioRead", "read", "rbps="), ("ioWrite", "write", "wbps=")):
         said = _first(("blkio", group, f"blkio.throttle.{verb}_bps_device"), (group, "io.max"))
+        paces = [pace for line in (said or "").splitlines() if (pace := _pace(line, key)) is not None]
         # Which of several devices the root is on is not known here.
-        if said is not None and len(lines := said.splitlines()) <= 1:
-            limits[field] = _pace(lines[0], key) if lines else None
+        if said is not None and len(paces) <= 1:
+            limits[field] = paces[0] if paces else None
     return limits
 
 

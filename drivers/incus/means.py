@@ -47,7 +47,7 @@ async def measure(node: Node, target: Target) -> Means:
     cannot = {} if "qemu" in server.environment.driver else {"vm": f"it runs no virtual machines: {_told(own)}"}
     for each in own:
         for field, what in _LACKING.get(str(each.get("type")), {}).items():
-            cannot[field] = f"its kernel has no {what} for disks ({each['type']})"
+            cannot[field] = f"not held: its kernel has no {what} for disks"
     return Means(capacity, cannot)
 
 

@@ -66,7 +66,7 @@ WRONG: list[tuple[Callable[[Any], Any], object, str, str]] = [
     (parse_pace, "0Mi", "'0Mi' in a second would stop the machine", "write 4Ki or more, or nothing for no cap"),
     (parse_pace, "4095B", "'4095B' in a second would stop the machine", "write 4Ki or more, or nothing for no cap"),
     (parse_pace, 20, "20 has no unit, and a size needs one", "write 20Mi or 20Gi"),
-    (parse_pace, "100iops", "'iops' is not a unit of size", "units are Ki, Mi, Gi, Ti, Pi"),
+    (parse_pace, "100iops", "'100iops' is not a size", "operations are not counted, bytes are: write 20Mi"),
     (parse_size, "much", "'much' is not a size", "write a number and a unit: 512Mi, 25Gi, 2Ti"),
     (parse_size, "1 Gi", "'1 Gi' is not a size", "write a number and a unit: 512Mi, 25Gi, 2Ti"),
     (parse_size, True, "a size is due here", "write 25Mi or 25Gi"),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.incus import cgroups, paces, reading, units
 from drivers.incus import marks as marking
-from drivers.incus import paces, reading, units
 from drivers.incus.records import Instance, Network, View, Volume
 from drivers.incus.writing import ALL, Wanted, changed, network_config
 from reconciler.core.observed import Marks
@@ -269,3 +270,29 @@ def test_only_a_volume_of_the_same_machine_and_name_is_a_copy_of_its_disk() -> N
     instance = Instance("m", "Stopped", said=VOLATILE, said_devices={"data": device})
     instance.said_expanded_devices = instance.said_devices
     assert reading.machine(instance, view).fields["disks"] == {"data": {"path": "/srv", "copies": ["b"]}}
+
+
+@pytest.mark.parametrize(
+    ("files", "caps"),
+    [
+        ({"blkio/g/blkio.throttle.read_bps_device": "", "blkio/g/blkio.throttle.write_bps_device": "7:1 4096\n"},
+         {"ioRead": None, "ioWrite": 4096}),
+        ({"blkio/g/blkio.throttle.read_bps_device": f"7:1 {2**63 - 1}\n"}, {"ioRead": None}),
+        ({"blkio/g/blkio.throttle.read_bps_device": "7:1 4096\n254:0 8192\n"}, {}),
+        ({"blkio/g/blkio.throttle.read_bps_device": f"7:1 4096\n254:0 {2**63 - 1}\n"}, {"ioRead": 4096}),
+        ({"g/io.max": "7:1 rbps=20971520 wbps=max riops=100 wiops=max\n"}, {"ioRead": 20 * MI, "ioWrite": None}),
+        ({"g/io.max": "7:1 rbps=max wbps=4096 riops=max wiops=max\n"}, {"ioRead": None, "ioWrite": 4096}),
+        ({"g/io.max": ""}, {"ioRead": None, "ioWrite": None}),
+        ({"g/io.max": "7:1 rbps=1 wbps=2 riops=max wiops=max\n254:0 rbps=3 wbps=4 riops=max wiops=max\n"}, {}),
+        ({}, {}),
+    ],
+)  # fmt: skip
+def test_caps_are_read_from_control_groups_of_both_kinds(
+    files: dict[str, str], caps: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several devices nobody knows here which is the root's."""
+    monkeypatch.setattr(cgroups, "ROOT", str(tmp_path))
+    for name, said in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(said)
+    assert cgroups.enforced("g") == caps
