@@ -19,7 +19,11 @@ from drivers.incus.records import Config, Devices, Image, Network, Project, Serv
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Step
 from reconciler.core.refs import kind_of
+from reconciler.core.values import segments
 from reconciler.driver import StepContext, outbid
+
+ALONE = frozenset({"adopt", "forget", "mark", "snapshot", "start", "stop", "update"})
+"""Verbs of a machine that read nothing but the instance, unless what they change or prove is of something else."""
 
 
 class Denied(Exception):
@@ -85,6 +89,14 @@ class Act(msgspec.Struct):
         if self.step.args.get(name) is None:
             raise Denied(f"the step says no {name}")
         return self.step.args[name]
+
+    def speaks_of(self, *fields: str) -> bool:
+        """Whether what a machine's step proves or changes may have to do with any of these fields: else what they are
+        read against (networks, volumes), which servers with many machines take long to list, makes no difference."""
+        if self.step.verb not in ALONE:
+            return True
+        proved = (*self.step.precondition.fields, *self.step.effect.fields)
+        return any(segments(path)[0] in fields for path in (*proved, *(self.step.args.get("set") or ())))
 
     def written(self, **more: Any) -> Marks:
         """The marks as they are written: with the fence and generation of who writes."""

@@ -36,7 +36,7 @@ from drivers.incus.marks import NodeClaim
 from drivers.incus.node import Node, Twins
 from drivers.incus.reading import is_volume, volumes_at
 from drivers.incus.ready import ready
-from drivers.incus.records import Server, View
+from drivers.incus.records import Network, Server, View
 from drivers.incus.shape import IncusShape
 from drivers.incus.writing import Unwritable, network_name
 from reconciler.core.desired import NodeWant
@@ -257,7 +257,11 @@ class IncusDriver:
         member = self.node.member(act.step.target)
         seal = str((act.server.config or {}).get("user.trueup.seal") or "")
         suffix = f".{member}" if member else ""
-        networks = await (self.node.networks() if act.kind == "Network" else self.node.lately_networks.get())
+        networks: Mapping[str, Network] = {}
+        if act.kind == "Network":
+            networks = await self.node.networks()
+        elif act.kind == "Tenant" or (act.kind == "Machine" and act.speaks_of("nics")):
+            networks = await self.node.lately_networks.get()
         act.view = View(networks, {}, seal, suffix=suffix, base=self.node.project)
         if act.kind == "Network":
             found = await self.node.forwards(networks)
@@ -325,6 +329,8 @@ class IncusDriver:
 
     async def _look_at_volumes(self, act: Act) -> None:
         """Those of the pools that the machine has devices of, and of ours where the step is of mounts."""
+        if not act.speaks_of("disks", "volumes"):
+            return
         devices = act.found.instance.expanded_devices.values() if act.found is not None else ()
         pools = {device["pool"] for device in devices if is_volume(device)}
         if (act.step.args.get("fields") or {}).get("volumes") or any(
@@ -351,6 +357,8 @@ class IncusDriver:
                 raise Outbid(now.fence, context.fence)
             if now.generation > context.generation:
                 raise Denied(f"generation {now.generation} has written here meanwhile, this is {context.generation}")
+            if (now.fence, now.generation) == (context.fence, context.generation):
+                return  # another step of ours was first
             fresh = msgspec.structs.replace(now, fence=context.fence, generation=context.generation)
             await self.node.write_claim(member, fresh)
 

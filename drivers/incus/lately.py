@@ -22,16 +22,22 @@ class Lately(Generic[T]):
         self._ask = ask
         self._asking = anyio.Lock()
         self._kept: tuple[float, T] | None = None
+        self._changes = 0
 
     async def get(self) -> T:
-        """The answer, at most RECENT old. Raises what asking raises."""
+        """The answer, which was begun at most RECENT before we wanted it: however long a server takes over one, all who
+        wait for it have it. Raises what asking raises."""
+        wanted = anyio.current_time()
         async with self._asking:
-            if self._kept is None or anyio.current_time() - self._kept[0] > RECENT:
-                self._kept = None
-                began = anyio.current_time()
-                self._kept = (began, await self._ask())
-            return self._kept[1]
+            if self._kept is not None and wanted - self._kept[0] <= RECENT:
+                return self._kept[1]
+            self._kept, before, began = None, self._changes, anyio.current_time()
+            answer = await self._ask()
+            if before == self._changes:  # else it may tell of what was before the change
+                self._kept = (began, answer)
+            return answer
 
     def drop(self) -> None:
         """We changed it."""
         self._kept = None
+        self._changes += 1

@@ -70,6 +70,7 @@ class Node:
         self._api: Api | None = None
         self._token = ""
         self._opening = anyio.Lock()
+        self._listing = anyio.Lock()
         said = self._document.get("options") or {}
         self.project = str(said.get("project", "default"))
         """Where machines live whose tenant has no project of its own, and what all share."""
@@ -315,8 +316,9 @@ class Node:
         A name that we remember is checked; that there is none is believed only of a listing made since no older
         controller could write any more (the fence that we found on the node is ours).
         """
-        if self.names is None or self.fence_of_names != fence:
-            await self._list(view.seal, fence)
+        async with self._listing:  # steps begin side by side: one of them lists for all
+            if self.names is None or self.fence_of_names != fence:
+                await self._list(view.seal, fence)
         assert self.names is not None, "it was listed a line ago"
         place = self.names.get(uid)
         if place is None:
