@@ -1,7 +1,7 @@
 """What goes with a machine from one member of a cluster to another: its data disks, and Volumes that it alone mounts.
 
-Owns: copying them there, and taking away where they were. Must not go here: the machine itself (machines), what an
-earlier move left behind that nobody goes on with (volumes).
+Owns: copying them there, and taking away where they were; going on from where an earlier move was cut short. Must not
+go here: the machine itself (machines), what an earlier move left behind that nobody goes on with (volumes).
 
 They are copied first and stay where they are until the machine has arrived: whatever happens in between, the one that
 counts is that on the member where the machine is.
@@ -13,14 +13,52 @@ from typing import Any
 
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied
-from drivers.incus.api import Stale
-from drivers.incus.reading import disk_name, is_volume, users, volumes_at
+from drivers.incus.api import NotFound, Stale
+from drivers.incus.node import HALVES, is_half
+from drivers.incus.reading import disk_name, is_root, is_volume, users, volumes_at
 from drivers.incus.records import Volume
 from drivers.incus.volumes import config_of, destroy_volume, marks_of, path_of, put, query
 
 BY_ITSELF = "cluster_internal_custom_volume_copy"
 """A server that has this copies between members in one call (Incus); LXD 5.0 has one member pull from the other. So has
 Incus 6.0 in every project but its `default`: asked to copy by itself, it looks for the volume in that one alone."""
+
+
+async def went_on(act: Act) -> bool:
+    """Puts right what an earlier move left of the machine itself; whether it has arrived by that.
+
+    LXD copies a machine, takes the first one away and gives the copy its name. While the first is whole, a copy is
+    nothing yet, and goes. A first one whose root is gone is a record and no more: then the copy is all there is, and
+    gets the name."""
+    instance = act.here.instance
+    for half in (f"{prefix}{instance.native_id}" for prefix in HALVES):
+        left = await act.node.instance(half, act.project) if half != instance.name else None
+        if left is None or not is_half(left.instance):
+            continue
+        if await _has_root(act):
+            act.context.progress(f"{half} is what an earlier move left behind: taken away")
+            await act.api.change("DELETE", f"/1.0/instances/{half}", project=act.project)
+            continue
+        act.context.progress(f"{half} holds all that there is of {instance.name}: it gets the name")
+        await act.api.change("DELETE", f"/1.0/instances/{instance.name}", project=act.project)
+        await act.api.change("POST", f"/1.0/instances/{half}", {"name": instance.name}, project=act.project)
+        if left.instance.location != act.node.member(act.step.target):
+            raise Denied(f"an earlier move took it to {left.instance.location}")
+        return True
+    return False
+
+
+async def _has_root(act: Act) -> bool:
+    instance = act.here.instance
+    pool = next((device["pool"] for device in instance.expanded_devices.values() if is_root(device)), None)
+    if pool is None:
+        raise Denied(f"{instance.name} has no root, and there may be another half of it")
+    path = f"/1.0/storage-pools/{pool}/volumes/{instance.type}/{instance.name}"
+    try:
+        await act.api.get(path, project=act.project, target=instance.location)
+    except NotFound:
+        return False
+    return True
 
 
 async def copy_over(act: Act) -> list[Volume]:

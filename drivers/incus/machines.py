@@ -16,7 +16,7 @@ from drivers.incus import carry, paces, units, volumes
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied, keep, write
 from drivers.incus.api import ApiError, NotFound
-from drivers.incus.node import HALVES, Found, is_half
+from drivers.incus.node import Found
 from drivers.incus.reading import (
     disk_name,
     instance_marks,
@@ -303,12 +303,10 @@ async def move(act: Act) -> None:
     """Carried over to another member while stopped, with all it holds. The server lists it where it was until the last
     moment, and then where it is: never twice, never not at all."""
     _must_be(act, "stopped")
-    name, native = act.here.instance.name, act.here.instance.native_id
-    for half in (f"{prefix}{native}" for prefix in HALVES if f"{prefix}{native}" != name):
-        left = await act.node.instance(half, act.project)
-        if left is not None and is_half(left.instance):
-            act.context.progress(f"{half} is what an earlier move left behind: taken away")
-            await act.api.change("DELETE", f"/1.0/instances/{half}", project=act.project)
+    name = act.here.instance.name
+    if await carry.went_on(act):
+        await _mark_if_behind(act)
+        return
     carried = await carry.copy_over(act)
     query = {"project": act.project, **act.node.placed(act.step.target)}
     await act.api.change("POST", f"/1.0/instances/{name}", {"name": name, "migration": True}, **query)

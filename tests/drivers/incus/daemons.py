@@ -86,6 +86,10 @@ class Daemons:
         text = self.client(*args, number=number)
         return msgspec.json.decode(text) if text.strip() else None
 
+    def sql(self, statement: str) -> None:
+        """In the daemons' own database: to leave behind what one does that dies, and no call."""
+        self._run([*self.said["init"][:-1], "sql", "global", statement], 1)
+
     def _run(self, command: list[str], number: int, given: str | None = None) -> str:
         done = subprocess.run(
             command, env=self.environment(number), input=given, capture_output=True, text=True, timeout=300, check=False

@@ -15,9 +15,10 @@ from reconciler.core.desired import Demand, Drain, Resource
 from reconciler.core.observed import Object
 from reconciler.core.refs import Ref, Target
 from reconciler.core.values import plain
+from reconciler.testing.conformance.expect import at_rest, made
 from reconciler.testing.harness import resource
 from reconciler.testing.rehearsal import Rehearsal
-from reconciler.testing.scene import fresh_name
+from reconciler.testing.scene import Scene, fresh_name
 from tests.drivers.incus.daemons import missing, running
 from tests.drivers.incus.harness import MI, IncusHarness
 
@@ -152,6 +153,37 @@ async def test_what_a_move_left_of_a_disk_is_seen_and_taken_away(cluster: IncusH
         ]
         assert [(each["name"], each["location"]) for each in _listed(cluster)] == [(volume, here)]
         assert await cluster.hand_shell(found, "cat /data/said") == "kept\n"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("whole", [True, False], ids=["first-whole", "first-lost"])
+async def test_copy_that_a_move_left_goes_while_the_first_is_whole_and_else_gets_its_name(
+    cluster: IncusHarness, whole: bool
+) -> None:
+    """As a daemon leaves it that dies before, or while, it takes the first one away."""
+    run = cluster.daemons.client
+    async with Scene(cluster) as here, Scene(cluster.beside()) as there:
+        here.generation, there.addresses = there.generation, here.addresses
+        wanted, found = await made(here)
+        await cluster.hand_shell(found, "echo kept >/root/said; sync")
+        (stop, move, *_) = (change := there.move(wanted, found, cluster.target)).steps
+        there.made[change.uid] = change.ref
+        assert (await there.apply(stop)).status == "applied"
+        half = f"{cluster.daemons.kind}-move-of-{found.native_id}"
+        run("copy", found.native_name, half, "--target", there.harness.target.partition("/")[2])
+        run("config", "set", half, f"volatile.uuid={found.native_id}")
+        if not whole:
+            cluster.daemons.sql(f"DELETE FROM storage_volumes WHERE name = '{found.native_name}' AND type = 0")
+        assert await here.there(change.uid) is not None
+        outcome = await there.apply(move)
+        assert outcome.status == "applied", outcome
+        assert await here.find(change.uid) is None
+        names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
+        assert names.count(found.native_name) == 1
+        assert half not in names
+        last = await there.run(there.change(wanted, await there.there(change.uid)))
+        arrived = await at_rest(there, wanted, last)
+        assert await cluster.hand_shell(arrived, "cat /root/said") == "kept\n"
 
 
 @pytest.mark.timeout(240)
