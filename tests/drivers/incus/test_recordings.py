@@ -51,15 +51,37 @@ def test_nothing_differs_from_the_documents_that_were_written_of_it(host: Host) 
     assert len(changes) == ADOPTED
 
 
-def test_a_limit_that_somebody_changed_is_told(host: Host) -> None:
-    desk, answers = host
-    machines = {each["name"]: each for each in answers[INSTANCES]["metadata"]}
-    # One that has a document: its only interface has a fixed address.
-    name = next(
-        name for name, each in machines.items()
-        if each["config"].get("limits.processes") == "200" and each["profiles"] == ["default"]
+def _documented(answers: Answers, key: str, value: str) -> dict[str, Any]:
+    """A machine that has a document, since its only interface has a fixed address, and this key."""
+    return next(
+        each for each in answers[INSTANCES]["metadata"]
+        if each["config"].get(key) == value and each["profiles"] == ["default"]
         and each["devices"].get("eth0", {}).get("name") == "eth0"
     )  # fmt: skip
-    machines[name]["config"]["limits.processes"] = machines[name]["expanded_config"]["limits.processes"] = "201"
+
+
+def test_a_limit_that_somebody_changed_is_told(host: Host) -> None:
+    desk, answers = host
+    machine = _documented(answers, "limits.processes", "200")
+    for config in (machine["config"], machine["expanded_config"]):
+        config["limits.processes"] = "201"
     _, held = _adoption(desk, code=3)
-    assert held == [f"Machine/acme/{name}: it is not what its document says: /threads is 201, not 200"]
+    assert held == [f"Machine/acme/{machine['name']}: it is not what its document says: /threads is 201, not 200"]
+    for config in (machine["config"], machine["expanded_config"]):
+        config["limits.processes"] = "200"
+
+
+def test_what_somebody_said_of_a_disk_is_told(host: Host) -> None:
+    """A cap on the root, and a weight of a host that has them."""
+    desk, answers = host
+    machine = _documented(answers, "limits.disk.priority", "3")
+    root = machine["expanded_devices"]["root"]
+    for config in (machine["config"], machine["expanded_config"]):
+        config["limits.disk.priority"] = "7"
+    root["limits.read"] = "5MiB"
+    _, held = _adoption(desk, code=3)
+    why = "/ioPriority is 700, not 300; /ioRead is 5242880, not None"
+    assert held == [f"Machine/acme/{machine['name']}: it is not what its document says: {why}"]
+    del root["limits.read"]
+    for config in (machine["config"], machine["expanded_config"]):
+        config["limits.disk.priority"] = "3"
