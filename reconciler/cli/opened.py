@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from reconciler.cli.ahead import Ahead
     from reconciler.edge.git import Uncommitted
 
-_MANY_FILES = 2 << 20
-"""Bytes of git's index, some 20,000 files, beyond which looking at each takes longer than the answer is worth."""
+_MANY_FILES = 512 << 10
+"""Bytes of git's index, some 5,000 files, beyond which looking at each takes as long as a recalled plan and more: of a
+fresh checkout git reads every file each time, for we do not write to its index, which would spare it that."""
 
 
 def _nothing(_: str) -> None:
