@@ -17,8 +17,9 @@ from reconciler.core.addresses import Holders, Pool
 from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
 from reconciler.core.facts import Facts
 from reconciler.core.known import Taken
-from reconciler.core.ledger import Applied, Binding, Held, Intent, Paused, Result, Run, Spent, Status
+from reconciler.core.ledger import Applied, Binding, Held, Intent, Ledger, Paused, Result, Run, Spent, Status
 from reconciler.core.observed import Report
+from reconciler.core.outages import Outages
 from reconciler.core.placement import Room, Rooms
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target
@@ -76,6 +77,8 @@ class _Ledger(msgspec.Struct):
     covered: set[Target]
     written: dict[Target, int]
     in_flight: dict[tuple[str, str], Intent]
+    outages: Outages
+    """Those that have not ended: no plan asks how long others were."""
     flying: dict[Target, int]
     halfway: dict[tuple[Ref, Target | None], Result]
     applied: Applied | None
@@ -141,7 +144,7 @@ def write(planner: Planner, writer: Writer) -> Whole:
     return Whole(
         desired.datacenter, desired.datacenter_id, desired.revision, desired.policy, planner._now,
         sorted({*planner.pending, *planner.untold}),
-        _taken(_World, world), _taken(_Sights, sights), _taken(_Ledger, ledger),
+        _taken(_World, world), _taken(_Sights, sights), _remembered(ledger),
         {target: (took.memory, took.cpu, took.disk) for target, took in sights.unmanaged.items()
          if took.memory or took.cpu or took.disk},
         {plan: (run.generation, run.outcomes) for plan, run in ledger.runs.items()},
@@ -151,6 +154,12 @@ def write(planner: Planner, writer: Writer) -> Whole:
 
 def _taken(kind: type[Any], owner: object) -> Any:
     return kind(*(getattr(owner, name) for name in kind.__struct_fields__))
+
+
+def _remembered(ledger: Ledger) -> _Ledger:
+    found: _Ledger = _taken(_Ledger, ledger)
+    found.outages = msgspec.structs.replace(ledger.outages, last={})
+    return found
 
 
 def _write_holders(world: World, writer: Writer) -> None:
