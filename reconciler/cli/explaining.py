@@ -109,8 +109,20 @@ def _fields(here: Looking, found: Prospect, ref: Ref, resource: Resource | None)
     if resource is None:
         return {}
     package = package_of(here.source, ref) if kind_of(ref) == "Machine" else None
-    form = _form(found, ref) or plain(resource.body)
-    return {path: _origin(here, ref, path, value, package) for path, value in _leaves(form)}
+    body, held = plain(resource.body), _form(found, ref)
+    form = {path: _origin(here, ref, path, value, package) for path, value in _leaves(held or body)}
+    unheld = PACKAGED & body.keys() - held.keys() if held is not None else ()
+    for field in (name for name in unheld if body[name] is not None):
+        origin = _origin(here, ref, f"/{field}", body[field], package)
+        form[f"/{field}"] = Origin(origin.value, f"not held: {_why_not(found, ref, field)}", origin.where)
+    return dict(sorted(form.items()))
+
+
+def _why_not(found: Prospect, ref: Ref, field: str) -> str:
+    """Why nothing keeps what a package says there."""
+    home = found.world.where(ref)
+    said = found.world.standings[home].cannot.get(field) if home in found.world.standings else None
+    return said or "its driver has no such cap"
 
 
 def _leaves(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
