@@ -33,7 +33,7 @@ unit: .venv/.dev ## Tests that need no engine and no root
 real: packages-test .venv/.dev ## Tests on real engines here
 	$(BIN)/python -m pytest -q -m "real and not long and not openzfs and not bench"
 
-test-long: packages-test .venv/.dev ## What is too long for every run: whole campaigns, long properties
+test-long: packages-test .venv/.dev ## What is too long for every run: whole campaigns, daemons killed, the kit in tenants' projects
 	TRUEUP_PROFILE=long $(BIN)/python -m pytest -q -m "long"
 
 campaign: packages-test .venv/.dev ## Kill at every journal write and every driver call
