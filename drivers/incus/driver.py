@@ -34,7 +34,7 @@ from drivers.incus.listing import (
 )
 from drivers.incus.marks import NodeClaim
 from drivers.incus.node import Node, Twins
-from drivers.incus.reading import is_volume, volumes_at
+from drivers.incus.reading import is_volume, users, volumes_at
 from drivers.incus.ready import ready
 from drivers.incus.records import Network, Server, View
 from drivers.incus.shape import IncusShape
@@ -290,7 +290,9 @@ class IncusDriver:
         every = await self.node.volumes(await self.node.pool())
         here = volumes_at(every, member)
         views = Views(act.view, here, every if member is not None else ())
-        twins = any(views.of(volume.project).copies for volume in here)
+        twins = [volume for volume in here if (volume.pool, volume.name) in views.of(volume.project).copies]
+        for project, name in sorted({(volume.project, name) for volume in twins for name in users(volume.used_by)}):
+            await self.node.settle(name, project)  # it may be on its way to where the other one is
         instances = await self.node.instances() if twins else []
         for volume in here:
             thing = volume_here(volume, views, instances)

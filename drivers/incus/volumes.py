@@ -138,7 +138,10 @@ async def resize(act: Act, disks: Mapping[str, Any], attached: Mapping[str, tupl
 
 async def tidy(act: Act, volume: Volume) -> None:
     """Of what lies on several members, the one where the machine is counts. That it is there was seen a moment ago;
-    the others are what moves left behind that were cut short."""
+    the others are what moves left behind that were cut short. A copy that is still being made is waited for: taken away
+    meanwhile it would stay on the storage, and no API would see it."""
+    if act.view.copies.get((volume.pool, volume.name)):
+        await act.node.settle(volume.name, act.project)
     for member in act.view.copies.get((volume.pool, volume.name), ()):
         left = msgspec.structs.replace(volume, location=member)
         act.context.progress(f"what an earlier move left of {volume.name} on {member} is taken away")

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
+from reconciler.core.desired import Drain
 from reconciler.core.observed import Object, Report
 from reconciler.core.plan import Change
+from reconciler.core.refs import Target
 from reconciler.driver import NodeUnreachable
 from reconciler.testing.conformance.expect import at_rest, made
+from reconciler.testing.conformance.moves import Twosome, settled
+from reconciler.testing.rehearsal import Rehearsal
 from reconciler.testing.scene import Scene
 from tests.drivers.incus.daemons import missing, running
 from tests.drivers.incus.harness import IncusHarness
@@ -118,3 +122,42 @@ async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
         assert size == str(megabytes << 10)
         names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
         assert names.count(found.native_name) == 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("victim", [3, 1], ids=["source", "target"])
+@pytest.mark.parametrize("after", [0.1, 0.4, 0.8])
+async def test_a_daemon_killed_in_the_middle_leaves_a_machine_and_its_volume_together(
+    cluster: IncusHarness, victim: int, after: float
+) -> None:
+    source = Target(f"inc/{cluster.daemons.member(3)}")
+    async with Rehearsal(cluster) as rehearsal:
+        both = Twosome(cluster, rehearsal)
+        both.only(source)
+        await settled(rehearsal)
+        await both.shell("dd if=/dev/urandom of=/srv/data bs=1M count=12 2>/dev/null; sync")
+        rehearsal.drains = {source: Drain("move", "new fans"), _second(cluster): Drain("move", "asked last")}
+
+        async def harm() -> None:
+            await anyio.sleep(after)
+            cluster.daemons.kill(victim)
+            await anyio.sleep(0.2)
+            await anyio.to_thread.run_sync(cluster.daemons.start, victim)
+
+        plan = await rehearsal.plan()
+        async with anyio.create_task_group() as group:
+            group.start_soon(harm)
+            await rehearsal.cut_short(plan, both.machine.ref, None)
+        rehearsal.drains = {source: Drain("move", "new fans")}
+        await settled(rehearsal, tries=60, pause=0.5)
+        where, _ = await both.seen(both.machine.ref)
+        assert where != source
+        await both.are_on(where)
+        assert (await both.shell("ls -s /srv/data") or "").split()[0] == str(12 << 10)
+        listed = cluster.daemons.query("/1.0/storage-pools/local/volumes/custom?recursion=1")
+        name = both.volume.ref.rpartition("/")[2]
+        assert len([each for each in listed if each["name"].endswith(f"-{name}")]) == 1
+
+
+def _second(cluster: IncusHarness) -> Target:
+    return Target(f"inc/{cluster.daemons.member(2)}")
