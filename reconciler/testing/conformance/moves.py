@@ -31,7 +31,8 @@ from reconciler.testing.scene import Scene, edited, fresh_name
 async def _both(harness: Harness) -> AsyncIterator[tuple[Scene, Scene]]:
     """Where a machine is, and where it goes: two targets of one node, which one controller writes to."""
     async with Scene(harness) as here, Scene(harness.beside()) as there:
-        here.generation, here.fence = there.generation, max(here.fence, there.fence)
+        here.generation = there.generation = max(here.generation, there.generation)
+        here.fence = max(here.fence, there.fence)
         there.fence, there.addresses = here.fence, here.addresses
         yield here, there
 

@@ -76,7 +76,8 @@ async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
 ) -> None:
     path, megabytes = ("/data", 12) if disks else ("/root", 40)
     async with Scene(cluster) as here, Scene(cluster.beside()) as there:
-        here.generation, there.addresses = there.generation, here.addresses
+        here.generation = there.generation = max(here.generation, there.generation)
+        there.addresses = here.addresses
         wanted, found = await made(here, **({"disks": {"data": dict(cluster.data_disk())}} if disks else {}))
         fill = f"dd if=/dev/urandom of={path}/data bs=1M count={megabytes} 2>/dev/null; sync"
         cluster.daemons.client("exec", found.native_name, "--", "sh", "-c", fill)

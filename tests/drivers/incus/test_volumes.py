@@ -163,7 +163,8 @@ async def test_copy_that_a_move_left_goes_while_the_first_is_whole_and_else_gets
     """As a daemon leaves it that dies before, or while, it takes the first one away."""
     run = cluster.daemons.client
     async with Scene(cluster) as here, Scene(cluster.beside()) as there:
-        here.generation, there.addresses = there.generation, here.addresses
+        here.generation = there.generation = max(here.generation, there.generation)
+        there.addresses = here.addresses
         wanted, found = await made(here)
         await cluster.hand_shell(found, "echo kept >/root/said; sync")
         (stop, move, *_) = (change := there.move(wanted, found, cluster.target)).steps
