@@ -58,7 +58,8 @@ def _bare_create(harness: IncusHarness, fingerprint: str, first: int) -> float:
         name = f"bare{number}"
         nic = {"type": "nic", "network": "net0", "name": "eth0", "ipv4.address": f"10.66.0.{150 + number - first}",
                "hwaddr": f"02:00:00:01:00:{number - first:02x}"}  # fmt: skip
-        root = {"type": "disk", "path": "/", "pool": "local", "size": "120MiB"}
+        root = {"type": "disk", "path": "/", "pool": "local", "size": "120MiB",
+                "limits.read": "200MiB", "limits.write": "100MiB"}  # fmt: skip
         config = {"limits.memory": "64MiB", "limits.cpu.allowance": "40ms/100ms", "limits.processes": "200"}
         call("POST", "/1.0/instances", {
             "name": name, "profiles": [], "config": config, "devices": {"root": root, "net0": nic},
