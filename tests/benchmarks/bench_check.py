@@ -9,6 +9,7 @@ with git. Theirs: a hundred hosts of the local connection, 25 side by side, each
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def _check() -> Measured:
     with tempfile.TemporaryDirectory(prefix="trueup-bench-", dir="/var/tmp") as name:
         folder = Path(name)
         hosts, book = folder / "hosts", folder / "book.yaml"
-        hosts.write_text("[all]\n" + "".join(f"h{n} ansible_connection=local\n" for n in range(NODES)))
+        said = f"ansible_connection=local ansible_python_interpreter={sys.executable}"
+        hosts.write_text("[all]\n" + "".join(f"h{n} {said}\n" for n in range(NODES)))
         book.write_text(
             "- hosts: all\n  gather_facts: false\n  tasks:\n"
             f'    - file: {{path: "{folder}/there/{{{{ inventory_hostname }}}}", state: directory}}\n'

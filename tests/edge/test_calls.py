@@ -33,7 +33,7 @@ async def asked(state: State, request: dict[str, Any]) -> list[dict[str, Any]]:
 async def serving(state: State, group: anyio.abc.TaskGroup, answer: Any) -> None:
     group.start_soon(serve, state, answer)
     with anyio.fail_after(30):
-        while not await _listens(state):
+        while not await _listens(state):  # noqa: ASYNC110 - another task makes it
             await anyio.sleep(0.01)
 
 
