@@ -17,7 +17,7 @@ import anyio
 
 from drivers.local import DRIVER, unusable
 from reconciler.core.desired import NodeWant
-from tests.benchmarks.bench_commands import Bench
+from tests.benchmarks.bench_commands import CATALOGUE, Bench
 from tests.benchmarks.bench_peers import found, missing, ratio, void
 from tests.benchmarks.rows import Measured, Row, interleaved
 
@@ -29,21 +29,6 @@ metadata: {name: bench}
 spec:
   id: 3f0c1e52-7d5a-4c57-9d0e-6f1b6a1d2c51
   nicTags: {%s}
----
-apiVersion: trueup/v1
-kind: Packages
-items:
-  xs: {cpu: 0.01, memory: 16Mi, threads: 50}
----
-apiVersion: trueup/v1
-kind: Image
-metadata: {name: busybox}
-spec: {source: {busybox: static}, type: rootfs, os: linux}
----
-apiVersion: trueup/v1
-kind: Tenant
-metadata: {name: ops}
-spec: {email: noc@example.org}
 """
 _NODE = """\
 ---
@@ -66,7 +51,7 @@ spec: {image: busybox, package: xs, nics: [net%(n)d], node: n%(n)d}
 
 def _site() -> str:
     tags = ", ".join(f"t{number}: {{}}" for number in range(NODES))
-    return _SITE % tags + "".join(_NODE % {"n": number} for number in range(NODES))
+    return _SITE % tags + CATALOGUE + "".join(_NODE % {"n": number} for number in range(NODES))
 
 
 async def _down(state: Path) -> None:

@@ -26,6 +26,24 @@ from reconciler.core.desired import NodeWant
 from tests.benchmarks.rows import Measured, Row
 
 ZONES, ROUNDS = 50, 9
+CATALOGUE = """\
+---
+apiVersion: trueup/v1
+kind: Packages
+items:
+  xs: {cpu: 0.25, memory: 64Mi, disk: 128Mi, threads: 200}
+---
+apiVersion: trueup/v1
+kind: Image
+metadata: {name: busybox}
+spec: {source: {busybox: static}, type: rootfs, os: linux}
+---
+apiVersion: trueup/v1
+kind: Tenant
+metadata: {name: ops}
+spec: {email: noc@example.org}
+"""
+"""A size, an image that is built here, and a tenant."""
 _SITE = """\
 apiVersion: trueup/v1
 kind: Datacenter
@@ -44,22 +62,7 @@ apiVersion: trueup/v1
 kind: Network
 metadata: {name: front}
 spec: {nicTag: front, subnet: 10.213.8.0/24, range: 10.213.8.100-10.213.8.199, gateway: 10.213.8.1}
----
-apiVersion: trueup/v1
-kind: Packages
-items:
-  xs: {cpu: 0.25, memory: 64Mi, disk: 128Mi, threads: 200}
----
-apiVersion: trueup/v1
-kind: Image
-metadata: {name: busybox}
-spec: {source: {busybox: static}, type: rootfs, os: linux}
----
-apiVersion: trueup/v1
-kind: Tenant
-metadata: {name: ops}
-spec: {email: noc@example.org}
----
+%s---
 apiVersion: trueup/v1
 kind: Machine
 metadata: {name: web, tenant: ops}
@@ -81,7 +84,7 @@ spec: {image: busybox, package: one, nics: [front]}
 class Bench:
     """A repository with a site on it, by default of 50 machines that are made for real on a node of this host."""
 
-    def __init__(self, folder: Path, site: str = _SITE % (ZONES - 1)) -> None:
+    def __init__(self, folder: Path, site: str = _SITE % (CATALOGUE, ZONES - 1)) -> None:
         self.repo, self.state = folder / "repo", folder / "state"
         self.repo.mkdir()
         who = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "bench")
