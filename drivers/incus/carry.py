@@ -16,7 +16,7 @@ from drivers.incus.act import Act, Denied
 from drivers.incus.api import NotFound, Stale
 from drivers.incus.node import HALVES, is_half
 from drivers.incus.reading import disk_name, is_root, is_volume, users, volumes_at
-from drivers.incus.records import Volume
+from drivers.incus.records import Instance, Volume
 from drivers.incus.volumes import config_of, destroy_volume, marks_of, path_of, put, query
 
 BY_ITSELF = "cluster_internal_custom_volume_copy"
@@ -35,10 +35,12 @@ async def went_on(act: Act) -> bool:
         left = await act.node.instance(half, act.project) if half != instance.name else None
         if left is None or not is_half(left.instance):
             continue
-        if await _has_root(act):
+        if await _has_root(act, instance):
             act.context.progress(f"{half} is what an earlier move left behind: taken away")
             await act.api.change("DELETE", f"/1.0/instances/{half}", project=act.project)
             continue
+        if not await _has_root(act, left.instance):
+            raise Denied(f"there is no root of {instance.name}, and none of {half}: neither is taken away")
         act.context.progress(f"{half} holds all that there is of {instance.name}: it gets the name")
         await act.api.change("DELETE", f"/1.0/instances/{instance.name}", project=act.project)
         await act.api.change("POST", f"/1.0/instances/{half}", {"name": instance.name}, project=act.project)
@@ -48,8 +50,7 @@ async def went_on(act: Act) -> bool:
     return False
 
 
-async def _has_root(act: Act) -> bool:
-    instance = act.here.instance
+async def _has_root(act: Act, instance: Instance) -> bool:
     pool = next((device["pool"] for device in instance.expanded_devices.values() if is_root(device)), None)
     if pool is None:
         raise Denied(f"{instance.name} has no root, and there may be another half of it")

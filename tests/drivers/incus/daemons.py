@@ -87,8 +87,16 @@ class Daemons:
         return msgspec.json.decode(text) if text.strip() else None
 
     def sql(self, statement: str) -> None:
-        """In the daemons' own database: to leave behind what one does that dies, and no call."""
-        self._run([*self.said["init"][:-1], "sql", "global", statement], 1)
+        """In the daemons' own database: to leave behind what one does that dies, and no call. They write there too, and
+        a busy one refuses."""
+        for left in range(30, -1, -1):
+            try:
+                self._run([*self.said["init"][:-1], "sql", "global", statement], 1)
+                return
+            except AssertionError as error:
+                if "database is locked" not in str(error) or not left:
+                    raise
+                time.sleep(0.5)
 
     def _run(self, command: list[str], number: int, given: str | None = None) -> str:
         done = subprocess.run(

@@ -188,6 +188,32 @@ async def test_copy_that_a_move_left_goes_while_the_first_is_whole_and_else_gets
 
 
 @pytest.mark.timeout(240)
+async def test_neither_half_of_a_move_goes_while_the_server_tells_of_no_root_at_all(cluster: IncusHarness) -> None:
+    """Nothing then says which of the two is the machine: it may be the telling that is wrong."""
+    sql = "UPDATE storage_volumes SET name = '{}' WHERE name = '{}' AND type = 0"
+    async with Scene(cluster) as here, Scene(cluster.beside()) as there:
+        here.generation = there.generation = max(here.generation, there.generation)
+        there.addresses = here.addresses
+        wanted, found = await made(here)
+        (stop, move, *_) = (change := there.move(wanted, found, cluster.target)).steps
+        there.made[change.uid] = change.ref
+        assert (await there.apply(stop)).status == "applied"
+        half = f"{cluster.daemons.kind}-move-of-{found.native_id}"
+        cluster.daemons.client("copy", found.native_name, half, "--target", there.harness.target.partition("/")[2])
+        cluster.daemons.client("config", "set", half, f"volatile.uuid={found.native_id}")
+        for name in (found.native_name, half):
+            cluster.daemons.sql(sql.format(f"{name}-hidden", name))
+        outcome = await there.apply(move)
+        assert outcome.status == "failed", outcome
+        assert "neither is taken away" in outcome.reason
+        names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
+        for name in (found.native_name, half):
+            assert names.count(name) == 1
+            cluster.daemons.sql(sql.format(name, f"{name}-hidden"))
+        cluster.daemons.client("delete", half)
+
+
+@pytest.mark.timeout(240)
 async def test_machine_with_a_disk_does_not_go_where_a_strange_volume_bears_its_name(cluster: IncusHarness) -> None:
     there = cluster.beside().target.partition("/")[2]
     async with Rehearsal(cluster) as life:
