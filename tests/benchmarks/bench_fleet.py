@@ -2,7 +2,8 @@
 
 Compared with itself at another size, and with the least that reading the documents can cost. The observed side is the
 simulated fleet's file: what asking real nodes takes is the drivers' (`check-vs-ansible`), and is not in these rows.
-Generated documents are more alike than people's: five roles, five packages, seven lines each.
+Generated documents are more alike than people's: 18 lines, 350 bytes each, and four in five differ from another of
+their tenant in the name alone.
 """
 
 from __future__ import annotations

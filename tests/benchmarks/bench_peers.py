@@ -2,7 +2,7 @@
 
 What is compared, and what is not: like for like is "specs and known observed state to an ordered plan". Terraform talks
 to a provider process and carries graph, schema and state; its `terraform_data` blocks are trivial, ours are machines of
-seven lines with defaults, networks and addresses. Salt's `test.nop` states read nothing. Kustomize renders and does not
+18 lines with defaults, networks and addresses. Salt's `test.nop` states read nothing. Kustomize renders and does not
 judge. Ours reads the simulated fleet's file for what is there. Terraform, Ansible, Salt and kubectl are used where they
 are found: on PATH, or in the virtual environment that $TRUEUP_PEERS names; else the row says so and counts as not run.
 """

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 PER_NODE = 100
 """Machines on a node."""
+EDITION = "b"
+"""Another letter once `trueup sim generate` writes other documents: fleets made before are of another kind."""
 
 GIT = {
     "GIT_AUTHOR_NAME": "bench", "GIT_AUTHOR_EMAIL": "bench@example.org",
@@ -49,8 +51,8 @@ def where() -> Path:
 
 
 def fleet(machines: int, *, differing: str = "0%") -> Fleet:
-    """The data centre of this size, made if it is not there yet (a million machines: some 8 minutes, 5 GB)."""
-    whole = where() / f"{machines}-{differing.rstrip('%')}"
+    """The data centre of this size, made if it is not there yet (a million machines: some 8 minutes, 4 GB)."""
+    whole = where() / f"{machines}-{differing.rstrip('%')}{EDITION}"
     if not (whole / "done").exists():
         shutil.rmtree(whole, ignore_errors=True)
         whole.mkdir()

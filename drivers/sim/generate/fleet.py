@@ -122,7 +122,7 @@ def _needed(machines: Iterable[Machine]) -> dict[Ref, int]:
 
 def _capacity(machines: Iterable[Machine]) -> Capacity:
     sizes = [making.PACKAGES[machine.package] for machine in machines]
-    disks = sum(machine.data_disk or 0 for machine in machines)
+    disks = sum(sum(machine.disks.values()) for machine in machines)
     memory, cpu, disk = (sum(size[key] for size in sizes) for key in ("memory", "cpu", "disk"))
     gi = making.Gi
     whole = [-(-round(value * ROOM) // gi) * gi for value in (memory + 64 * gi, disk + disks + 512 * gi)]

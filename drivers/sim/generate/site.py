@@ -9,6 +9,7 @@ Documents and bodies are two spellings of one thing; a test holds them against t
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
@@ -47,6 +48,12 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "batch": ("m", "debian-13-20260901"),
 }
 """Role to package and image."""
+READY: Mapping[str, str] = {"web": 'http: ":8080/healthz"', "cache": "tcp: 6379", "db": "tcp: 5432"}
+"""Role to how its machines tell that they serve."""
+APPS = ("shop", "billing", "search", "mail", "reports", "identity", "media")
+"""What tenants run, by turns."""
+SHARDS = (50 * Gi, 100 * Gi, 200 * Gi, 400 * Gi)
+"""Bytes of each part of a tenant's data."""
 RESOLVERS = ("10.255.0.2", "10.255.0.3")
 SEARCH = ("sim1.example.org",)
 MTU = 9000
@@ -89,9 +96,16 @@ class Machine:
         return ROLES[self.role][1]
 
     @property
-    def data_disk(self) -> int | None:
-        """Bytes; databases have one."""
-        return (50 + 10 * ((self.bits >> 16) % 8)) * Gi if self.role == "db" else None
+    def shard(self) -> int | None:
+        """Which part of their tenant's data they hold; those that hold none have none."""
+        return (self.bits >> 16) % len(SHARDS) if self.role in ("cache", "db") else None
+
+    @property
+    def disks(self) -> Mapping[str, int]:
+        """Bytes by name."""
+        if self.role == "db" and self.shard is not None:
+            return {"data": SHARDS[self.shard]}
+        return {"scratch": 20 * Gi} if self.role in ("worker", "batch") else {}
 
     @property
     def stopped(self) -> bool:
@@ -115,22 +129,33 @@ class Machine:
     def differs(self) -> bool:
         return (self.bits >> 44) % 10_000 < round(self.site.differing * 10_000)
 
+    @property
+    def env(self) -> str:
+        return ("prod", "prod", "prod", "prod", "prod", "prod", "staging", "dev")[(self.bits >> 4) % 8]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its guest is told."""
+        app = APPS[self.tenant % len(APPS)]
+        told = {"app": app, "env": self.env, "contact": f"ops@{tenant_name(self.tenant)}.example.org"}
+        told["runbook"] = f"https://wiki.example.org/runbooks/{app}/{self.role}"
+        return told if self.shard is None else {**told, "shard": str(self.shard)}
+
     def document(self) -> str:
-        """As people write it: only what the folder's defaults do not say."""
-        said = [f"image: {self.image}", f"package: {self.package}"]
-        if len(self.networks) > 1:
-            said.append(f"nics: [{', '.join(self.networks)}]")
-        if self.data_disk is not None:
-            said.append(f"disks: {{data: {{size: {self.data_disk // Gi}Gi}}}}")
-        if self.role == "web":
-            said.append('ready: {http: ":8080/healthz", within: 60s}')
+        """As people write it: 18 to 21 lines; what the folder's defaults say is left out."""
+        lines = ["apiVersion: trueup/v1", "kind: Machine", "metadata:", f"  name: {self.name}"]
+        lines += ["  tags:", f"    role: {self.role}", f"    env: {self.env}", "spec:"]
+        lines += [f"  image: {self.image}", f"  package: {self.package}"]
+        lines += ["  nics:", *(f"    - {name}" for name in self.networks), "  metadata:"]
+        lines += [f"    {key}: {json.dumps(text) if text.isdigit() else text}" for key, text in self.metadata.items()]
+        lines += [f"  disks: {{{name}: {{size: {size // Gi}Gi}}}}" for name, size in self.disks.items()]
+        if self.role in READY:
+            lines.append(f"  ready: {{{READY[self.role]}, within: 60s}}")
         if self.stopped:
-            said.append("state: stopped")
+            lines.append("  state: stopped")
         if self.protected:
-            said.append("deletionProtection: true")
-        spec = "".join(f"  {line}\n" for line in said)
-        head = f"apiVersion: trueup/v1\nkind: Machine\nmetadata: {{name: {self.name}, tags: {{role: {self.role}}}}}\n"
-        return f"{head}spec:\n{spec}"
+            lines.append("  deletionProtection: true")
+        return "".join(f"{line}\n" for line in lines)
 
     def resource(self) -> Resource:
         """What the loader makes of the document, as far as a node sees it."""
@@ -142,7 +167,8 @@ class Machine:
                 {"networks": [network_ref(name, self.tenant)], "primary": position == 0}
                 for position, name in enumerate(self.networks)
             ],
-            "disks": {} if self.data_disk is None else {"data": {"size": self.data_disk, "delegated": False}},
+            "disks": {name: {"size": size, "delegated": False} for name, size in self.disks.items()},
+            "metadata": self.metadata,
             "resolvers": RESOLVERS,
             "search": SEARCH,
             "sshKeys": [line for _, line in sorted(keys(self.tenant).items())],
@@ -236,7 +262,7 @@ class Site:
         folder = f"tenants/{name}"
         yield (
             f"{folder}/_defaults.yaml",
-            f'"*": {{metadata: {{tenant: {name}}}}}\nMachine: {{spec: {{nics: [app], sshKeys: tenant}}}}\n',
+            f'"*": {{metadata: {{tenant: {name}}}}}\nMachine: {{spec: {{sshKeys: tenant}}}}\n',
         )
         numbers = self.numbers(tenant)
         per_folder = PER_FOLDER * self.per_file

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drivers.sim import DRIVER
-from drivers.sim.generate.site import Site
+from drivers.sim.generate.site import Machine, Site
 from reconciler.core.desired import Desired, Revision
 from reconciler.core.ledger import Ledger
 from reconciler.core.observed import Report
@@ -56,6 +56,16 @@ async def test_share_that_differs_is_planned_as_updates(tmp_path: Path) -> None:
 def test_same_seed_gives_the_same_site() -> None:
     assert list(Site(300, 7, seed=4).files()) == list(Site(300, 7, seed=4).files())
     assert list(Site(300, 7, seed=4).files()) != list(Site(300, 7, seed=5).files())
+
+
+def test_documents_are_as_long_and_as_much_alike_as_peoples() -> None:
+    site = Site(10_000, 100)
+    made = [Machine(site, number) for number in range(site.machines)]
+    texts = [machine.document() for machine in made]
+    assert 18 <= sum(text.count("\n") for text in texts) / len(texts) <= 20
+    assert 340 <= sum(map(len, texts)) / len(texts) <= 370
+    nameless = {(each.tenant, text.replace(each.name, "")) for each, text in zip(made, texts, strict=True)}
+    assert 0.15 <= len(nameless) / len(texts) <= 0.3
 
 
 @pytest.mark.parametrize(("machines", "per_file"), [(1_000_000, 1), (1_000_000, 100)])
