@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from drivers.incus import carry, paces, units, volumes
+from drivers.incus import carry, interfaces, paces, units, volumes
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied, keep, write
-from drivers.incus.api import ApiError, NotFound
+from drivers.incus.api import ApiError, NotFound, Stale
 from drivers.incus.node import Found
 from drivers.incus.reading import (
     disk_name,
@@ -167,6 +167,7 @@ async def configure(act: Act) -> None:
     """Write all of the configuration for the next boot."""
     fields = act.arg("fields")
     _must_be(act, "stopped")
+    await interfaces.take_back(act)
     for key in ("image", "brand", "project"):
         if key in act.fields and fields.get(key) != act.fields[key]:
             raise Denied(f"{key} is given at creation: it is {act.fields[key]}, not {fields.get(key)}")
@@ -284,6 +285,7 @@ async def rename(act: Act, name: str) -> None:
 
 
 async def start(act: Act) -> None:
+    await interfaces.take_back(act)
     await _state(act, {"action": "start", "timeout": STOP_SECONDS, "force": False})
     await _mark_if_behind(act)
 
@@ -305,13 +307,38 @@ async def move(act: Act) -> None:
     _must_be(act, "stopped")
     name = act.here.instance.name
     if await carry.went_on(act):
-        await _mark_if_behind(act)
+        await _arrived(act)
         return
     carried = await carry.copy_over(act)
+    await interfaces.put_aside(act)
     query = {"project": act.project, **act.node.placed(act.step.target)}
-    await act.api.change("POST", f"/1.0/instances/{name}", {"name": name, "migration": True}, **query)
-    await _mark_if_behind(act)
+    try:
+        await act.api.change("POST", f"/1.0/instances/{name}", {"name": name, "migration": True}, **query)
+    except ApiError:
+        with suppress(ApiError, Denied, Stale):
+            act.found = await _again(act)
+            await interfaces.take_back(act)
+        raise
+    await _arrived(act)
     await carry.leave(act, carried)
+
+
+async def _arrived(act: Act) -> None:
+    """Wherever it is: with its interfaces and our marks, in one call."""
+    act.found = await _again(act)
+    instance = act.here.instance
+    if interfaces.are_aside(instance):
+        config, devices = interfaces.taken_back(instance)
+        await write(act, {**config, **act.marked(instance.native_id)}, devices)
+    elif not act.object or act.object.marks != act.written():
+        await keep(act)
+
+
+async def _again(act: Act) -> Found:
+    found = await act.node.instance(act.here.instance.name, act.project)
+    if found is None:
+        raise Denied("it vanished meanwhile")
+    return found
 
 
 async def _state(act: Act, body: Mapping[str, Any]) -> None:
@@ -322,13 +349,9 @@ async def _state(act: Act, body: Mapping[str, Any]) -> None:
 async def _mark_if_behind(act: Act) -> None:
     """Starting and stopping changed the tag, so look again; write the marks unless they are there already."""
     marks = act.object.marks if act.object else None
-    if marks == act.written():
-        return
-    found = await act.node.instance(act.here.instance.name, act.project)
-    if found is None:
-        raise Denied("it vanished meanwhile")
-    act.found = found
-    await keep(act)
+    if marks != act.written():
+        act.found = await _again(act)
+        await keep(act)
 
 
 async def snapshot(act: Act) -> None:
@@ -343,6 +366,7 @@ async def quarantine(act: Act) -> None:
     that it mounts are things of their own, and are let go."""
     _must_be(act, "stopped")
     act.unprotected()
+    await interfaces.take_back(act)
     name = f"q-{act.step.uid.replace('-', '')[:12]}"
     old = act.here.instance
     if old.name != name:
@@ -350,14 +374,13 @@ async def quarantine(act: Act) -> None:
         await rename(act, name)
     instance = act.here.instance
     nics = {key: device for key, device in instance.expanded_devices.items() if is_nic(device)}
-    stash = {"devices": nics, "name": stashed(instance).get("name", old.name), **_autostart(instance)}
+    aside = interfaces.stash(devices=nics, name=stashed(instance).get("name", old.name), **_autostart(instance))
     devices = {
         key: device for key, device in instance.devices.items() if not is_nic(device) and not is_mount(device, act.view)
     }
-    devices.update({key: {"type": "none"} for key in nics if key not in instance.devices})
+    devices.update({key: interfaces.NONE for key in nics if key not in instance.devices})
     until = act.context.now + float(act.arg("quarantine"))
-    config = {**instance.config, **act.marked(instance.native_id, quarantined_until=until)}
-    config[marking.STASH] = msgspec.json.encode(stash, order="sorted").decode()
+    config = {**instance.config, **act.marked(instance.native_id, quarantined_until=until), **aside}
     config["boot.autostart"] = "false"
     await write(act, config, devices)
 

@@ -65,7 +65,8 @@ def machine(instance: Instance, view: View) -> Read:
     stash = stashed(instance)
     config = instance.expanded_config or instance.config
     devices = dict(instance.expanded_devices or instance.devices)
-    devices.update(stash.get("devices", {}))
+    if instance.status not in RUNNING:  # what runs has no interface but those that it was started with
+        devices.update(stash.get("devices", {}))
     fields: dict[str, Any] = {
         "brand": "vm" if instance.type == "virtual-machine" else "zone",
         "hostname": stash.get("name", instance.name),

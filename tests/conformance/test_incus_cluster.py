@@ -11,6 +11,7 @@ from reconciler.testing.conformance import (  # noqa: F401
     test_a_move_by_a_stale_controller_is_refused_at_either_end,
     test_a_move_is_refused_where_its_precondition_does_not_hold,
     test_a_volume_goes_with_the_one_machine_that_mounts_it,
+    test_address_is_good_for_another_where_its_machine_has_been,
     test_another_datacenters_step_is_refused,
     test_created_machine_is_what_was_predicted,
     test_data_disk_is_added_and_grows,
@@ -60,10 +61,12 @@ async def test_machine_in_a_tenants_project_moves_with_its_data_disks(harness: I
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_a_move_with_a_volume_that_is_cut_short_leaves_one_of_each(harness: IncusHarness) -> None:
     await moves.test_a_move_with_a_volume_that_is_cut_short_leaves_one_of_each(harness)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_cancelled_during_each_step_of_a_move_resumes(harness: IncusHarness) -> None:
     await moves.test_cancelled_during_each_step_of_a_move_resumes(harness)

@@ -22,6 +22,7 @@ from reconciler.core.values import digest
 from reconciler.driver import NodeUnreachable
 from reconciler.testing.conformance.expect import at_rest, made
 from reconciler.testing.conformance.interruptions import KILLS, Interruption, cancellations
+from reconciler.testing.conformance.reach import Reach
 from reconciler.testing.harness import Harness
 from reconciler.testing.rehearsal import Rehearsal
 from reconciler.testing.scene import Scene, edited, fresh_name
@@ -229,6 +230,31 @@ async def test_planned_drain_stops_what_lives_there_until_it_is_lifted(harness: 
             found = [thing for report in await rehearsal.observe() for thing in report.objects
                      if thing.marks is not None and thing.marks.ref == machine.ref]  # fmt: skip
             assert [thing.fields["state"] for thing in found] == [state]
+
+
+async def test_address_is_good_for_another_where_its_machine_has_been(harness: Harness) -> None:
+    """What hands out addresses there has let go of it."""
+    async with Rehearsal(harness) as rehearsal:
+        reach = Reach(harness, rehearsal)
+        first, second = _anywhere(harness), _anywhere(harness)
+        ground = (harness.network(0), harness.image(0))
+        for target in (harness.target, harness.beside().target):
+            rehearsal.drains = dict.fromkeys(_others(harness, target), Drain("move", "elsewhere"))
+            rehearsal.want(*ground, first)
+            await rehearsal.converge()
+            assert await reach.bears(first.ref) is not False
+        nics = (await reach.thing(first.ref)).fields["nics"]
+        rehearsal.want(*ground)
+        await rehearsal.converge()
+        rehearsal.clock.advance(2 * rehearsal.policy.quarantine)
+        await rehearsal.converge()
+        rehearsal.drains = dict.fromkeys(_others(harness, harness.target), Drain("move", "elsewhere"))
+        rehearsal.want(*ground, second)
+        await rehearsal.converge()
+        taken = (await reach.thing(second.ref)).fields["nics"]
+        assert [nic["ip"] for nic in taken.values()] == [nic["ip"] for nic in nics.values()]
+        assert taken != nics, "each machine has a MAC of its own"
+        assert await reach.bears(second.ref) is not False
 
 
 class Twosome:

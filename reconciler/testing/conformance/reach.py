@@ -39,6 +39,13 @@ class Reach:
         said = await self.harness.hand_shell(await self.thing(source), "\n".join([*lines, "wait"]))
         return [str(number) in (said or "").split() for number in range(len(asked))]
 
+    async def bears(self, ref: Ref) -> bool | None:
+        """Whether a machine comes by the address that it was given; None if nobody can tell."""
+        address = await self._address(ref)
+        script = f"for i in $(seq 100); do ip -4 -o addr | grep -q ' {address}/' && echo yes && exit; sleep 0.1; done"
+        said = await self.harness.hand_shell(await self.thing(ref), script)
+        return None if said is None else "yes" in said
+
     async def _address(self, ref: Ref) -> str:
         (nic,) = (await self.thing(ref)).fields["nics"].values()
         return str(nic["ip"]).partition("/")[0]

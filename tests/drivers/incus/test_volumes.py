@@ -214,6 +214,49 @@ async def test_neither_half_of_a_move_goes_while_the_server_tells_of_no_root_at_
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("then", ["resumed", "lifted", "started-by-hand", "refused"])
+async def test_machine_whose_move_was_cut_short_comes_up_with_its_interfaces(cluster: IncusHarness, then: str) -> None:
+    """They are put aside while it moves, so that where it was nothing holds its address for it."""
+    async with Scene(cluster) as here, Scene(cluster.beside()) as there:
+        here.generation = there.generation = max(here.generation, there.generation)
+        there.addresses = here.addresses
+        wanted, found = await made(here)
+        kept = cluster.daemons.query(f"/1.0/instances/{found.native_name}")["devices"]
+        (stop, move, *rest) = (change := there.move(wanted, found, cluster.target)).steps
+        there.made[change.uid] = change.ref
+        assert (await there.apply(stop)).status == "applied"
+        carried = r"^POST /1\.0/instances/[^/]+\?"
+        if then == "refused":
+            with cluster.proxy.refusing(carried):
+                assert (await there.apply(move)).status == "failed"
+            assert cluster.daemons.query(f"/1.0/instances/{found.native_name}")["devices"] == kept
+        else:
+            cluster.proxy.before(carried, _broken_off)
+            assert (await there.apply(move)).status == "unconfirmed"
+        await there.reopen()
+        left = await here.there(change.uid)
+        assert dict(left.fields) == {**found.fields, "state": "stopped"}, "whoever plans meanwhile has nothing to mend"
+        scene = there if then == "resumed" else here
+        if then == "started-by-hand":
+            cluster.daemons.client("start", found.native_name)
+        last = scene.change(wanted, await here.there(change.uid))
+        for step in (move, *rest) if then == "resumed" else last.steps:
+            await scene.proved(step)
+        up = await at_rest(scene, wanted, scene.change(wanted, await scene.there(change.uid)))
+        said = cluster.daemons.query(f"/1.0/instances/{found.native_name}")
+        assert said["devices"] == kept
+        assert marking.STASH not in said["config"]
+        address = up.fields["nics"]["net0"]["ip"].partition("/")[0]
+        borne = f"for i in $(seq 100); do ip -4 -o addr | grep -q ' {address}/' && echo yes && exit; sleep 0.1; done"
+        assert await cluster.hand_shell(up, borne) == "yes\n"
+
+
+def _broken_off() -> None:
+    """In the midst of a call: it goes no further, and its connection ends."""
+    raise ConnectionAbortedError
+
+
+@pytest.mark.timeout(240)
 async def test_machine_with_a_disk_does_not_go_where_a_strange_volume_bears_its_name(cluster: IncusHarness) -> None:
     there = cluster.beside().target.partition("/")[2]
     async with Rehearsal(cluster) as life:
