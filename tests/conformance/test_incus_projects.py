@@ -14,7 +14,7 @@ from reconciler.testing.conformance import *  # noqa: F403
 from tests.drivers.incus.daemons import missing, running
 from tests.drivers.incus.harness import ProjectHarness
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", params=[("incus", 0), ("lxd", 0), ("incus", 3)], ids=["incus", "lxd", "incus-cluster"])

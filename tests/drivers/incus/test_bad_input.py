@@ -1,7 +1,4 @@
-"""What people get wrong of a node: one sentence each, with the node and the field, and the others go on.
-
-A value that a server refuses is in test_traps.
-"""
+"""What people get wrong of a node, or of a machine on it: one sentence each, with its field, and the others go on."""
 
 from __future__ import annotations
 
@@ -70,6 +67,19 @@ spec:
 """
 
 
+ODD = """\
+apiVersion: trueup/v1
+kind: Package
+metadata: {name: odd}
+spec: {cpu: 0.25, memory: MEMORY, disk: 100Mi, threads: 200}
+---
+apiVersion: trueup/v1
+kind: Machine
+metadata: {tenant: acme, name: odd}
+spec: {image: busybox, package: odd, nics: [shared], node: good}
+"""
+
+
 class Office(Desk):
     """With a host that is reached by its socket and over the network, and a client's certificate that it does not
     know."""
@@ -103,6 +113,21 @@ def said_of(text: str, node: str) -> str:
     lines = {line.strip() for line in text.splitlines() if re.search(rf"\b{node}\b", line)}
     assert len(lines) == 1, f"{node}: {lines}\n{text}"
     return lines.pop()
+
+
+@pytest.mark.timeout(240)
+def test_value_that_a_server_refuses_is_told_with_machine_field_and_node_and_the_others_go_on(desk: Office) -> None:
+    desk.write("odd.yaml", ODD.replace("MEMORY", "64Mi"))
+    desk.commit("two machines")
+    desk.trueup("apply", "--yes")
+    desk.write("odd.yaml", ODD.replace("MEMORY", "1Ki"))
+    desk.edit("site.yaml", "memory: 64Mi", "memory: 80Mi")
+    desk.commit("one too small")
+    (said,) = re.findall(r"✗ (Machine/acme/odd  set memory: \S.*\S) +good, ", desk.trueup("apply", "--yes", code=6))
+    assert desk.daemons.query("/1.0/instances/web")["config"]["limits.memory"] == "80MiB", "the other goes on"
+    assert desk.daemons.query("/1.0/instances/odd")["config"]["limits.memory"] == "64MiB", f"{said}: it is as it was"
+    desk.edit("site.yaml", "memory: 80Mi", "memory: 64Mi")
+    desk.write("odd.yaml", ODD.replace("MEMORY", "64Mi"))
 
 
 @pytest.mark.timeout(240)

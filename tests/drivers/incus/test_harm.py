@@ -10,13 +10,15 @@ import msgspec
 import pytest
 
 from drivers.incus import DRIVER
-from reconciler.core.desired import Resource
+from reconciler.core.desired import Drain, Resource
 from reconciler.core.observed import Report
 from reconciler.core.plan import Change
 from reconciler.core.refs import Target
 from reconciler.driver import Driver, NodeUnreachable
 from reconciler.testing.conformance.expect import at_rest, made
-from reconciler.testing.scene import Scene, edited
+from reconciler.testing.conformance.moves import settled
+from reconciler.testing.rehearsal import Rehearsal
+from reconciler.testing.scene import Scene, edited, fresh_name
 from tests.drivers.incus.daemons import missing, running
 from tests.drivers.incus.harness import MI, IncusHarness
 
@@ -128,6 +130,48 @@ async def test_member_cut_off_is_unknown_never_absent_and_comes_back_as_it_was(c
             await anyio.sleep(0.5)
         else:
             raise AssertionError(f"it did not come back as it was: {back}")
+
+
+@pytest.mark.timeout(400)
+async def test_machine_of_a_member_cut_off_is_made_nowhere_else_and_the_others_go_on(cluster: IncusHarness) -> None:
+    """By any plan: neither while its state reads `Error`, nor once its member is known to be away."""
+    async with Rehearsal(cluster) as life:
+        machine, another = _anywhere(cluster), cluster.beside().machine(fresh_name("o"))
+        ground = (cluster.image(), cluster.network(), machine)
+        others = [Target(f"inc/{cluster.daemons.member(number)}") for number in (1, 2)]
+        life.drains = dict.fromkeys(others, Drain("move", "elsewhere first"))
+        life.want(*ground)
+        await life.converge()
+        life.drains = {}
+        life.want(*ground, another)
+        await life.converge()
+        cluster.daemons.partition(3)
+        try:
+            for _ in range(20):
+                plan = await life.plan()
+                assert not plan.changes, plan.changes
+                if any("Offline" in problem for problem in plan.problems):
+                    break
+                await anyio.sleep(2)
+            (problem,) = plan.problems
+            assert re.search(r"Offline.*No heartbeat for .*\(20\d\d-", problem), problem
+            life.want(*ground, edited(cluster.beside(), another, memory=96 * MI))
+            ended = {change.ref: outcome.status for change, outcome in await life.carry_out(await life.plan())}
+            assert ended == {another.ref: "applied"}
+        finally:
+            cluster.daemons.heal(3)
+        await settled(life, tries=60, pause=0.5)
+        listed = cluster.daemons.query("/1.0/instances?recursion=1")
+        homes = {each["name"]: each["location"] for each in listed}
+        names = [ref.rpartition("/")[2] for ref in (machine.ref, another.ref)]
+        assert len(listed) == 2
+        assert homes == {names[0]: cluster.daemons.member(3), names[1]: cluster.daemons.member(1)}
+
+
+def _anywhere(cluster: IncusHarness) -> Resource:
+    machine = cluster.machine(fresh_name("a"))
+    constraints = msgspec.structs.replace(machine.constraints, node="inc")
+    return msgspec.structs.replace(machine, constraints=constraints, digest=f"{machine.digest} anywhere")
 
 
 def _through(cluster: IncusHarness, number: int) -> Driver:

@@ -10,7 +10,7 @@ V: test_volumes, D: test_paces, F: test_firewall, L: test_tls, A: test_adopt, K:
 | errors come at three places | T test_value_that_the_server_refuses… |
 | a PATCH takes no device away, a PUT must echo volatile keys | T test_live_key…, K volumes that outlive machines |
 | start of what runs, stop of what is stopped fail | T test_starting_what_somebody_started_is_done_already |
-| an address that another has is accepted, then neither starts | T test_address_of_another_machine_is_refused… |
+| an address that another has is accepted, then neither starts | T test_address_of_another…, …that_somebodys_machine… |
 | a stale or missing ETag | T test_change_between_reading_and_writing…, …that_breaks_the_precondition… |
 | keys that silently wait for a restart | T test_key_that_waits_for_a_restart…, test_tables |
 | a half-failed change takes a NIC away | T test_interface_that_a_failed_change_took_away… |
@@ -26,11 +26,12 @@ V: test_volumes, D: test_paces, F: test_firewall, L: test_tls, A: test_adopt, K:
 | a daemon that dies while it creates leaves a record without a disk | H test_daemon_killed_in_the_middle… |
 | unknown fields are ignored, an empty name makes a random one | T test_name_that_the_document_does_not_give… |
 | an ACL refuses before it allows | F test_what_no_rule_names_stays_open…, K rules |
-| lists block, and instances are dumb, while a member is lately gone | H test_member_cut_off… |
+| lists block, instances are dumb, while a member is lately gone | H test_member_cut_off…, test_machine_of_a_member… |
 | a leader dies; a quorum is lost | H test_leader_killed…, test_without_a_quorum… |
 | events are not replayed, `instance-updated` has no difference | P test_change_by_hand…, test_loop |
 | LXD names no culprit of an operation | P test_change_by_hand_is_told_at_once_with_who_did_it |
 | a machine whose start failed is told to run for a moment | T test_start_that_fails_is_a_failure… |
+| a member that Incus moves a machine away from holds its addresses for it | K moves, V test_machine_whose_move… |
 | a network's name is an interface's: 15 characters | T test_network_of_a_long_name… |
 
 Not tried: overlapping subnets (refused while the tree is loaded, tests/edge/load), pools (not managed), VMs that run.
@@ -44,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from reconciler.core.observed import Object
@@ -52,7 +54,8 @@ from reconciler.core.refs import Ref
 from reconciler.core.values import find, plain
 from reconciler.testing.conformance.expect import at_rest, made, refused
 from reconciler.testing.harness import resource
-from reconciler.testing.scene import Scene, edited
+from reconciler.testing.rehearsal import Rehearsal
+from reconciler.testing.scene import Scene, edited, fresh_name
 from tests.drivers.incus.harness import MI, IncusHarness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
@@ -107,6 +110,29 @@ async def test_address_of_another_machine_is_refused_before_the_server_takes_it(
         outcome = await refused(scene, type(create)(**_with(create, args={**create.args, "fields": fields})))
         assert found.native_name in outcome.reason
         assert address.ip in outcome.reason
+
+
+async def test_address_that_somebodys_machine_has_is_given_to_nobody_by_the_plan(host: IncusHarness) -> None:
+    async with Rehearsal(host) as life:
+        ground = (host.image(), host.network(), host.machine(fresh_name("d")))
+        life.want(*ground)
+        await life.converge()
+        machine = host.machine(fresh_name("d"))
+        life.want(*ground, machine)
+        (create,) = (await life.plan()).changes
+        address = create.addresses[0].ip
+        name = await host.hand_unmanaged(fresh_name("theirs"))
+        host.daemons.client("config", "device", "add", name, "eth0", "nic", "network=net0", f"ipv4.address={address}")
+        (create,) = (await life.plan()).changes
+        assert create.addresses[0].ip != address
+        named = msgspec.structs.replace(machine.nics[0], ip=address)
+        life.want(*ground, msgspec.structs.replace(machine, nics=(named,), digest=f"{machine.digest} {address}"))
+        plan = await life.plan()
+        assert not plan.changes
+        (hold,) = plan.holds
+        assert hold.sentence == f"{address} is in use on inc by {name}, which is not managed"
+        host.daemons.client("delete", name)
+        life.want(*ground)
 
 
 def _with(step: Any, **changes: Any) -> dict[str, Any]:
