@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from reconciler.core.compare import takes_of
 from reconciler.core.desired import Demand, Limits
 from reconciler.core.known import Taken
+from reconciler.core.placement import plus
 from reconciler.core.plan import Action, Hold
 from reconciler.core.refs import kind_of, name_of, node_of, tenant_of
 from reconciler.core.render.quantities import size
-from reconciler.core.work import Work
+from reconciler.core.work import Work, together
 from reconciler.core.world import World
 
 COUNTED = ("machines", "memory", "disk")
@@ -42,7 +43,7 @@ def overfull(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iter
         if kind_of(work.ref) == "Tenant":
             found = _too_low(work, limits, full[key])
         else:
-            then = _with(full[key], work)
+            then = _with(full[key], work).plus(_twice(work, world))
             found = _beyond(work, limits, full[key], then)
             full[key] = full[key] if found else then
         if found is not None:
@@ -71,6 +72,14 @@ def _with(taken: Taken, work: Work) -> Taken:
     return taken.plus(after).plus(takes_of(old.fields, Demand()), -1)
 
 
+def _twice(work: Work, world: World) -> Demand:
+    """What is at both ends until a machine has arrived. Several may be on their way at once, so it counts for all."""
+    if work.source is None or work.found is None:
+        return Demand()
+    own = takes_of({"disks": work.found.fields.get("disks") or {}}, Demand())
+    return plus(own, together(world, work.along))
+
+
 def _too_low(work: Work, limits: Limits, taken: Taken) -> Hold | None:
     changed = {difference.path.split("/")[2] for difference in work.differences if difference.path.count("/") == 2}
     whole = any(difference.path == "/limits" for difference in work.differences)
@@ -91,6 +100,8 @@ def _beyond(work: Work, limits: Limits, before: Taken, after: Taken) -> Hold | N
         limit, there, then = getattr(limits, what), getattr(before, what), getattr(after, what)
         if limit is not None and then > limit and then > there:
             held = f"{_told(what, there)} of it are taken, by what rests in quarantine too"
+            if work.source is not None and what == "disk":
+                held += ", and what it carries along is there twice while it moves"
             sentence = f"limits.{what} of its tenant is {_told(what, limit)} on {node_of(work.target)}, and {held}"
             lifts = "raise it, or wait for the purge: trueup get machine tells when"
             return Hold(work.ref, "limits", sentence, lifts, work.target, work.action)

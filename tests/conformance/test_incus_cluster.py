@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
@@ -31,6 +31,7 @@ from reconciler.testing.conformance import (  # noqa: F401
     test_stale_fence_is_refused,
     test_unused_image_comes_and_goes,
 )
+from reconciler.testing.harness import Harness
 from tests.drivers.incus.daemons import missing, running
 from tests.drivers.incus.harness import IncusHarness, ProjectHarness
 
@@ -50,12 +51,19 @@ def harness(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
             made.close()
 
 
-async def test_machine_in_a_tenants_project_moves_with_its_data_disks(harness: IncusHarness) -> None:
+@pytest.mark.parametrize(
+    "fact",
+    [moves.test_machine_moves_with_its_data_disks, moves.test_a_volume_goes_with_the_one_machine_that_mounts_it],
+    ids=["disks", "volume"],
+)
+async def test_machine_in_a_tenants_project_moves_with_what_it_mounts(
+    harness: IncusHarness, fact: Callable[[Harness], Awaitable[None]]
+) -> None:
     if harness.daemons.kind == "lxd":
         pytest.skip("a cluster of LXD 5.0 cannot give tenants projects")
     made = ProjectHarness(harness.daemons, members=3)
     try:
-        await moves.test_machine_moves_with_its_data_disks(made)
+        await fact(made)
     finally:
         made.close()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
-from reconciler.core.desired import Constraints, Desired, Limits, Lineage, NodeMember, Policy, Resource
+from reconciler.core.desired import Constraints, Desired, Drain, Limits, Lineage, NodeMember, Policy, Resource
 from reconciler.core.observed import Object
 from reconciler.core.plan import Action, Plan
 from reconciler.core.refs import Ref, Target, make_ref
@@ -212,6 +213,30 @@ def test_members_of_a_cluster_share_the_limits_of_a_project() -> None:
     fleet.apply(fleet.plan(wanted(first)))
     plan = fleet.plan(wanted(first, machine("b", constraints=Constraints(node="inc/b"))))
     assert hold(plan, "Machine/acme/b").rule == "limits"
+
+
+@pytest.mark.parametrize(("spare", "goes"), [(3 * GiB, True), (3 * GiB - 1, False)])
+def test_what_a_machine_carries_along_needs_room_twice_while_it_moves(spare: int, goes: bool) -> None:
+    fans = Drain("move", "new fans")
+    limits = {"disk": 10 * GiB + 3 * GiB + spare}
+    disks = {"data": {"size": 2 * GiB, "path": "/data"}}
+
+    def wanted(**drains: Drain) -> Desired:
+        places = node("inc", projects=True, members={name: NodeMember(drain=drains.get(name)) for name in ("a", "b")})
+        web = machine(disk=10 * GiB, mounts=(Ref("Volume/acme/shop"),), body={"disks": disks})
+        things = (image(), network(), tenant(limits=limits), volume(size=GiB), web)
+        return desired(*things, nodes=[places], policy=Policy(limits={"acme": Limits(**limits)}))
+
+    fleet = Fleet("inc/a", "inc/b")
+    fleet.apply(fleet.plan(wanted(b=fans)))
+    plan = fleet.plan(wanted(a=fans))
+    moved = [(change.ref, change.target) for change in plan.changes if change.action is Action.MOVE]
+    assert moved == ([("Machine/acme/web", "inc/b")] if goes else [])
+    if not goes:
+        held = hold(plan, "Machine/acme/web")
+        assert held.rule == "limits"
+        assert "and 13Gi of it are taken" in held.sentence
+        assert held.sentence.endswith("and what it carries along is there twice while it moves")
 
 
 def test_what_was_changed_on_the_node_never_makes_a_new_object_unasked() -> None:

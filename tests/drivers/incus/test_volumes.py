@@ -11,16 +11,17 @@ import pytest
 from drivers.incus import marks as marking
 from drivers.incus.driver import VERBS
 from drivers.incus.shape import CAPABILITY
-from reconciler.core.desired import Demand, Drain, Resource
+from reconciler.core.desired import Demand, Drain, Limits, Resource
 from reconciler.core.observed import Object
 from reconciler.core.refs import Ref, Target
 from reconciler.core.values import plain
 from reconciler.testing.conformance.expect import at_rest, made
+from reconciler.testing.conformance.moves import Twosome
 from reconciler.testing.harness import resource
-from reconciler.testing.rehearsal import Rehearsal
+from reconciler.testing.rehearsal import POLICY, Rehearsal
 from reconciler.testing.scene import Scene, fresh_name
 from tests.drivers.incus.daemons import missing, running
-from tests.drivers.incus.harness import MI, IncusHarness
+from tests.drivers.incus.harness import MI, IncusHarness, ProjectHarness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -254,6 +255,45 @@ async def test_machine_whose_move_was_cut_short_comes_up_with_its_interfaces(clu
 def _broken_off() -> None:
     """In the midst of a call: it goes no further, and its connection ends."""
     raise ConnectionAbortedError
+
+
+class _Tight(ProjectHarness):
+    """A project with room for one machine and its volume, and for half of the volume again."""
+
+    def beneath(self) -> tuple[Resource, ...]:
+        (tenant,) = super().beneath()
+        body = plain(tenant.body)
+        return (resource(tenant.ref, {**body, "limits": {**body["limits"], "disk": 156 * MI}}),)
+
+
+@pytest.mark.timeout(240)
+async def test_volume_that_has_no_room_twice_under_its_tenants_limit_stays_and_its_machine_runs_on(
+    cluster: IncusHarness,
+) -> None:
+    if cluster.daemons.kind == "lxd":
+        pytest.skip("a cluster of LXD 5.0 cannot give tenants projects")
+    tight = _Tight(cluster.daemons, members=2)
+    known = msgspec.structs.replace(POLICY, limits={"conformance": Limits(disk=156 * MI)})
+    try:
+        async with Rehearsal(tight, known) as life:
+            both = Twosome(tight, life)
+            both.only(tight.target)
+            await life.converge()
+            both.only(tight.beside().target)
+            plan = await life.plan()
+            assert both.machine.ref not in [change.ref for change in plan.changes]
+            (hold,) = [hold for hold in plan.holds if hold.ref == both.machine.ref]
+            assert hold.sentence.endswith("and what it carries along is there twice while it moves")
+            life.policy = POLICY  # as if nobody had counted: the server does
+            (outcome,) = [said for change, said in await life.carry_out(await life.plan()) if change.source is not None]
+            assert outcome.status == "failed"
+            assert "limits.disk" in outcome.reason
+            both.only(tight.target)
+            await life.converge()
+            await both.are_on(tight.target)
+            life.policy = known
+    finally:
+        tight.close()
 
 
 @pytest.mark.timeout(240)
