@@ -35,7 +35,7 @@ from reconciler.testing.harness import Harness
 from tests.drivers.incus.daemons import missing, running
 from tests.drivers.incus.harness import IncusHarness, ProjectHarness
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", params=["incus", "lxd"])
@@ -69,12 +69,10 @@ async def test_machine_in_a_tenants_project_moves_with_what_it_mounts(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 async def test_a_move_with_a_volume_that_is_cut_short_leaves_one_of_each(harness: IncusHarness) -> None:
     await moves.test_a_move_with_a_volume_that_is_cut_short_leaves_one_of_each(harness)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 async def test_cancelled_during_each_step_of_a_move_resumes(harness: IncusHarness) -> None:
     await moves.test_cancelled_during_each_step_of_a_move_resumes(harness)

@@ -127,7 +127,8 @@ class Daemons:
         _ip("link", "set", bridge, "up")
         return bridge
 
-    def cluster(self, members: int) -> None:
+    def cluster(self, members: int, offline: int) -> None:
+        """`offline`: seconds without a heartbeat (one each 10 s) after which a member counts as gone."""
         bridge = self._bridge()
         for number in range(1, members + 1):
             self._plug(number, bridge)
@@ -139,7 +140,7 @@ class Daemons:
             "cluster": {"server_name": self.member(1), "enabled": True},
             "storage_pools": [self._pool("1GiB")], "networks": [], "profiles": [_profile()],
         })  # fmt: skip
-        self.client("config", "set", "cluster.offline_threshold=11")
+        self.client("config", "set", f"cluster.offline_threshold={offline}")
         for number in range(2, members + 1):
             self._join(number)
 
@@ -246,13 +247,16 @@ class Daemons:
 
 
 @contextmanager
-def running(kind: str, tag: str, *, members: int = 0, pool: str = "btrfs", second: int = 90) -> Iterator[Daemons]:
-    """A host, or a cluster of `members`, for as long as the block lasts, however it ends."""
+def running(
+    kind: str, tag: str, *, members: int = 0, pool: str = "btrfs", second: int = 90, offline: int = 60
+) -> Iterator[Daemons]:
+    """A host, or a cluster of `members`, for as long as the block lasts, however it ends. Where many wait for
+    processors heartbeats come late: only who tries members that are gone asks for a short `offline`."""
     daemons = Daemons(kind, tag, pool=pool, second=second)
     before = signal.signal(signal.SIGTERM, _interrupted)
     try:
         if members:
-            daemons.cluster(members)
+            daemons.cluster(members, offline)
         else:
             daemons.solo()
         yield daemons

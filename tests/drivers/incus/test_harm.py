@@ -30,7 +30,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
     kind = request.param
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
-    with running(kind, f"p{kind[0]}", members=3, second=97, pool="dir") as daemons:
+    with running(kind, f"p{kind[0]}", members=3, second=97, pool="dir", offline=11) as daemons:
         harness = IncusHarness(daemons, members=3)
         yield harness
         harness.close()
@@ -172,6 +172,42 @@ def _anywhere(cluster: IncusHarness) -> Resource:
     machine = cluster.machine(fresh_name("a"))
     constraints = msgspec.structs.replace(machine.constraints, node="inc")
     return msgspec.structs.replace(machine, constraints=constraints, digest=f"{machine.digest} anywhere")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("after", [0.05, 0.3])
+async def test_member_cut_off_in_the_middle_of_a_step_leaves_one_machine(cluster: IncusHarness, after: float) -> None:
+    async with Scene(cluster) as scene:
+        wanted, found = await made(scene)
+        fresh = scene.fresh()
+        change = scene.change(fresh, None)
+
+        async def harm() -> None:
+            await anyio.sleep(after)
+            cluster.daemons.partition(3)
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(harm)
+                for step in change.steps:
+                    with anyio.move_on_after(40):  # as an executor that gives up on it
+                        await scene.apply(step)
+        finally:
+            cluster.daemons.heal(3)
+        await scene.reopen()
+        for _ in range(120):
+            told = (await _reports(scene.driver)).get(cluster.target)
+            if told is not None and told.complete:
+                break
+            await anyio.sleep(0.5)
+        change = scene.change(fresh, await scene.find(change.uid))
+        await _carry_on(scene, fresh, change)
+        await at_rest(scene, fresh, scene.change(fresh, await scene.there(change.uid)))
+        assert (await scene.there(scene.uid(wanted.ref))).fields == found.fields
+        listed = [(each["name"], each["location"]) for each in cluster.daemons.query("/1.0/instances?recursion=1")]
+        assert sorted(listed) == sorted(
+            (ref.rpartition("/")[2], cluster.daemons.member(3)) for ref in (wanted.ref, fresh.ref)
+        )
 
 
 def _through(cluster: IncusHarness, number: int) -> Driver:
