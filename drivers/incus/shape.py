@@ -45,6 +45,7 @@ CAPABILITY = Capability(
     fields=frozenset({"snapshots", "forwards"}),
     image_sources=frozenset({"file", "url", "folder", "busybox", "machine"}),
     plainly=True,
+    names=frozenset({"Machine", "Network", "Tenant"}),
 )
 
 MANNERS: Mapping[str, Manner] = {

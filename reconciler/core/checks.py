@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from reconciler.core import order
 from reconciler.core.desired import volumes_of
 from reconciler.core.plan import Action, Hold
-from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of, name_of
+from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of, name_of, node_of
 from reconciler.core.rules import is_single
 from reconciler.core.tenancy import overfull
 from reconciler.core.values import segments
@@ -23,7 +23,7 @@ Fall = tuple[Work, Hold]
 
 def falling(works: Sequence[Work], holds: Sequence[Hold], world: World) -> list[Fall]:
     """The works that fall in this round. The first check that finds any ends it: what falls may free the others."""
-    for check in (_unclaimed, _needy, _unmounted, _roomless, overfull, _addressless, _in_use):
+    for check in (_unclaimed, _named, _needy, _unmounted, _roomless, overfull, _addressless, _in_use):
         found = list(check(works, holds, world))
         if found:
             return found
@@ -44,6 +44,38 @@ def _unclaimed(works: Sequence[Work], holds: Sequence[Hold], world: World) -> It
         if work.target in world.unclaimed and work.target not in claimed:
             sentence = f"{work.target} is not claimed, and its claim is held"
             yield work, Hold(work.ref, "claim", sentence, "see the hold of its node", work.target, work.action)
+
+
+def _named(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
+    """What would get a name that something has already which nobody marked. On members of a node that is so of machines
+    alone: what they share is seen without marks where it is not realised yet."""
+    places: dict[str, list[Target]] = {}
+    for target in sorted(world.sights.strangers):
+        places.setdefault(node_of(target), []).append(target)
+    for work in works if places else ():
+        kind, node = kind_of(work.ref), node_of(work.target)
+        if not _takes_a_name(work) or kind not in world.shape_of(work.target).capability.names:
+            continue
+        named = _native(work)
+        for place in places.get(node, ()) if kind == "Machine" or work.target == node else ():
+            if f"{kind}/{named}" in world.sights.strangers[place].names:
+                sentence = f"{place} has a {kind.lower()} {named} already, which is not managed"
+                lifts = f"trueup adopt {node}, or give one of the two another name"
+                yield work, Hold(work.ref, "name", sentence, lifts, work.target, work.action)
+                break
+
+
+def _takes_a_name(work: Work) -> bool:
+    made = work.action in (Action.CREATE, Action.RESTORE)
+    return made or any(difference.path == "/hostname" for difference in work.differences)
+
+
+def _native(work: Work) -> str:
+    if kind_of(work.ref) != "Machine":
+        return name_of(work.ref)
+    after = work.after or {}
+    hostname, project = after.get("hostname", name_of(work.ref)), after.get("project")
+    return f"{project}/{hostname}" if project else str(hostname)
 
 
 def _needy(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:

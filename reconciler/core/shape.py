@@ -32,6 +32,9 @@ class Capability(msgspec.Struct, frozen=True):
     plainly: bool = False
     """A promise: the form of a machine shows its name and its addresses just as they stand, wherever it shows them, and
     depends on them, on the target and on its node in no other way. Then the form of machines alike is made once."""
+    names: frozenset[str] = frozenset()
+    """Kinds whose objects it calls natively as people do, a machine by its hostname (`PROJECT/HOSTNAME` where a tenant
+    has a project), the others by the name in their ref: there is one of each name, whoever made it."""
     routes: frozenset[str] | None = None
     """The interfaces, as a node says of its nic tags, on whose networks FirewallRules are in force and forwards are
     made: those of which it is the router. None: any."""

@@ -50,6 +50,15 @@ class _Open:
                 self.by_ref.setdefault(found.marks.ref, []).append(found)
 
 
+class Strangers(msgspec.Struct, frozen=True):
+    """What objects that bear no marks have on one target."""
+
+    addresses: dict[str, str]
+    """Of machines, and whose."""
+    names: frozenset[str]
+    """Native ones, each behind its kind."""
+
+
 class Sights:
     """`reports` are without their objects: those are asked for with `objects`, `of` and `on`."""
 
@@ -60,8 +69,8 @@ class Sights:
         self.reports: dict[Target, Report] = {}
         self.unmanaged: dict[Target, Demand] = {}
         """What machines that bear no marks take of each target."""
-        self.strangers: dict[Target, dict[str, str]] = {}
-        """Addresses that they have there, and who; targets without any are left out."""
+        self.strangers: dict[Target, Strangers] = {}
+        """What is taken there by them; targets without any are left out."""
         self._at_most = open_at_most
         self._open: dict[Target, _Open] = {}
         self._packed: dict[Target, bytes] = {}
@@ -91,7 +100,7 @@ class Sights:
         fresh = self._keep(target, _Open(report.objects))
         self.unmanaged[target] = _unmanaged(report.objects)
         strangers = _strangers(report.objects)
-        if strangers:
+        if strangers is not None:
             self.strangers[target] = strangers
         else:
             self.strangers.pop(target, None)
@@ -305,15 +314,17 @@ def _unmanaged(objects: Iterable[Object]) -> Demand:
     return Demand(**total) if any(total.values()) else _NOTHING
 
 
-def _strangers(objects: Iterable[Object]) -> dict[str, str]:
-    found = {}
+def _strangers(objects: Iterable[Object]) -> Strangers | None:
+    addresses, names = {}, set()
     for each in objects:
-        if each.kind == "Machine" and each.marks is None:
-            for nic in (each.fields.get("nics") or {}).values():
-                ip = str(nic.get("ip") or "").partition("/")[0]
-                if ip:
-                    found[ip] = each.native_name
-    return found
+        if each.marks is not None:
+            continue
+        names.add(f"{each.kind}/{each.native_name}")
+        for nic in (each.fields.get("nics") or {}).values() if each.kind == "Machine" else ():
+            ip = str(nic.get("ip") or "").partition("/")[0]
+            if ip:
+                addresses[ip] = each.native_name
+    return Strangers(addresses, frozenset(names)) if names else None
 
 
 _NOTHING = Demand()

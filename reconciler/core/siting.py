@@ -262,7 +262,7 @@ class Siting:
     def _strangers(self) -> dict[str, tuple[Target, str]]:
         """Addresses that unmanaged machines were seen with: not ours to give away."""
         seen = self.world.sights.strangers
-        return {ip: (target, who) for target in sorted(seen) for ip, who in seen[target].items()}
+        return {ip: (target, who) for target in sorted(seen) for ip, who in seen[target].addresses.items()}
 
     def _lowest(self, network: Ref, pool: Pool) -> str | None:
         """The lowest address that neither we nor a stranger have."""

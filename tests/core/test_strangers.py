@@ -1,18 +1,23 @@
-"""Addresses of machines that are not ours."""
+"""What is not ours: its addresses, its names, and what is written of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from drivers.incus.shape import IncusShape
 from reconciler.core.adopt import stands_for
 from reconciler.core.adoptable import draft
+from reconciler.core.desired import Constraints, NodeMember, Resource
+from reconciler.core.ledger import Ledger
 from reconciler.core.observed import Marks, Object
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Hold, Plan
+from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target, Uid
-from tests.builders import machine, node, plan_of, report, small_site
+from tests.builders import desired, image, machine, network, node, plan_of, report, request, small_site
 
 EDGE = Target("edge1")
+EDGE_A = Target("edge1/a")
 
 
 def stranger(ip: str) -> Object:
@@ -40,6 +45,75 @@ def test_an_authored_address_that_an_unmanaged_machine_has_is_held() -> None:
 def test_it_is_free_again_once_the_stranger_has_gone() -> None:
     plan = plan_of(small_site(machine("a")), report(objects=[stranger("10.0.1.10")]), report())
     assert addresses(plan) == {"Machine/acme/a": "10.0.1.10"}
+
+
+class Host:
+    """One on which machines and networks are called by their names, and what was planned for it last."""
+
+    def __init__(self, *wanted: Resource, members: tuple[str, ...] = (), projects: bool = False) -> None:
+        self.planner = Planner({"incus": IncusShape()}, Ledger())
+        named = {each: NodeMember() for each in members}
+        self.targets = [f"edge1/{each}" for each in members] or ["edge1"]
+        host = node(driver="incus", members=named, projects=projects)
+        self.planner.world.take_desired(desired(image(), network(), *wanted, nodes=[host]))
+        self.began = 10**9
+
+    def plan(self, **strange: Any) -> Plan:
+        """With these objects that nobody marked, by target."""
+        self.began += 1
+        for target in self.targets:
+            found = strange.get(target.rpartition("/")[2], ())
+            self.planner.take_report(report(target, found, began=self.began))
+        return self.planner.plan(request())
+
+    def holds(self, **strange: Any) -> dict[str, Hold]:
+        return {hold.ref: hold for hold in self.plan(**strange).holds}
+
+
+def named(name: str, kind: str = "Machine") -> Object:
+    fields = {"hostname": name, "memory": 1} if kind == "Machine" else {"subnet": "10.9.0.0/24"}
+    return Object(kind, name, f"n-{name}", fields, digest=f"{kind}{name}")
+
+
+def test_a_name_that_an_unmanaged_machine_has_is_held_until_it_is_free() -> None:
+    host = Host(machine("web"), machine("db"))
+    held = host.holds(edge1=[named("web")])
+    assert list(held) == ["Machine/acme/web"]
+    hold = held["Machine/acme/web"]
+    assert (hold.rule, hold.target) == ("name", "edge1")
+    assert hold.sentence == "edge1 has a machine web already, which is not managed"
+    assert hold.lifts == "trueup adopt edge1, or give one of the two another name"
+    assert "Machine/acme/db" in {change.ref for change in host.plan(edge1=[named("web")]).changes}
+    assert {"Machine/acme/db", "Machine/acme/web"} <= {change.ref for change in host.plan().changes}
+
+
+def test_members_of_a_cluster_have_one_name_once() -> None:
+    host = Host(machine("web", constraints=Constraints(node=EDGE_A)), members=("a", "b"))
+    assert host.holds(b=[named("web")])["Machine/acme/web"].sentence.startswith("edge1/b has a machine web already")
+    assert not host.holds(b=[named("db")])
+
+
+def test_a_hostname_is_what_counts_and_a_project_has_names_of_its_own() -> None:
+    host = Host(machine("web", body={"hostname": "www"}))
+    assert not host.holds(edge1=[named("web")])
+    assert host.holds(edge1=[named("www")])
+    host = Host(machine("web"), projects=True)
+    assert not {
+        each for each, hold in host.holds(edge1=[in_project("zeta"), named("web")]).items() if hold.rule == "name"
+    }
+    assert host.holds(edge1=[in_project("acme")])["Machine/acme/web"].rule == "name"
+
+
+def test_a_network_of_that_name_holds_what_would_stand_on_it_too() -> None:
+    held = Host(machine("web")).holds(edge1=[named("app", "Network")])
+    assert {ref: hold.rule for ref, hold in held.items()} == {"Network/acme/app": "name", "Machine/acme/web": "needs"}
+    assert held["Machine/acme/web"].lifts == held["Network/acme/app"].lifts
+    shared = Host(machine("web", constraints=Constraints(node=EDGE_A)), members=("a", "b"))
+    assert not shared.holds(a=[named("app", "Network")]), "it may be another member's, which bears marks there"
+
+
+def test_where_machines_are_called_otherwise_a_name_is_not_taken() -> None:
+    assert not plan_of(small_site(machine("web")), report(objects=[named("web")])).holds
 
 
 def test_documents_are_drafted_for_the_node_that_was_named_alone() -> None:

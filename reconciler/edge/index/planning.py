@@ -25,6 +25,7 @@ from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target
 from reconciler.core.rests import Rests
 from reconciler.core.shape import Shape
+from reconciler.core.sights import Strangers
 from reconciler.core.standing import Standing
 from reconciler.core.world import World
 from reconciler.edge.index.shelves import Reader, Shelf, Writer, walked
@@ -65,7 +66,7 @@ class _World(msgspec.Struct):
 
 
 class _Sights(msgspec.Struct):
-    strangers: dict[Target, dict[str, str]]
+    strangers: dict[Target, Strangers]
     _owned: dict[str, int]
 
 

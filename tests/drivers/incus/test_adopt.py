@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.cli.exits import Exit
 from tests.drivers.incus.daemons import Daemons, missing, running
 from tests.drivers.incus.desk import Desk
 from tests.drivers.incus.record import DATACENTER
@@ -60,7 +61,7 @@ def _configuration(daemons: Daemons) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_host_made_by_hand_is_adopted_and_only_marks_are_written(daemons: Daemons, tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.write("datacenter.yaml", DATACENTER.replace("SOCKET", daemons.socket()))
@@ -84,5 +85,29 @@ def test_host_made_by_hand_is_adopted_and_only_marks_are_written(daemons: Daemon
     machines = desk.trueup("get", "machines")
     assert "www" in machines
 
+    _held(daemons, desk)
     daemons.client("config", "set", "files", "limits.cpu.allowance=20ms/100ms")
     assert "cpu" in desk.trueup("drift"), "from now on it is looked after"
+
+
+def _held(daemons: Daemons, desk: Desk) -> None:
+    """Somebody makes another, and its document says otherwise: nobody makes one beside it, or touches it."""
+    daemons.client("init", "bb", "late")
+    daemons.client("config", "set", "late", "limits.memory=64MiB")
+    text = desk.trueup("adopt", "old", "--tenant", "acme", "--print")
+    assert "64Mi" in text
+    desk.write("late.yaml", text.replace("64Mi", "65Mi"))
+    desk.commit("what is there, but for its memory")
+    before = _configuration(daemons)
+    assert "it is not what its document says: /memory is" in desk.trueup("adopt", "old", code=Exit.BLOCKED)
+    plan = desk.trueup("plan", code=Exit.BLOCKED)
+    assert "old has a machine late already, which is not managed" in plan
+    assert "trueup adopt old, or give one of the two another name" in plan
+    desk.trueup("apply", "--yes", code=Exit.BLOCKED)
+    assert _configuration(daemons) == before
+    desk.write("late.yaml", text)
+    desk.commit("as it is")
+    digest = desk.trueup("adopt", "old").split("trueup apply ")[1].split()[0]
+    desk.trueup("apply", digest, "--yes")
+    assert _configuration(daemons) == before
+    assert "late" not in desk.trueup("plan")
