@@ -15,7 +15,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -48,6 +48,16 @@ class Segment(msgspec.Struct, frozen=True):
     @property
     def attachment(self) -> Attachment:
         return Attachment(self.bridge, self.vlan if self.filtering else None)
+
+
+class Looking(Protocol):
+    """What is asked of the kernel while a node is looked at."""
+
+    def link(self, name: str) -> Link | None: ...
+
+    def addresses(self, link: Link) -> list[str]: ...
+
+    def passing(self) -> Passing | None: ...
 
 
 class Networks:
@@ -222,16 +232,10 @@ class Networks:
                 self._firewall.remove_bridge(link, None)
                 run(["ip", "link", "del", link])
 
-    def observed(
-        self,
-        form: Mapping[str, Any],
-        links: Mapping[str, Link],
-        addresses: Mapping[int, list[str]],
-        passing: Passing | None,
-    ) -> dict[str, Any]:
+    def observed(self, form: Mapping[str, Any], seen: Looking) -> dict[str, Any]:
         """The form as it really is: empty where the bridge, or the firewall that keeps it apart, is gone."""
         segment = self._segment_of(form)
-        bridge = links.get(segment.bridge)
+        bridge = seen.link(segment.bridge)
         if bridge is None:
             return {}
         fields = {key: form[key] for key in ("tag", "vlan", "subnet", "interface", "gateway") if key in form}
@@ -241,10 +245,11 @@ class Networks:
         if bridge.mtu != _MTU or "mtu" in form:
             fields["mtu"] = bridge.mtu
         if segment.uplink is not None:
-            port = links.get(_port(segment))
+            port = seen.link(_port(segment))
             if port is None or port.master != bridge.index:
                 fields.pop("interface", None)
             return fields
+        passing = seen.passing()
         if passing is None or segment.bridge not in passing.bridges or not bridge.up:
             return {}
         fields["nat"] = form["subnet"] in passing.nat
@@ -254,7 +259,7 @@ class Networks:
             if there is not None or form.get(field):
                 right = form.get(field) and there == form.get(kept)
                 fields[field] = form[field] if right else guards.CHANGED
-        found, want = addresses.get(bridge.index, []), _gateway_address(form)
+        found, want = seen.addresses(bridge), _gateway_address(form)
         if found != ([want] if want else []):
             fields.pop("gateway", None)
             if found:

@@ -333,46 +333,44 @@ class _Seeing:
         self._node = node
         self.listing = listing
         self._netlink = netlink
-        self._links: dict[str, Link] | None = None
-        self._addresses: dict[int, list[str]] | None = None
+        self._links: dict[str, Link | None] = {}
         self._passing: list[Passing | None] = []
         self.disks = _disks(listing)
 
-    @property
-    def links(self) -> dict[str, Link]:
-        if self._links is None:
-            self._links = self._netlink.links()
-        return self._links
+    def link(self, name: str) -> Link | None:
+        if name not in self._links:
+            self._links[name] = self._netlink.named(name)
+        return self._links[name]
+
+    def addresses(self, link: Link) -> list[str]:
+        return self._netlink.addresses(link.index)
+
+    def passing(self) -> Passing | None:
+        if not self._passing:
+            self._passing.append(self._node.firewall.read())
+        return self._passing[0]
 
     def network(self, form: Mapping[str, Any]) -> dict[str, Any]:
         if not {"tag", "subnet"} <= form.keys():
             return {}
-        if self._addresses is None:
-            self._addresses = self._netlink.addresses()
-        if not self._passing:
-            self._passing.append(self._node.firewall.read())
-        return self._node.networks.observed(form, self.links, self._addresses, self._passing[0])
+        return self._node.networks.observed(form, self)
 
     def nics(self, written: config.Written) -> dict[str, Any]:
         """Interfaces in force: one that is not plugged in where it should be is not there."""
         found: dict[str, Any] = {}
-        inside: dict[int, tuple[dict[str, Link], dict[int, list[str]]]] = {}
         for name, nic in written.fields["nics"].items():
-            outer, bridge = self.links.get(written.veths[name]), self.links.get(written.links[name])
+            outer, bridge = self.link(written.veths[name]), self.link(written.links[name])
             if outer is None or bridge is None or not outer.up:
                 continue
             if outer.master != bridge.index or outer.namespace is None:
                 continue
-            if outer.namespace not in inside:
-                try:
-                    number = outer.namespace
-                    inside[number] = (self._netlink.links(number), self._netlink.addresses(number))
-                except OSError:
-                    continue  # it ended while we looked
-            links, addresses = inside[outer.namespace]
-            inner = next((link for link in links.values() if link.index == outer.peer), None)
+            try:
+                inner = self._netlink.inside(outer.namespace, outer.peer)
+                addresses = self._netlink.addresses(outer.peer, outer.namespace)
+            except OSError:
+                continue  # it ended while we looked
             if inner is not None and inner.up:
-                found[name] = _in_force(nic, inner, addresses.get(inner.index, []))
+                found[name] = _in_force(nic, inner, addresses)
         return found
 
 

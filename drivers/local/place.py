@@ -7,22 +7,23 @@ Must not go here: making, reading or removing any of it.
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, dict=True):
     """The folder of one node. Every name is unique to it; interface names have at most 15 characters."""
 
     folder: Path
 
-    @property
+    @cached_property
     def tag(self) -> str:
         """Six hex digits that tell this instance's bridges, tables and cgroups from any other's."""
         return short(str(self.folder), 6)
 
-    @property
+    @cached_property
     def seen(self) -> Path:
         """The folder once more, in its namespace: zones whose root is nobody on the host cannot walk through a state
         folder that is closed to others, so what they need is reached this way."""
@@ -33,7 +34,7 @@ class Place(msgspec.Struct, frozen=True):
         """What LXC is told to be its path: its command sockets are named after it, so it is this instance's alone."""
         return self.inside(self.zones)
 
-    @property
+    @cached_property
     def mounts(self) -> Path:
         """The private mount namespace is pinned at `ns` in here."""
         return self.folder / "mounts"
@@ -42,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
     def pin(self) -> Path:
         return self.mounts / "ns"
 
-    @property
+    @cached_property
     def pool(self) -> Path:
         """Where the datasets are mounted, as seen in the namespace."""
         return self.seen / "mounts" / "pool"
@@ -61,7 +62,7 @@ class Place(msgspec.Struct, frozen=True):
         """There from before the file is made until then: what is half a pool may be begun anew."""
         return self.folder / "pool.making"
 
-    @property
+    @cached_property
     def zones(self) -> Path:
         """A folder per zone with its config, logs and what the guest is told."""
         return self.folder / "zones"

@@ -64,12 +64,12 @@ class Opened(msgspec.Struct, frozen=True, dict=True):
         ask = getattr(self.registry.driver(driver), "overview", None) if driver in self.registry else None
         return ask(address, {"root": str(self.folder)}) if ask is not None else None
 
-    def still_key(self, revision: str | None) -> str | None:
-        """None where what is planned is not all in git here."""
+    def still_key(self, revision: str | None, *, read_to: int | None = None) -> str | None:
+        """None where what is planned is not all in git here. `read_to`: as in `key_of`."""
         if self.source.dirty or self.source.mirrored:
             return None
         where = self.repository.revision(revision, root=self.source.root)
-        return key_of(where, self.state.journal, self.folder, self.registry)
+        return key_of(where, self.state.journal, self.folder, self.registry, read_to=read_to)
 
     def unchanged(self, revision: str | None, now: float) -> Unchanged | None:
         """The plan, if nothing at all has changed since it was found that there is nothing to do."""

@@ -108,7 +108,7 @@ async def _made(
 
     remember = observed is None and not args.only
     if remember:
-        made = await resumed(here, Request(now=0), args.revision)
+        made = await resumed(here, Request(now=0), args.revision, remember=True)
         if made is not None:
             return made, None
     found = await here.prospect(

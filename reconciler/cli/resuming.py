@@ -22,8 +22,8 @@ _DIFFERING = 500
 """Files beyond which all are read anew: from an index each costs more."""
 
 
-async def resumed(here: Looking, request: Request, revision: str | None) -> Plan | None:
-    """The plan, where what was laid down may be believed, and is enough to tell."""
+async def resumed(here: Looking, request: Request, revision: str | None, *, remember: bool = False) -> Plan | None:
+    """The plan, where what was laid down may be believed, and is enough to tell. `remember`: as in `prospect`."""
     journal = here.ports.journal
     if here.source.dirty or here.source.mirrored or not isinstance(journal, Glance):
         return None
@@ -45,7 +45,10 @@ async def resumed(here: Looking, request: Request, revision: str | None) -> Plan
         desired = await here.source.load(revision, since=journal.known.applied)
         planner.world.take_desired(desired, here.source.news())
         await _look_again(here, planner, kept.stale)
-        return planner.plan(await dated(request, here.ports, desired))
+        plan = planner.plan(await dated(request, here.ports, desired))
+        if remember and kept.overviews is not None and not plan.changes:
+            here.remember(plan, planner, kept.overviews, revision)
+        return plan
     except (Doubt, Mend, TryLater):
         # a mistake too is told from scratch
         here.source.forget()

@@ -171,16 +171,25 @@ class Looking:
             if observed is not None:
                 request = msgspec.structs.replace(request, clock=None)  # its journal is of another host's clocks
             plan = planner.plan(request)
-        if overviews is not None and self.opened.still.overviews(desired.nodes.values()) != overviews:
-            overviews = None  # somebody changed something meanwhile, and may change it back
+        if overviews is not None:
+            overviews = self.remember(plan, planner, overviews, revision)
         if observed is not None:
             plan = msgspec.structs.replace(plan, observed_at=observed.at)
-        key = self.opened.still_key(revision) if overviews is not None else None
-        if key is not None and overviews is not None and not self.ledger.pauses and not self.ledger.spent:
+        return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired), overviews)
+
+    def remember(
+        self, plan: Plan, planner: Planner, before: tuple[Overview, ...], revision: str | None
+    ) -> tuple[Overview, ...] | None:
+        """That there is nothing to do, if so, for `unchanged` to tell. `before`: what the nodes were when they began to
+        be asked; given back if they are that still, for somebody may have changed something, and change it back."""
+        if not self.opened.still.holds(before):
+            return None
+        key = self.opened.still_key(revision, read_to=self.ledger.sequence)
+        if key is not None and not self.ledger.pauses and not self.ledger.spent:
             last = self.ledger.applied.revision if self.ledger.applied is not None else ""
             until, secrets = planner.world.next_timer, self.source.secrets
-            self.opened.still.keep(key, plan, overviews, secrets=secrets, until=until, last=last)
-        return Prospect(desired, plan, planner, reports, str(loaded.problem or ""), self.head(desired), overviews)
+            self.opened.still.keep(key, plan, before, secrets=secrets, until=until, last=last)
+        return before
 
     def heard(self, reports: Iterable[Report]) -> None:
         """Nothing: who only looks is in nobody's way."""

@@ -42,8 +42,11 @@ class _Still(msgspec.Struct, frozen=True):
     last: str
 
 
-def key_of(revision: Revision, journal: Path, root: Path, drivers: Iterable[str]) -> str | None:
-    """One token for the revision, the journal, the place and the program; None where the journal cannot be read."""
+def key_of(
+    revision: Revision, journal: Path, root: Path, drivers: Iterable[str], *, read_to: int | None = None
+) -> str | None:
+    """One token for the revision, the journal, the place and the program; None where the journal cannot be read, or has
+    gone on since it was read to the sequence `read_to`."""
     sequence, head = 0, b""
     if journal.exists():
         try:
@@ -52,6 +55,8 @@ def key_of(revision: Revision, journal: Path, root: Path, drivers: Iterable[str]
             return None
         sequence, head = chain.head
         chain.close()
+    if read_to is not None and sequence != read_to:
+        return None
     said = msgspec.to_builtins(revision)
     return digest([said, sequence, head.hex(), str(root), program(), sorted(drivers)])
 
@@ -81,7 +86,7 @@ class StillMemory:
             return None
         if found.key != key or now < found.since or (found.until is not None and now >= found.until):
             return None
-        if any(self._overview(driver, address) != token for driver, address, token in found.overviews):
+        if not self.holds(found.overviews):
             return None
         if any(self._keyed(name) != known for name, known in found.secrets.items()):
             return None
@@ -97,6 +102,10 @@ class StillMemory:
                 return None
             found.append((driver, address, token))
         return tuple(found)
+
+    def holds(self, overviews: Iterable[Overview]) -> bool:
+        """Whether the nodes are what they were."""
+        return all(self._overview(driver, address) == token for driver, address, token in overviews)
 
     def keep(
         self,

@@ -15,7 +15,7 @@ import pytest
 from reconciler.cli import resuming
 from reconciler.cli.exits import Exit
 from reconciler.core.plan import Plan
-from reconciler.edge.index import memory
+from reconciler.edge.index import memory, planning
 from tests.cli.conftest import Run, commit, edit
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
     ask = resuming.resumed
 
-    async def asked(*more: Any) -> Plan | None:
-        made = await ask(*more)
+    async def asked(*more: Any, **named: Any) -> Plan | None:
+        made = await ask(*more, **named)
         found.append(made is not None)
         return made
 
@@ -98,6 +98,75 @@ def test_a_commit_is_planned_from_it(
     assert len(first["changes"]) >= changes
 
 
+CHANGES = pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run("sim", "drift", "shop/web-1", "memory=2Gi"),
+        lambda run: run("sim", "stop", "shop/web-1"),
+        lambda run: run("sim", "delete", "shop/web-1"),
+        lambda run: run("sim", "break", "edge1", "unreachable"),
+        lambda run: run("sim", "break", "edge1", "partial"),
+        lambda run: run("sim", "add-unmanaged", "edge1", "Machine", "stranger", "memory=1Gi"),
+        lambda run: run("pause", "shop/web-1", "--for", "1h", "--reason", "looking"),
+    ],
+)
+
+
+@pytest.fixture
+def resting(laid: Run, told: list[bool]) -> Run:
+    """A commit that asks for nothing, planned from the index, and once more."""
+    Path("README.md").write_text("other")
+    commit("Say it otherwise")
+    assert "Nothing to do" in laid("plan").out
+    assert "Nothing to do" in laid("plan").out
+    assert told == [True], "what was found from the index was not recalled"
+    told.clear()
+    return laid
+
+
+@CHANGES
+def test_that_it_found_nothing_to_do_is_recalled_until_anything_changes(
+    resting: Run, told: list[bool], folder: Path, change: Callable[[Run], object]
+) -> None:
+    change(resting)
+    first, second = both(resting, folder)
+    assert told == [True, False]
+    assert first == second
+
+
+def test_what_it_found_with_changes_or_of_drift_alone_is_not_recalled(
+    laid: Run, told: list[bool], folder: Path
+) -> None:
+    edit("packages.yaml", "512Mi", "768Mi")
+    commit("Grow")
+    assert "Drift: none" in laid("drift").out
+    for _ in range(2):
+        assert "768Mi" in laid("plan").out
+    assert told == [True, True, True]
+
+
+def test_a_node_that_changed_while_it_was_planned_is_looked_at_again(
+    laid: Run, told: list[bool], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was laid down is of before, and so is the plan; nothing of that may be told later."""
+    take = planning.read
+
+    def meanwhile(*more: Any) -> Any:
+        monkeypatch.setattr(planning, "read", take)
+        made = take(*more)
+        subprocess.run([sys.executable, "-m", "reconciler.cli", "sim", "drift", "shop/web-1", "memory=2Gi"],
+                       env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)  # fmt: skip
+        return made
+
+    monkeypatch.setattr(planning, "read", meanwhile)
+    Path("README.md").write_text("other")
+    commit("Say it otherwise")
+    laid("plan")
+    first, second = both(laid, folder)
+    assert first == second
+    assert first["changes"] or first["holds"]
+
+
 def test_what_it_shows_to_people_is_the_same(laid: Run, told: list[bool], folder: Path) -> None:
     edit("packages.yaml", "512Mi", "768Mi")
     commit("Grow")
@@ -118,20 +187,6 @@ def test_a_mistake_is_told_as_ever(laid: Run, told: list[bool], folder: Path) ->
     assert told == [False, False]
     assert first == second
     assert first.code == Exit.ERROR
-
-
-CHANGES = pytest.mark.parametrize(
-    "change",
-    [
-        lambda run: run("sim", "drift", "shop/web-1", "memory=2Gi"),
-        lambda run: run("sim", "stop", "shop/web-1"),
-        lambda run: run("sim", "delete", "shop/web-1"),
-        lambda run: run("sim", "break", "edge1", "unreachable"),
-        lambda run: run("sim", "break", "edge1", "partial"),
-        lambda run: run("sim", "add-unmanaged", "edge1", "Machine", "stranger", "memory=1Gi"),
-        lambda run: run("pause", "shop/web-1", "--for", "1h", "--reason", "looking"),
-    ],
-)
 
 
 @CHANGES

@@ -149,21 +149,34 @@ class Index:
             return None
         if records is None:
             return None
-        told = {(driver, address) for driver, address, token in whole.overviews if overview(driver, address) == token}
+        now_told = {(driver, address): overview(driver, address) for driver, address, _ in whole.overviews}
+        told = {(driver, address) for driver, address, token in whole.overviews if now_told[driver, address] == token}
         stale = [name for driver, address, names in whole.nodes if (driver, address) not in told for name in names]
-        return Kept(reader, whole, records, stale)
+        overviews = tuple((*key, token) for key, token in now_told.items() if token is not None)
+        every = len(overviews) == len(whole.nodes)
+        return Kept(reader, whole, records, stale, overviews if every else None)
 
 
 class Kept:
     """What was laid down, to be taken up once. Whoever asks it, or what it gives, may meet Doubt."""
 
-    def __init__(self, reader: Reader, whole: _Whole, records: list[Record], stale: list[str]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        whole: _Whole,
+        records: list[Record],
+        stale: list[str],
+        overviews: tuple[Overview, ...] | None,
+    ) -> None:
         self._reader = reader
         self._whole = whole
         self._records = records
         self.revision = whole.planning.revision
         self.stale = stale
         """Names of the nodes that may say other than they did: they have to be asked."""
+        self.overviews = overviews
+        """Of all nodes, as in `still`, when this was opened: those that are not stale said the same before. None where
+        there are nodes without."""
 
     def planner(self, shapes: Mapping[str, Shape]) -> Planner:
         """The planner, told of what was journalled since. What the other nodes said then they would say now."""
