@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from reconciler.edge.git.command import OPTIONS, clean, environment, failed, missing_git
+from reconciler.edge.git.loose import Loose
 from reconciler.errors import SourceUnreadable, TrueupError
 
 NO_INDEX = "/proc/trueup-has-no-index"
@@ -126,6 +127,8 @@ class Objects:
     def __init__(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.extra = dict(extra or {})
+        self.loose: Loose | None = None
+        """Where objects lie as files, if that is known: what is there needs no question."""
         self._contents = Pipe(folder, ("cat-file", "--batch"), self.extra)
         self._names = Pipe(folder, ("cat-file", "--batch-check"), self.extra)
         self._lately: OrderedDict[str, bytes] = OrderedDict()
@@ -156,10 +159,14 @@ class Objects:
             known = self._lately.get(name)
             if known is not None:
                 return known
-            try:
-                data = _content(self._contents.ask(name.encode() + b"\n"), name, self.folder)
-            except EOFError as error:
-                raise self._contents.ended() from error
+            lying = self.loose.read(name) if self.loose is not None else None
+            if lying is not None:
+                data = lying[1]
+            else:
+                try:
+                    data = _content(self._contents.ask(name.encode() + b"\n"), name, self.folder)
+                except EOFError as error:
+                    raise self._contents.ended() from error
             if len(data) <= _SHORT and _ID.fullmatch(name):
                 self._lately[name] = data
                 if len(self._lately) > _LATELY:

@@ -10,10 +10,11 @@ import os
 import re
 from collections import OrderedDict, deque
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from reconciler.core.desired import Revision
 from reconciler.edge.git.command import Begun, begin, run, without_credentials
+from reconciler.edge.git.loose import Loose
 from reconciler.edge.git.objects import Objects, TreeDifference
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
@@ -24,6 +25,16 @@ V = TypeVar("V")
 _HEX = r"[0-9a-f]{40}([0-9a-f]{24})?"
 
 
+class _Commit(NamedTuple):
+    """Ids, as its text has them."""
+
+    tree: str
+    parents: tuple[str, ...]
+
+
+_UNREAD = _Commit("", ())
+
+
 class Repository:
     """An open repository. Synchronous and thread-safe; `close` ends the git processes that it keeps."""
 
@@ -31,14 +42,14 @@ class Repository:
         self.folder = folder
         self.git_folder = git_folder
         self._shallow = common / "shallow"
+        self._loose = Loose(common)
         self.top = top
         """Where the working tree is; None for a bare repository."""
         self.identity = identity
         """The remote it was cloned from, without credentials, else its own path: what lineage calls "the same"."""
         self.objects = Objects(folder)
         self._ancestry: OrderedDict[tuple[str, str], bool] = OrderedDict()
-        self._commits: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        """Parents by commit."""
+        self._commits: OrderedDict[str, _Commit] = OrderedDict()
         self._difference: TreeDifference | None = None
 
     @classmethod
@@ -111,6 +122,9 @@ class Repository:
     def tree(self, commit: str, root: str = "") -> str:
         """The id of the tree at a root. Raises RevisionMissing if there is no such folder in it, SourceUnreadable if a
         commit's own tree is not there."""
+        known = self._commits.get(commit) if not _root(root) else None
+        if known is not None and self._loose.there(known.tree):
+            return known.tree
         found = self.objects.find(f"{commit}:{_root(root)}" if _root(root) else f"{commit}^{{tree}}")
         if found is None and not _root(root):
             raise SourceUnreadable(
@@ -162,7 +176,7 @@ class Repository:
         """The same, as far as a short walk through parents and what is remembered of them tell it."""
         if self._ancestry.get((newer, older)):
             return False
-        if any(self._ancestry.get((parent, newer)) is False for parent in self._commits.get(older, ())):
+        if any(self._ancestry.get((parent, newer)) is False for parent in self._commits.get(older, _UNREAD).parents):
             return False  # a history without a parent is without its children
         near, met = deque([newer]), {newer}
         while near:
@@ -184,20 +198,29 @@ class Repository:
     def _parents(self, commit: str) -> tuple[str, ...]:
         """Raises SourceUnreadable, also where the commit is not here."""
         known = self._commits.get(commit)
-        return known if known is not None else self._keep(commit, self.objects.read(commit))
+        return (known if known is not None else self._keep(commit, self.objects.read(commit))).parents
 
-    def _keep(self, commit: str, content: bytes) -> tuple[str, ...]:
-        head = content.partition(b"\n\n")[0]
-        parents = tuple(line[7:].decode() for line in head.split(b"\n") if line.startswith(b"parent "))
-        _remember(self._commits, commit, parents)
-        return parents
+    def _keep(self, commit: str, content: bytes) -> _Commit:
+        tree, *lines = content.partition(b"\n\n")[0].decode(errors="replace").split("\n")
+        parents = tuple(line.removeprefix("parent ") for line in lines if line.startswith("parent "))
+        kept = _Commit(tree.removeprefix("tree "), parents)
+        _remember(self._commits, commit, kept)
+        return kept
 
     def _reached(self, older: str, newer: str) -> bool:
         """The same, by a process that walks as far as it has to."""
         return not run(self.folder, ("rev-list", "--max-count=1", older, f"^{newer}")).strip()
 
     def _head(self, branch: str) -> str:
-        # with its contents: whose child it is will be asked next
+        # with its contents: what its tree is, and whose child it is, will be asked next
+        lying = self._loose.head(branch)
+        if lying is not None:
+            if lying in self._commits:
+                return lying
+            there = self._loose.read(lying)
+            if there is not None and there[0] == "commit":
+                self._keep(lying, there[1])
+                return lying
         found = self.objects.contents(f"refs/heads/{branch}^{{commit}}")
         if found is None:
             raise RevisionMissing(f"{self.identity}: branch {branch} has no commit", hint="commit something, then plan")
@@ -256,6 +279,7 @@ class Opening:
             )
             if repository.folder == real:
                 repository.objects, self._objects = self._objects, repository.objects
+            repository.objects.loose = repository._loose
             return repository
         finally:
             self.close()

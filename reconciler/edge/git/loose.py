@@ -1,0 +1,72 @@
+"""What was committed lately, read without asking git: a branch, and objects, that are a file each.
+
+Owns: reading such a file, and proving that it holds what its name says. Must not go here: packs, alternates, refs kept
+in other formats: what is not found here is git's to find, and what is not whole is git's to tell.
+
+A question to a process that stays open takes two changes of context, which on a busy host is most of what a commit
+costs a loop. Replacements and grafts do not count here either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from pathlib import Path
+
+_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_MOST = 256 << 10
+"""Bytes of an object, beyond which git reads it."""
+
+
+class Loose:
+    """`common`: the folder that all working trees of a repository share."""
+
+    def __init__(self, common: Path) -> None:
+        self._heads = f"{common}/refs/heads/"
+        self._objects = f"{common}/objects/"
+
+    def head(self, branch: str) -> str | None:
+        """The id that a branch stands for, where a file says so."""
+        if any(part in ("", ".", "..") for part in branch.split("/")):
+            return None
+        told = _bytes(self._heads + branch)
+        text = told.decode(errors="replace").rstrip() if told is not None else ""
+        return text if _ID.fullmatch(text) else None
+
+    def there(self, id_: str) -> bool:
+        return bool(_ID.fullmatch(id_)) and os.path.exists(self._place(id_))
+
+    def read(self, id_: str) -> tuple[str, bytes] | None:
+        """Kind and contents of an object."""
+        packed = _bytes(self._place(id_)) if _ID.fullmatch(id_) else None
+        if packed is None:
+            return None
+        opening = zlib.decompressobj()
+        try:
+            data = opening.decompress(packed, _MOST)
+        except zlib.error:
+            return None
+        proof = hashlib.sha1(data, usedforsecurity=False) if len(id_) == 40 else hashlib.sha256(data)
+        if not opening.eof or opening.unused_data or proof.hexdigest() != id_:
+            return None
+        head, _, content = data.partition(b"\0")
+        return head.partition(b" ")[0].decode(), content
+
+    def _place(self, id_: str) -> str:
+        return f"{self._objects}{id_[:2]}/{id_[2:]}"
+
+
+def _bytes(path: str) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        data = os.read(descriptor, _MOST)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return data if len(data) < _MOST else None
