@@ -30,6 +30,11 @@ async def loop() -> None:
         await _begin()
 
 
+def alone() -> bool:
+    """Whether there is no loop yet: no task, no signal of it, so the process may be forked."""
+    return _WITHOUT.get()
+
+
 async def blocking(function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
     """What the function returns, or raises. It blocks, so a thread runs it, unless there is no loop to be held up."""
     if _WITHOUT.get():

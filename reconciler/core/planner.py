@@ -12,13 +12,14 @@ from collections.abc import Collection, Iterable, Mapping
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision, decide_machine, decide_realisation
 from reconciler.core.desired import Desired
+from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Ledger
 from reconciler.core.making import Key, Making
 from reconciler.core.observed import Report
 from reconciler.core.plan import Plan
 from reconciler.core.recall import recalled
 from reconciler.core.refs import SINGLE, Ref, Target, kind_of
-from reconciler.core.resting import resting, rests
+from reconciler.core.resting import resting, resting_as_told, rests
 from reconciler.core.rules import Request
 from reconciler.core.shape import Shape
 from reconciler.core.sights import OPEN, Compress, at_once
@@ -51,9 +52,16 @@ class Planner:
         told = self.world.take_report(report)
         if self.world.desired is None:
             return bool(told)
-        at_rest = resting(self.world, report.target) if told else []
+        return self._taken(told, report.target, resting(self.world, report.target) if told else [])
+
+    def take_glimpse(self, glimpse: Glimpse) -> bool:
+        """The same of a target that somebody looked at in our stead, of which we have no report."""
+        told = self.world.take_glimpse(glimpse)
+        return self._taken(told, glimpse.report.target, resting_as_told(self.world, glimpse))
+
+    def _taken(self, told: Collection[Ref], target: Target, at_rest: Collection[Ref]) -> bool:
         self._clear(at_rest)
-        return any((at_rest, self._decide(self.world.refresh(told)), self._decide_at(report.target)))
+        return any((at_rest, self._decide(self.world.refresh(told)), self._decide_at(target)))
 
     def plan(self, request: Request) -> Plan:
         """The plan for the world as it stands."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from reconciler.core.desired import Demand
+from reconciler.core.glimpse import Glimpse
 from reconciler.core.observed import Object, Report
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
 
@@ -33,6 +34,11 @@ def at_once(data: bytes) -> Callable[[], bytes]:
     return lambda: packed
 
 
+def packed(objects: tuple[Object, ...]) -> bytes:
+    """Objects as they are kept while nobody looks at them."""
+    return zlib.compress(_encode(objects), 1)
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[Object, ...]).decode
 
@@ -44,10 +50,16 @@ class _Open:
 
     def __init__(self, objects: tuple[Object, ...]) -> None:
         self.objects = objects
-        self.by_ref: dict[Ref, list[Object]] = {}
-        for found in objects:
-            if found.marks is not None:
-                self.by_ref.setdefault(found.marks.ref, []).append(found)
+        self.by_ref = grouped(objects)
+
+
+def grouped(objects: Iterable[Object]) -> dict[Ref, list[Object]]:
+    """Those that bear marks, by their refs."""
+    by_ref: dict[Ref, list[Object]] = {}
+    for found in objects:
+        if found.marks is not None:
+            by_ref.setdefault(found.marks.ref, []).append(found)
+    return by_ref
 
 
 class Strangers(msgspec.Struct, frozen=True):
@@ -82,6 +94,8 @@ class Sights:
         """Where a thing is seen that may be on every target."""
         self._bearers: dict[int, Ref | tuple[Ref, ...]] = {}
         """By the sum of a uid the refs of the objects that may bear it, nearly always one."""
+        self._glimpsed: tuple[Target, _Open] | None = None
+        """What the last glimpse says has to be looked at: of each ref there all objects, or none."""
         self._alone: dict[Target, tuple[Target, ...]] = {}
         self._owners: dict[Target, dict[str, int]] = {}
         self._owned: dict[str, int] = {}
@@ -90,7 +104,7 @@ class Sights:
     def take(self, report: Report) -> dict[Ref, None]:
         """The target's newest report; returns the refs of which it tells other than before. Equal digests are not
         looked into."""
-        target = report.target
+        target, self._glimpsed = report.target, None
         old = self.reports.get(target)
         # A target that nobody claimed keeps them: they tell whether it may be claimed at all.
         self.reports[target] = msgspec.structs.replace(report, objects=()) if report.claim is not None else report
@@ -98,13 +112,7 @@ class Sights:
             return {}
         before = self._opened(target) if old is not None else None
         fresh = self._keep(target, _Open(report.objects))
-        self.unmanaged[target] = _unmanaged(report.objects)
-        strangers = _strangers(report.objects)
-        if strangers is not None:
-            self.strangers[target] = strangers
-        else:
-            self.strangers.pop(target, None)
-        self._count(target, report.objects)
+        self._look(target, report.objects)
         if before is None:
             return self._all_new(target, fresh)
         changed: dict[Ref, None] = {}
@@ -118,6 +126,16 @@ class Sights:
                 self._place(ref, target, there=now is not None)
         return changed
 
+    def _look(self, target: Target, objects: tuple[Object, ...], more: Mapping[str, int] = {}) -> None:
+        """What those that are not ours take, and whose all are. `more`: so many others, by whose they are."""
+        self.unmanaged[target] = _unmanaged(objects)
+        strangers = _strangers(objects)
+        if strangers is not None:
+            self.strangers[target] = strangers
+        else:
+            self.strangers.pop(target, None)
+        self._count(target, objects, more)
+
     def _all_new(self, target: Target, fresh: _Open) -> dict[Ref, None]:
         """As for any report, told shortly: a fleet's first look is of nothing else."""
         changed: dict[Ref, None] = {}
@@ -127,15 +145,38 @@ class Sights:
             self._place(ref, target, there=True)
             for found in objects:
                 assert found.marks is not None, "what bears a ref has marks"
-                number = _sum(found.marks.uid)
+                number = sum_of(found.marks.uid)
                 if number not in self._bearers:
                     self._bearers[number] = ref
                 else:
                     changed.update(dict.fromkeys(self._bear(ref, (), (found,))))
         return changed
 
+    def take_glimpse(self, glimpse: Glimpse, datacenter: str) -> dict[Ref, None]:
+        """As `take`, of a target that was not seen before. `datacenter`: whose marks the machines at rest bear."""
+        target, fresh = glimpse.report.target, _Open(glimpse.report.objects)
+        assert target not in self.reports, "a glimpse is of a first look"
+        self.reports[target] = msgspec.structs.replace(glimpse.report, objects=())
+        self._packed[target], self._glimpsed = glimpse.whole, (target, fresh)
+        self._look(target, fresh.objects, {datacenter: len(glimpse.resting)})
+        changed: dict[Ref, None] = {}
+        for each in glimpse.resting:
+            ref = self._own(each.ref)
+            changed[ref] = None
+            self._place(ref, target, there=True)
+            known = self._bearers.get(each.identity)
+            if known is None:
+                self._bearers[each.identity] = ref
+            else:
+                bearers = known if isinstance(known, tuple) else (known,)
+                self._bearers[each.identity] = (*bearers, ref)
+                changed.update(dict.fromkeys([other for other in bearers if other != ref]))
+        changed.update(self._all_new(target, fresh))
+        return changed
+
     def drop(self, target: Target) -> dict[Ref, None]:
         """The target is no more of interest; returns the refs that were seen there."""
+        self._glimpsed = None
         if target not in self.reports:
             return {}
         gone: dict[Ref, None] = {}
@@ -162,21 +203,29 @@ class Sights:
 
     def bearers(self, uid: Uid) -> tuple[Ref, ...]:
         """The refs of the objects that may bear this uid (who wants to be sure looks at them)."""
-        found = self._bearers.get(_sum(uid), ())
+        found = self._bearers.get(sum_of(uid), ())
         return found if isinstance(found, tuple) else (found,)
 
     def on(self, ref: Ref, target: Target) -> list[Object]:
         """The objects on a target that bear this ref, by native identity."""
         if target not in self.reports:
             return []
-        found = self._opened(target).by_ref.get(ref, [])
+        found = self._told(ref, target) or self._opened(target).by_ref.get(ref, [])
         return found if len(found) < 2 else sorted(found, key=lambda each: each.native_id)
 
     def sole(self, ref: Ref, target: Target) -> Object | None:
         """The target's object that is the only one anywhere to bear this ref, and to bear its uid."""
         if target not in self.reports or self._places.get(ref) != (target,):
             return None
-        return self._sole(ref, self._opened(target).by_ref[ref])
+        return self._sole(ref, self._told(ref, target) or self._opened(target).by_ref[ref])
+
+    def _told(self, ref: Ref, target: Target) -> list[Object] | None:
+        """The objects of this ref, if the last glimpse was of this target and has them."""
+        return self._glimpsed[1].by_ref.get(ref) if self._glimpsed is not None and self._glimpsed[0] == target else None
+
+    def is_alone(self, ref: Ref, target: Target, identity: int) -> bool:
+        """Whether nobody else bears this ref, or an identity of this sum."""
+        return self._places.get(ref) == (target,) and self._bearers.get(identity) == ref
 
     def alone(self, target: Target) -> Iterator[tuple[Ref, Object]]:
         """All such objects of the target, each with its ref."""
@@ -187,7 +236,7 @@ class Sights:
 
     def _sole(self, ref: Ref, objects: list[Object]) -> Object | None:
         marks = objects[0].marks if len(objects) == 1 else None
-        return objects[0] if marks is not None and self._bearers.get(_sum(marks.uid)) == ref else None
+        return objects[0] if marks is not None and self._bearers.get(sum_of(marks.uid)) == ref else None
 
     def objects(self, target: Target) -> tuple[Object, ...]:
         """All that the target lists."""
@@ -216,7 +265,7 @@ class Sights:
         for objects, comes in ((was, False), (now, True)):
             for found in objects:
                 assert found.marks is not None, "what bears a ref has marks"
-                uid, number = found.marks.uid, _sum(found.marks.uid)
+                uid, number = found.marks.uid, sum_of(found.marks.uid)
                 if comes and number not in self._bearers:
                     self._bearers[number] = ref
                     continue
@@ -252,8 +301,8 @@ class Sights:
         else:
             self._places.pop(ref, None)
 
-    def _count(self, target: Target, objects: Iterable[Object]) -> None:
-        counts: dict[str, int] = {}
+    def _count(self, target: Target, objects: Iterable[Object], more: Mapping[str, int] = {}) -> None:
+        counts = dict(more)
         for found in objects:
             owner = found.marks.datacenter if found.marks is not None else ""
             counts[owner] = counts.get(owner, 0) + 1
@@ -295,7 +344,7 @@ class Sights:
         return self._packed.get(target)
 
 
-def _sum(uid: Uid) -> int:
+def sum_of(uid: Uid) -> int:
     """A number for a uid that is the same in every process: the last 48 bits of a uuid, which are as good as random. Of
     32 bits a million machines share some hundred, and who shares one with an image is looked for on every target."""
     try:

@@ -17,13 +17,14 @@ from reconciler.core.capacity import NOTHING, room_of
 from reconciler.core.compare import takes_of
 from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Policy, Resource
 from reconciler.core.facts import NO_FACTS, Facts
+from reconciler.core.glimpse import Glimpse
 from reconciler.core.known import Known
 from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result, touched
 from reconciler.core.observed import Object, Report
 from reconciler.core.placement import Room, most
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.shape import Shape
-from reconciler.core.sights import OPEN, Compress, at_once
+from reconciler.core.sights import OPEN, Compress, at_once, grouped
 from reconciler.core.standing import UNDECLARED, Standing, declared_targets, drain_of, standing
 
 __all__ = ["Facts", "World"]
@@ -118,6 +119,24 @@ class World(Known):
         self._stale_rooms.add(target)
         return changed
 
+    def take_glimpse(self, glimpse: Glimpse) -> dict[Ref, None]:
+        """As `take_report` of a target of which nothing was seen before."""
+        if not glimpse.resting:
+            return self.take_report(glimpse.report)
+        report, mine = glimpse.report, self.desired.datacenter_id if self.desired else ""
+        changed = self.sights.take_glimpse(glimpse, mine)
+        self._came_in()
+        self._judge(report.target)
+        self._take_claim(None, report)
+        self._dirty_target(report.target, {**dict.fromkeys(changed, ()), **grouped(report.objects)})
+        self._stale_rooms.add(report.target)
+        return changed
+
+    def presume(self, report: Report) -> None:
+        """Judge its target by a report that is not taken; it is without objects."""
+        self.reports[report.target] = report
+        self._judge(report.target)
+
     def drop_report(self, target: Target) -> None:
         """The target is no part of the data centre any more: what was seen there is seen no more."""
         self._take_claim(self.reports.get(target), None)
@@ -204,10 +223,10 @@ class World(Known):
             for place in now:
                 self.homes.setdefault(place, {})[ref] = None
         if was != now or old.demand != new.demand:
-            self._promise(old, -1)
-            self._promise(new, 1)
-            self._count(ref, old, -1)
-            self._count(ref, new, 1)
+            for facts, sign in ((old, -1), (new, 1)):
+                self._count(ref, facts, sign)
+                for place in facts.places:
+                    self.rooms.promise(place, facts.demand, sign)
         for address in old.addresses:
             if address not in new.addresses:
                 network, ip = address
@@ -267,10 +286,6 @@ class World(Known):
         needs = self.needed(resource, target) if resource is not None else ()
         moving = binding.moving if binding.moving != target else None
         return Facts(target, wants if demand == wants else demand, addresses, had, needs, moving)
-
-    def _promise(self, facts: Facts, sign: int) -> None:
-        for place in facts.places:
-            self.rooms.promise(place, facts.demand, sign)
 
     def _need(self, target: Target | None, needs: tuple[Ref, ...], more: int) -> None:
         """So many more machines (less, below 0) of the target need these there."""
@@ -426,7 +441,7 @@ class World(Known):
             self._timed.add((until, ref))
             heappush(self._timers, (until, ref))
 
-    def _dirty_target(self, target: Target) -> None:
+    def _dirty_target(self, target: Target, seen: Mapping[Ref, Iterable[Object]] | None = None) -> None:
         """Everything bound or seen there must be decided anew: the word of the target counts otherwise now."""
         needed: set[Ref] = set()
         for ref in self.homes.get(target, ()):
@@ -435,7 +450,7 @@ class World(Known):
                 needed.update(self.facts[ref].needs)
         for ref in self.waiting.pop(target, ()):
             self._stain(ref, target)
-        for ref, objects in self.sights.by_ref(target).items():
+        for ref, objects in (self.sights.by_ref(target) if seen is None else seen).items():
             self._seen_anew(ref, target, objects)
         for ref in needed:
             self._stain(ref, target)

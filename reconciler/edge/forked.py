@@ -6,7 +6,9 @@ Must not go here: what it works at, what the messages mean.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import struct
 import warnings
@@ -23,6 +25,19 @@ Work = Callable[[BinaryIO, BinaryIO], None]
 def possible() -> bool:
     """Whether this system forks, and has a second core to make it worth while."""
     return len(os.sched_getaffinity(0)) > 1 and hasattr(os, "fork")
+
+
+def telling(work: Callable[[Callable[[bytes], object]], object]) -> Forked:
+    """A process that is told nothing, and tells what comes of its work in messages."""
+
+    def tell(_: BinaryIO, sink: BinaryIO) -> None:
+        def send(data: bytes) -> None:
+            sink.write(framed(data))
+            sink.flush()
+
+        work(send)
+
+    return Forked(tell)
 
 
 def framed(data: bytes) -> bytes:
@@ -43,6 +58,7 @@ class Forked:
     def __init__(self, work: Work) -> None:
         to_child, from_parent = os.pipe()
         to_parent, from_child = os.pipe()
+        _widen(to_parent)
         with warnings.catch_warnings():
             # newer Pythons warn of forking beside threads: the child takes no lock that another thread may hold
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -76,6 +92,10 @@ class Forked:
             begin = end
         del self._bytes[:begin]
 
+    def pending(self) -> bool:
+        """Whether something has come, or the process has gone."""
+        return bool(select.select([self.source], [], [], 0)[0])
+
     def end(self) -> None:
         """Ends it, whatever it is doing, and waits for it."""
         with suppress(ProcessLookupError):
@@ -83,6 +103,12 @@ class Forked:
         os.waitpid(self.pid, 0)
         os.close(self.sink)
         os.close(self.source)
+
+
+def _widen(pipe: int) -> None:
+    """Room for what is said while this process is busy."""
+    with suppress(OSError, AttributeError):  # where there is no more to be had it waits
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
 
 
 def _child(work: Work, foreign: tuple[int, int], source: int, sink: int) -> None:  # pragma: no cover - in the fork

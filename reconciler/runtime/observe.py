@@ -8,7 +8,9 @@ Must not go here: what a report means (core), how a node is read (drivers), when
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -27,12 +29,48 @@ from reconciler.waiting import loop
 
 class Asking(msgspec.Struct, frozen=True):
     """How many nodes are asked side by side, how many seconds each may take, and whom to tell meanwhile. `take` is
-    given each report as it comes, whole; what is returned is then without objects, which of a large fleet are many."""
+    given each report as it comes, whole; what is returned is then without objects, which of a large fleet are many.
+    `beside`: who asks some of the nodes in our stead."""
 
     nodes: int = 64
     deadline: float = 30.0
     emit: Emit | None = None
     take: Callable[[Report], object] | None = None
+    beside: Beside | None = None
+
+
+class Answer(NamedTuple):
+    """What one node came to: its reports without their objects, and what is new in coverage."""
+
+    asked: NodeAsked
+    reports: tuple[Report, ...]
+    fresh: tuple[Covered, ...]
+
+
+class Beside(Protocol):
+    """Another process that asks part of the nodes. What their reports hold it gives on by itself."""
+
+    at_once: int
+    """So many of the nodes that may be asked side by side."""
+
+    @property
+    def source(self) -> int:
+        """Readable when there is news."""
+        ...
+
+    def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
+        """To be called before there is an event loop. Those that are left to us."""
+        ...
+
+    def heard(self) -> list[Answer]:
+        """What has come; does not wait. Raises EOFError once the process has gone."""
+        ...
+
+    def left(self) -> list[NodeWant]:
+        """Nodes that it has not answered for."""
+        ...
+
+    def end(self) -> None: ...
 
 
 def targets_of(node: NodeWant) -> tuple[Target, ...]:
@@ -144,36 +182,90 @@ async def observe(
 ) -> dict[Target, Report]:
     """Ask these nodes; a report for every target of theirs, in order of the targets. `datacenter`: its id.
     Journals coverage. Raises only what the journal raises."""
-    waiting = deque(wanted)
-    if not waiting:
+    survey = _Survey(list(wanted), nodes, journal, datacenter, known, asking or Asking())
+    if not survey.wanted:
         return {}
-    await loop()
-    import anyio
-
-    asking = asking or Asking()
-    emit = harmless(asking.emit)
-    every, found, fresh = len(waiting), dict[Target, Report](), list[Covered]()
-
-    async def ask() -> None:
-        while waiting:
-            node = waiting.popleft()
-            start, began = anyio.current_time(), journal.ledger.sequence
-            reports = await observe_node(node, nodes, began=began, known=known, deadline=asking.deadline)
-            fresh.extend(coverage(reports.values(), journal.ledger, datacenter))
-            for target, report in reports.items():
-                found[target] = report if asking.take is None else _taken(report, asking.take)
-            asked.append(node.name)
-            if emit is not None:
-                emit(_asked(node, reports, len(asked), every, anyio.current_time() - start))
-
-    asked: list[str] = []
-    async with anyio.create_task_group() as group:
-        for _ in range(min(asking.nodes, every)):
-            group.start_soon(ask)
-    if fresh:
-        fresh.sort(key=lambda entry: entry.target)
-        await journal.append(fresh)
+    found = await survey.all()
+    if survey.fresh:
+        survey.fresh.sort(key=lambda entry: entry.target)
+        await journal.append(survey.fresh)
     return {target: found[target] for target in sorted(found)}
+
+
+class _Survey:
+    """One asking of nodes: see `observe`."""
+
+    def __init__(
+        self,
+        wanted: list[NodeWant],
+        nodes: Nodes,
+        journal: Journal,
+        datacenter: str,
+        known: Mapping[Target, Report] | None,
+        asking: Asking,
+    ) -> None:
+        self.wanted, self.nodes, self.journal, self.datacenter = wanted, nodes, journal, datacenter
+        self.known, self.asking, self.emit = known, asking, harmless(asking.emit)
+        self.waiting: deque[NodeWant] = deque()
+        self.found: dict[Target, Report] = {}
+        self.fresh: list[Covered] = []
+        self.done = 0
+
+    async def all(self) -> Mapping[Target, Report]:
+        asking, beside = self.asking, self.asking.beside
+        self.waiting.extend(self.wanted if beside is None else beside.begin(self.wanted))
+        try:
+            await loop()
+            import anyio
+
+            async with anyio.create_task_group() as group:
+                if beside is not None:
+                    group.start_soon(self._hear, beside)
+                for _ in range(min(asking.nodes - (beside.at_once if beside is not None else 0), len(self.waiting))):
+                    group.start_soon(self._ask)
+        finally:
+            if beside is not None:
+                beside.end()
+        return self.found
+
+    async def _ask(self) -> None:
+        import anyio
+
+        while self.waiting:
+            node = self.waiting.popleft()
+            start, ledger = anyio.current_time(), self.journal.ledger
+            deadline, take = self.asking.deadline, self.asking.take
+            reports = await observe_node(node, self.nodes, began=ledger.sequence, known=self.known, deadline=deadline)
+            fresh = coverage(reports.values(), ledger, self.datacenter)
+            kept = [report if take is None else _taken(report, take) for report in reports.values()]
+            self._answered(Answer(asked(node, reports, anyio.current_time() - start), tuple(kept), fresh))
+            if self.asking.beside is not None:
+                with suppress(EOFError):  # told to `_hear`, too
+                    self._heed(self.asking.beside)
+
+    async def _hear(self, beside: Beside) -> None:
+        """Until the last of the nodes it was given is answered for; if it goes before that, they are asked here."""
+        import anyio
+
+        with suppress(EOFError):
+            while beside.left():
+                await anyio.wait_readable(beside.source)
+                self._heed(beside)
+        self.waiting.extend(beside.left())
+        async with anyio.create_task_group() as group:
+            for _ in range(min(beside.at_once, len(self.waiting))):
+                group.start_soon(self._ask)
+
+    def _heed(self, beside: Beside) -> None:
+        for answer in beside.heard():
+            self._answered(answer)
+
+    def _answered(self, answer: Answer) -> None:
+        self.done += 1
+        self.fresh += answer.fresh
+        self.found.update([(report.target, report) for report in answer.reports])
+        if self.emit is not None:
+            self.emit(msgspec.structs.replace(answer.asked, done=self.done, all=len(self.wanted)))
 
 
 def _taken(report: Report, take: Callable[[Report], object]) -> Report:
@@ -181,7 +273,8 @@ def _taken(report: Report, take: Callable[[Report], object]) -> Report:
     return msgspec.structs.replace(report, objects=())
 
 
-def _asked(node: NodeWant, reports: Mapping[Target, Report], done: int, every: int, seconds: float) -> NodeAsked:
+def asked(node: NodeWant, reports: Mapping[Target, Report], seconds: float) -> NodeAsked:
+    """What is told of it, for whoever knows which of how many it is."""
     problems = [report.problem or "read in part" for report in reports.values() if not report.complete]
     objects = sum(len(report.objects) for report in reports.values())
-    return NodeAsked(node.name, done, every, objects, seconds, problems[0] if problems else None)
+    return NodeAsked(node.name, 0, 0, objects, seconds, problems[0] if problems else None)

@@ -13,8 +13,7 @@ import resource
 import sys
 from argparse import Namespace
 
-import anyio
-
+from reconciler import waiting
 from reconciler.cli import session
 from reconciler.core.rules import Request
 
@@ -36,4 +35,4 @@ async def main(site: str, state: str, *, load: bool) -> None:
 if __name__ == "__main__":
     if "nogc" in sys.argv:
         gc.disable()
-    anyio.run(lambda: main(sys.argv[1], sys.argv[2], load="load" in sys.argv))
+    waiting.run(main(sys.argv[1], sys.argv[2], load="load" in sys.argv))

@@ -38,14 +38,14 @@ def main(site: Path, folder: Path) -> None:
         branch=revision.branch or "", root="", repository=revision.repository,
     )  # fmt: skip
     chain.append([begun], 1_790_000_000.0)
-    entries = _entries(store)
-    while batch := list(islice(entries, _BATCH)):
+    told = entries(store)
+    while batch := list(islice(told, _BATCH)):
         chain.append(batch, 1_790_000_000.0)
     chain.close()
     (folder / "fence").write_text("1\n")
 
 
-def _entries(store: Store) -> Iterator[Entry]:
+def entries(store: Store) -> Iterator[Entry]:
     for row in store.targets():
         target = Target(row.name)
         yield Claimed(target, row.identity or "")

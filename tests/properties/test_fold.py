@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from itertools import combinations, permutations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.desired import FIRST, Affinity, Behaviour, Constraints, Desired, Drain, Lineage, Policy, Resource
+from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Accepted, Claimed, Entry, Held, Ledger, Paused, Record, Resumed
 from reconciler.core.observed import Report
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner, Request, make_plan
-from reconciler.core.refs import Ref, Target, node_of
+from reconciler.core.refs import Ref, Target, Uid, node_of
+from reconciler.core.resting import glimpsed
 from reconciler.core.values import digest, plain, replaced
 from reconciler.testing.rehearsal import drained
 from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network, resource, volume
@@ -258,3 +262,105 @@ def test_the_order_of_reports_changes_nothing(happened: list[Deed]) -> None:
     forward = make_plan(site.told, site.reports.values(), site.ledger, SHAPES, site.request())
     backward = make_plan(site.told, list(site.reports.values())[::-1], site.ledger, SHAPES, site.request())
     assert to_json(forward) == to_json(backward)
+
+
+Tampering = Callable[[dict[Target, Report]], object]
+
+
+def tamperings() -> st.SearchStrategy[Tampering]:
+    """What somebody did to what nodes show: things doubled, renamed, given to others, put away, cut short."""
+    targets = st.sampled_from([Target(name) for name in TARGETS])
+    refs = st.sampled_from([Ref(f"Machine/acme/{name}") for name in NAMES])
+    marks = st.fixed_dictionaries(
+        {},
+        optional={
+            "ref": refs,
+            "datacenter": st.just("another"),
+            "uid": st.sampled_from([Uid("00000000-0000-0000-0000-00000000000a"), Uid("x")]),
+            "quarantined_until": st.just(NOW + 60),
+            "protected": st.booleans(),
+        },
+    )
+    return st.one_of(
+        st.builds(lambda source, to, more: lambda seen: _doubled(seen, source, to, more), targets, targets, marks),
+        st.builds(lambda target, more: lambda seen: _told(seen, target, **more), targets, st.sampled_from([
+            {"complete": False, "problem": "cut short"}, {"identity": None, "problem": "no answer"}, {"claim": None},
+            {"cannot": {"vm": "no room"}},
+        ])),
+    )  # fmt: skip
+
+
+def _doubled(seen: dict[Target, Report], source: Target, to: Target, more: dict[str, Any]) -> None:
+    """Things of one target are on the other too, under other marks."""
+    if source in seen and to in seen:
+        copies = tuple(
+            msgspec.structs.replace(each, native_id=f"{each.native_id}-2", marks=msgspec.structs.replace(marks, **more))
+            for each in seen[source].objects
+            if (marks := each.marks) is not None and each.kind == "Machine"
+        )
+        _told(seen, to, objects=(*seen[to].objects, *copies))
+
+
+def _told(seen: dict[Target, Report], target: Target, **more: Any) -> None:
+    if target in seen:
+        seen[target] = msgspec.structs.replace(seen[target], **more)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(deeds(), max_size=12),
+    st.lists(tamperings(), max_size=4),
+    st.permutations(TARGETS),
+    st.sets(st.sampled_from(TARGETS)),
+)
+def test_what_others_looked_at_gives_the_same_plan(
+    happened: list[Deed], tampered: list[Tampering], order: list[str], away: set[str]
+) -> None:
+    site = Site()
+    for deed in happened:
+        deed(site)
+    seen = dict(site.reports)
+    for tampering in tampered:
+        tampering(seen)
+    _as_from_scratch(site, seen, order, away)
+
+
+@pytest.mark.parametrize("order", list(permutations(TARGETS)))
+@pytest.mark.parametrize("more", [{}, {"ref": Ref("Machine/acme/new")}, {"datacenter": "another"}, {"uid": Uid("x")}])
+def test_who_is_there_twice_is_not_at_rest_whoever_looked(order: tuple[str, ...], more: dict[str, Any]) -> None:
+    site = Site()
+    seen = dict(site.reports)
+    assert {target for target, report in seen.items() if _glimpse(site, report).resting} == set(TARGETS)
+    _doubled(seen, Target("edge1"), Target("inc/a"), more)
+    for count in range(len(TARGETS) + 1):
+        for away in combinations(TARGETS, count):
+            _as_from_scratch(site, dict(seen), order, away)
+
+
+def _glimpse(site: Site, report: Report) -> Glimpse:
+    """As another process makes it, over a pipe."""
+    assert site.told is not None
+    there = Planner(SHAPES, site.ledger)
+    there.world.take_desired(site.told)
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(glimpsed(there.world, report)), type=Glimpse)
+
+
+def _as_from_scratch(site: Site, seen: dict[Target, Report], order: Sequence[str], away: Collection[str]) -> None:
+    """Taken in this order, those that are `away` as glimpses; and then looked at once more, something gone."""
+    assert site.told is not None
+    here = Planner(SHAPES, site.ledger)
+    here.world.take_desired(site.told)
+    for target in [Target(name) for name in order if name in seen]:
+        if target in away:
+            here.take_glimpse(_glimpse(site, seen[target]))
+        else:
+            here.take_report(seen[target])
+    whole = make_plan(site.told, seen.values(), site.ledger, SHAPES, site.request())
+    assert to_json(here.plan(site.request())) == to_json(whole)
+    for target, report in seen.items():
+        assert here.world.sights.objects(target) == report.objects
+        less = msgspec.structs.replace(report, digest=f"{report.digest}-2", objects=report.objects[1:])
+        here.take_report(less)
+        seen[target] = less
+    whole = make_plan(site.told, seen.values(), site.ledger, SHAPES, site.request())
+    assert to_json(here.plan(site.request())) == to_json(whole)

@@ -1,0 +1,143 @@
+"""A second process that asks part of a large fleet: what it sees comes back as glimpses, a node a message.
+
+Owns: which nodes it is given, and both ends of what goes over the pipe. Must not go here: the process itself (edge),
+what a glimpse means (core), asking one node (observe).
+
+It begins before there is an event loop, and knows all that is wanted and remembered by then. However it goes, nodes
+that it has not answered for are asked here: what did not come is not taken for absent.
+"""
+
+# annotations are types here, not texts of the future: msgspec would compile every text at each start
+
+import asyncio  # noqa: F401 - what both processes need is imported once, before there are two
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
+from functools import partial
+from typing import Protocol
+
+import anyio
+import msgspec
+
+from reconciler.core.desired import NodeWant
+from reconciler.core.glimpse import Glimpse
+from reconciler.core.ledger import Covered, Ledger
+from reconciler.core.observed import Report
+from reconciler.core.refs import Target
+from reconciler.runtime.events import NodeAsked
+from reconciler.runtime.nodes import Nodes
+from reconciler.runtime.observe import Answer, Asking, asked, coverage, observe_node
+
+_SHARE = 0.7
+"""Of the nodes. What it sees still has to be taken in here, which costs a third of seeing it."""
+
+
+class Process(Protocol):
+    """Another process, and the pipe from it."""
+
+    source: int
+
+    def hear(self) -> Iterator[bytes]:
+        """Every message that has come whole. Waits for something to come; raises EOFError if the process has gone."""
+        ...
+
+    def pending(self) -> bool:
+        """Whether `hear` need not wait."""
+        ...
+
+    def end(self) -> None: ...
+
+
+Send = Callable[[bytes], object]
+Fork = Callable[[Callable[[Send], object]], Process]
+"""Begins a process that does this, with the way back to us."""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one node came to. `listed`: its targets whose complete listing can be trusted for the first time."""
+
+    asked: NodeAsked
+    glimpses: tuple[Glimpse, ...]
+    listed: tuple[Target, ...]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Share).decode
+
+
+class Sharing:
+    """`see` makes a glimpse of a report, there; `take` takes it in, here."""
+
+    def __init__(
+        self,
+        fork: Fork,
+        nodes: Nodes,
+        ledger: Ledger,
+        datacenter: str,
+        *,
+        see: Callable[[Report], Glimpse],
+        take: Callable[[Glimpse], object],
+    ) -> None:
+        self.at_once = round(Asking().nodes * _SHARE)
+        self._fork, self._nodes, self._ledger, self._datacenter = fork, nodes, ledger, datacenter
+        self._see, self._take = see, take
+        self._away: dict[str, NodeWant] = {}
+        self._process: Process | None = None
+
+    @property
+    def source(self) -> int:
+        assert self._process is not None, "it was begun"
+        return self._process.source
+
+    def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
+        ours, theirs = shares(nodes)
+        self._away = {node.name: node for node in theirs}
+        self._process = self._fork(partial(self._work, theirs))
+        return ours
+
+    def heard(self) -> list[Answer]:
+        found: list[Answer] = []
+        if self._process is not None and self._process.pending():
+            for data in self._process.hear():
+                share = _decode(data)
+                for glimpse in share.glimpses:
+                    self._take(glimpse)
+                kept = [msgspec.structs.replace(glimpse.report, objects=()) for glimpse in share.glimpses]
+                found.append(Answer(share.asked, tuple(kept), tuple(map(Covered, share.listed))))
+                del self._away[share.asked.node]
+        return found
+
+    def left(self) -> list[NodeWant]:
+        return list(self._away.values())
+
+    def end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+    # -- in the other process
+
+    def _work(self, nodes: list[NodeWant], send: Send) -> None:
+        Context().run(anyio.run, self._ask_all, deque(nodes), send)  # a context that knows of no loop
+
+    async def _ask_all(self, waiting: deque[NodeWant], send: Send) -> None:
+        async def ask() -> None:
+            while waiting:
+                node = waiting.popleft()
+                start = anyio.current_time()
+                reports = await observe_node(node, self._nodes, began=self._ledger.sequence)
+                listed = tuple([entry.target for entry in coverage(reports.values(), self._ledger, self._datacenter)])
+                glimpses = tuple(map(self._see, reports.values()))
+                send(_encode(Share(asked(node, reports, anyio.current_time() - start), glimpses, listed)))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(self.at_once, len(waiting))):
+                group.start_soon(ask)
+
+
+def shares(nodes: Sequence[NodeWant]) -> tuple[list[NodeWant], list[NodeWant]]:
+    """Ours, and those of the other process: neighbours go different ways."""
+    ours, theirs = list[NodeWant](), list[NodeWant]()
+    for number, node in enumerate(nodes, 1):
+        (theirs if int(number * _SHARE) > int((number - 1) * _SHARE) else ours).append(node)
+    return ours, theirs
