@@ -49,8 +49,9 @@ class Process(Protocol):
 
 
 Send = Callable[[bytes], object]
-Fork = Callable[[Callable[[Send], object]], Process]
-"""Begins a process that does this, with the way back to us."""
+Work = Callable[[Send], object]
+"""What the process does, with the way back to us."""
+Fork = Callable[[Work], Process]
 
 
 class Share(msgspec.Struct, frozen=True):
