@@ -21,6 +21,19 @@ exec {git} "$@"
 """
 
 
+def _wait_until_it_waits(process: int) -> None:
+    """Asleep for half a second, without a tick of a processor. A fixed time is too short on a busy host: Python ends by
+    the signal, not with 130, if that comes while a module is imported that makes code from text."""
+    until, seen, asleep = time.monotonic() + 30, "", 0
+    while asleep < 10:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+        told = Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()
+        state, spent = told[0], f"{told[11]} {told[12]}"
+        asleep = asleep + 1 if state == "S" and spent == seen else 0
+        seen = spent
+
+
 @pytest.mark.parametrize(
     ("what", "then"),
     [
@@ -44,7 +57,7 @@ def test_ctrl_c_ends_a_plan(run: Run, folder: Path, what: str, then: str) -> Non
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
-        time.sleep(1)  # now it waits: for git, or for the node, which does not answer for half a minute
+        _wait_until_it_waits(process.pid)  # for git, or for the node, which does not answer for half a minute
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, "", "\nInterrupted.\n")
