@@ -93,6 +93,7 @@ class Proxy:
             self._down = False
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits there, who else takes what comes for the next one
         self._listener.close()
         self._drop()
         with suppress(FileNotFoundError):
