@@ -3,9 +3,9 @@
 Owns: the envelope, errors in words, ETags, and waiting for operations to their real end.
 Must not go here: what an object means, retries of a whole step, connecting (transport).
 
-Traps kept out here: `params={}` would delete a query string, so paths never carry one; an operation URL forwarded by a
-cluster member carries a query of its own, which `/wait` must not be glued to; a finished operation vanishes within
-seconds; an HTTP code says little (LXD gives 400 where Incus gives 500), so only 404 and 412 are told apart.
+Traps kept out here: an operation URL forwarded by a cluster member carries a query of its own, which `/wait` must not
+be glued to, so paths never carry one; a finished operation vanishes within seconds; an HTTP code says little (LXD gives
+400 where Incus gives 500), so only 404 and 412 are told apart.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-import httpx
+import httpcore
 import msgspec
+
+from drivers.incus.transport import Client, target
 
 WAIT = 10
 """Seconds that one `/wait` may hold a connection; asked again until the operation has ended."""
@@ -79,9 +81,9 @@ _operation = msgspec.json.Decoder(Operation)
 
 
 class Api:
-    """One server. `client` has a base URL and no query of its own. What is said of it stands after the node's name."""
+    """One server. What is said of it stands after the node's name."""
 
-    def __init__(self, client: httpx.AsyncClient, before: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, client: Client, before: Callable[[], Awaitable[None]] | None = None) -> None:
         self.client = client
         self._before = before
 
@@ -105,7 +107,7 @@ class Api:
     async def read(self, path: str, **query: str) -> tuple[Any, str]:
         """The metadata with its ETag, to be used within this step and then forgotten."""
         answer = await self._send("GET", path, query=query)
-        return msgspec.json.decode(_unwrap(answer).metadata), answer.headers.get("etag", "")
+        return msgspec.json.decode(_unwrap(answer).metadata), _etag(answer)
 
     async def change(self, method: str, path: str, data: Any = None, *, etag: str = "", **query: str) -> Operation:
         """PATCH, PUT, POST or DELETE, waited for to its end."""
@@ -121,24 +123,19 @@ class Api:
         return _operation.decode(answer.metadata)
 
     async def upload(
-        self, path: str, content: Callable[[], AsyncIterator[bytes]], headers: Mapping[str, str], **query: str
+        self, path: str, content: AsyncIterator[bytes], headers: Mapping[str, str], **query: str
     ) -> Operation:
         """POST of a large body, waited for."""
         await self._about_to_change()
-        answer = await self._send("POST", path, query=query, headers=headers, content=content())
+        answer = await self._send("POST", path, query=query, headers=headers, content=content)
         return await self._finish(_unwrap(answer))
-
-    async def post_files(self, path: str, files: Mapping[str, Any], **query: str) -> Operation:
-        """POST of a multipart form, waited for."""
-        await self._about_to_change()
-        return await self._finish(_unwrap(await self._send("POST", path, query=query, files=files)))
 
     async def text(self, path: str, **query: str) -> str:
         """A file of the server's, which has no envelope."""
         answer = await self._send("GET", path, query=query)
-        if answer.status_code >= 400:
+        if answer.status >= 400:
             _unwrap(answer)
-        return answer.text
+        return answer.content.decode(errors="replace")
 
     async def wait(self, operation: str) -> Operation:
         """Until an operation has ended. Its URL may carry a query, as one forwarded from another member does."""
@@ -165,35 +162,48 @@ class Api:
     async def _call(self, method: str, path: str, **more: Any) -> Envelope:
         return _unwrap(await self._send(method, path, **more))
 
-    async def _send(self, method: str, path: str, *, query: Mapping[str, str], **more: Any) -> httpx.Response:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
+    ) -> httpcore.Response:
         start = time.monotonic()
+        where = target(path, query)
+        if content is None and method != "GET":
+            content = b""  # said to be empty
         left = _IDLE if method == "GET" else 0
         try:
             while True:
                 try:
-                    return await self.client.request(method, path, params=dict(query) or None, **more)
-                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                    return await self.client.request(method, where, headers or {}, content)
+                except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
                     if left == 0:
                         raise
                     left -= 1
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Refused(f"cannot be reached: {error or type(error).__name__}") from error
-        except httpx.TimeoutException as error:
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            raise Refused(f"cannot be reached: {str(error) or type(error).__name__}") from error
+        except httpcore.TimeoutException as error:
             seconds = time.monotonic() - start
             raise Lost(f"no answer within {seconds:.0f} s") from error
-        except httpx.TransportError as error:
-            raise Lost(f"the connection broke: {error or type(error).__name__}") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise Lost(f"the connection broke: {str(error) or type(error).__name__}") from error
 
 
-def _unwrap(answer: httpx.Response) -> Envelope:
+def _etag(answer: httpcore.Response) -> str:
+    return next((value.decode() for name, value in answer.headers if name.lower() == b"etag"), "")
+
+
+def _unwrap(answer: httpcore.Response) -> Envelope:
     try:
         envelope = _envelope.decode(answer.content)
     except msgspec.DecodeError as error:
-        raise ApiError(
-            f"this is no answer of an Incus or LXD server ({answer.status_code})", answer.status_code
-        ) from error
-    if envelope.type != "error" and answer.status_code < 400:
+        raise ApiError(f"this is no answer of an Incus or LXD server ({answer.status})", answer.status) from error
+    if envelope.type != "error" and answer.status < 400:
         return envelope
-    code = envelope.error_code or answer.status_code
+    code = envelope.error_code or answer.status
     kind = {404: NotFound, 412: Stale}.get(code, ApiError)
     raise kind(envelope.error, code)

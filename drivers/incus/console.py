@@ -27,6 +27,7 @@ from drivers.incus.api import Api, ApiError, Lost, Operation, Refused
 from drivers.incus.marks import SEAL
 from drivers.incus.node import Node, Twins
 from drivers.incus.records import Instance, View
+from drivers.incus.streams import opened
 from reconciler.core.refs import Uid
 from reconciler.driver import NodeUnreachable
 from reconciler.driver.console import ConsoleUnavailable
@@ -127,18 +128,16 @@ def _streams(begun: Operation) -> dict[str, str]:
 
 @asynccontextmanager
 async def _open(api: Api, begun: Operation, name: str, streams: dict[str, str]) -> AsyncIterator[AsyncWebSocketSession]:
-    base = str(api.client.base_url).rstrip("/")
-    url = f"{base}/1.0/operations/{begun.id}/websocket?secret={streams[name]}"
-    connected: Any = httpx_ws.aconnect_ws(url, api.client, max_message_size_bytes=LARGEST)
-    opened = False
+    where = f"/1.0/operations/{begun.id}/websocket?secret={streams[name]}"
+    begins = True
     try:
-        async with connected as session:
-            opened = True
+        async with opened(api.client.way, where, max_message_size_bytes=LARGEST) as session:
+            begins = False
             yield session
     except ExceptionGroup as group:
         # The server closes a stream as soon as the command has ended, in whatever we are doing with it: what came of
         # the command is told by its operation.
-        if not opened or group.split(_BROKEN)[1] is not None:
+        if begins or group.split(_BROKEN)[1] is not None:
             raise
 
 

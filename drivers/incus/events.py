@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any
 
 import anyio
 import httpx
@@ -18,6 +17,7 @@ import msgspec
 
 from drivers.incus.culprits import Culprits, Event
 from drivers.incus.node import Node
+from drivers.incus.streams import opened
 from reconciler.core.refs import Target
 from reconciler.driver import NodeUnreachable
 
@@ -29,12 +29,9 @@ _event = msgspec.json.Decoder(Event)
 async def watch(node: Node, culprits: Culprits) -> AsyncIterator[Target]:
     """See reconciler.driver.watch. Raises NodeUnreachable."""
     api = await node.api()
-    base = str(api.client.base_url).rstrip("/")
-    url = f"{base}/1.0/events?type=lifecycle&all-projects=true"
     targets = node.targets()
     try:
-        connected: Any = httpx_ws.aconnect_ws(url, api.client)
-        async with connected as session:
+        async with opened(api.client.way, "/1.0/events?type=lifecycle&all-projects=true") as session:
             yield targets[0]
             while True:
                 pending = {_noted(node, culprits, await session.receive_text())}

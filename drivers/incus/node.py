@@ -114,7 +114,7 @@ class Node:
 
     async def close(self) -> None:
         if self._api is not None:
-            await self._api.client.aclose()
+            await self._api.client.close()
             self._api = None
 
     # -- the server

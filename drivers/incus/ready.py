@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
-import httpx
 
 from drivers.incus.act import Act, Denied, keep
 from drivers.incus.api import ApiError
@@ -82,6 +81,8 @@ async def _http(act: Act, where: str) -> bool:
     if address is None:
         return False
     host = f"[{address}]" if ":" in address else address
+    import httpx  # as long to import as all else of the driver, and rarely needed
+
     try:
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
             return (await client.get(f"http://{host}:{port}/{path}")).status_code < 400

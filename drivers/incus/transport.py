@@ -1,6 +1,7 @@
-"""Connecting: from a node's document to an HTTP client.
+"""Connecting: from a node's document to a client of its server.
 
-Owns: client certificates, the pinned server certificate. Must not go here: addresses (address), the API itself.
+Owns: client certificates, the pinned server certificate, how a call is addressed. Must not go here: addresses
+(address), the API itself, websockets (streams).
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ import hashlib
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
-import httpx
+import httpcore
 import msgspec
 
 from drivers.incus.address import PORT, Misaddressed, socket_of
 
-TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-"""A list blocks for 20 s when a member dies, until the cluster's threshold is over; a `/wait` holds for 10 s."""
-LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
+TIMES = {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
+"""Seconds of silence. A list blocks for 20 when a member dies, until the cluster's threshold is over; a `/wait` holds
+for 10."""
+MOST = 32
+KEPT = 16
+"""Connections: at a time, and of those between two calls."""
+IDLE = 5.0
+"""Seconds after which a connection is not used again. Servers give theirs up after longer, and a change that is sent
+just then would be one of which nobody knows whether it was made."""
+_SAFE = "/%:@!$&'()*+,;=~"
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -49,19 +58,79 @@ def _may_open(path: str) -> None:
         raise Misaddressed(f"address: {path} may not be opened by {who}: be root, or in the group that owns it")
 
 
-async def connect(address: str, identity: Identity) -> httpx.AsyncClient:
+class Way(msgspec.Struct, frozen=True):
+    """Where the server is: at the `path` of a socket, or behind a port, with what TLS takes."""
+
+    path: str = ""
+    host: str = "node"
+    port: int | None = None
+    context: ssl.SSLContext | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.context else "http"
+
+    @property
+    def named(self) -> str:
+        """As calls name it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.port else host
+
+
+class Client:
+    """Calls over connections that httpcore keeps. Open until `close`; calls may be made side by side."""
+
+    def __init__(self, way: Way) -> None:
+        self.way = way
+        self._scheme, self._host = way.scheme.encode(), way.host.encode()
+        self._headers = [("Host", way.named), ("User-Agent", "trueup")]
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=way.context, uds=way.path or None,
+            max_connections=MOST, max_keepalive_connections=KEPT, keepalive_expiry=IDLE,
+        )  # fmt: skip
+
+    async def request(
+        self, method: str, target: str, headers: Mapping[str, str], content: bytes | AsyncIterator[bytes] | None
+    ) -> httpcore.Response:
+        """The whole answer. Raises what httpcore raises."""
+        return await self._pool.request(
+            method,
+            httpcore.URL(scheme=self._scheme, host=self._host, port=self.way.port, target=target),
+            headers=[*self._headers, *headers.items()],
+            content=content,
+            extensions={"timeout": TIMES},
+        )
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+
+def target(path: str, query: Mapping[str, str]) -> str:
+    """What a call asks for, as HTTP spells it."""
+    said = quote(path, safe=_SAFE)
+    return f"{said}?{urlencode(query)}" if query else said
+
+
+async def connect(address: str, identity: Identity) -> Client:
     """A client for the address; nothing is asked yet but the certificate that the server shows. Raises
     Misaddressed."""
     path = socket_of(address)
     if path is not None:
         _may_open(path)
-        transport = httpx.AsyncHTTPTransport(uds=path, limits=LIMITS)
-        return httpx.AsyncClient(transport=transport, base_url="http://node", timeout=TIMEOUT)
-    url = httpx.URL(address)
-    url = url if url.port else url.copy_with(port=PORT)
-    context = await anyio.to_thread.run_sync(_context, url.host, url.port or PORT, identity)
-    transport = httpx.AsyncHTTPTransport(verify=context, limits=LIMITS)
-    return httpx.AsyncClient(transport=transport, base_url=str(url).rstrip("/"), timeout=TIMEOUT)
+        return Client(Way(path=path))
+    host, port = _split(address)
+    return Client(Way(host=host, port=port, context=await anyio.to_thread.run_sync(_context, host, port, identity)))
+
+
+def _split(address: str) -> tuple[str, int]:
+    """Raises Misaddressed."""
+    try:
+        url = urlsplit(address)
+        if not url.hostname:
+            raise ValueError("it names no host")
+        return url.hostname.encode("idna").decode(), url.port or PORT
+    except ValueError as error:
+        raise Misaddressed(f"address: {address!r} is no https://HOST:{PORT}: {error}") from error
 
 
 def _context(host: str, port: int, identity: Identity) -> ssl.SSLContext:

@@ -6,13 +6,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
 from drivers.incus import DRIVER
 from reconciler.core.desired import NodeWant
+from reconciler.core.refs import Uid
 from reconciler.core.values import canonical
 from reconciler.driver import Driver, NodeUnreachable
+from reconciler.driver.console import Console
+from reconciler.driver.watch import Watch
 from reconciler.testing.harness import Harness
 from reconciler.testing.scene import Scene
 from tests.drivers.incus.daemons import missing, running
@@ -109,7 +113,9 @@ async def test_a_token_is_shown_once_and_then_we_are_known(host: TlsHarness) -> 
     host.distrust()
 
 
-async def test_machine_is_made_over_the_network(host: TlsHarness) -> None:
+async def test_machine_is_made_over_the_network_and_streams_open(
+    host: TlsHarness, capfd: pytest.CaptureFixture[str]
+) -> None:
     host.trust()
     small: Harness = host
     async with Scene(small) as scene:
@@ -117,3 +123,20 @@ async def test_machine_is_made_over_the_network(host: TlsHarness) -> None:
         await scene.run(scene.change(wanted, None))
         assert (await scene.there(scene.uid(wanted.ref))).fields["state"] == "running"
         assert scene.driver is not None
+        await _streams_open(scene.driver, scene.uid(wanted.ref), capfd)
+
+
+async def _streams_open(driver: Driver, uid: Uid, capfd: pytest.CaptureFixture[str]) -> None:
+    """Events, and a command's, which have connections of their own."""
+    assert isinstance(driver, Console)
+    assert isinstance(driver, Watch)
+    async with anyio.create_task_group() as group:
+
+        async def listen() -> None:
+            async for _ in driver.watch():
+                group.cancel_scope.cancel()
+
+        group.start_soon(listen)
+    assert group.cancel_scope.cancel_called
+    assert await driver.exec(uid, ["sh", "-c", "echo said; exit 3"]) == 3
+    assert capfd.readouterr().out == "said\n"

@@ -5,7 +5,6 @@ V: test_volumes, D: test_paces, F: test_firewall, L: test_tls, A: test_adopt, K:
 
 | trap | where |
 | --- | --- |
-| empty parameters drop a URL's query | T test_query_is_not_lost_on_the_way |
 | a forwarded operation's URL has a query | T test_operation_forwarded_with_a_query_is_waited_for |
 | errors come at three places | T test_value_that_the_server_refuses… |
 | a PATCH takes no device away, a PUT must echo volatile keys | T test_live_key…, K volumes that outlive machines |
@@ -67,7 +66,6 @@ def _instance(host: IncusHarness, thing: Object) -> dict[str, Any]:
 
 
 async def test_query_is_not_lost_on_the_way(host: IncusHarness) -> None:
-    """httpx drops the query of a URL when it is given empty parameters."""
     async with Scene(host) as scene:
         await made(scene)
         api = await scene.driver.node.api()  # type: ignore[attr-defined]
