@@ -30,6 +30,7 @@ from reconciler.cli.writing import Writing, writing
 from reconciler.core.ledger import Entry
 from reconciler.core.render.outcome import result_text
 from reconciler.core.render.plan import summary
+from reconciler.edge.beside import compress
 from reconciler.edge.calls import Message, NobodyAnswers, call, serve
 from reconciler.edge.watch import watch_repository
 from reconciler.errors import TrueupError, UsageError
@@ -75,7 +76,7 @@ async def _run(args: Namespace) -> int:
         send, hints = anyio.create_memory_object_stream[str](1)
         loop = Loop(
             here.ports,
-            Settings(cadence=cadence),
+            Settings(cadence=cadence, compress=compress),
             random=SystemRandom().random,
             watching=lambda: hints,
             emit=progress.emit,

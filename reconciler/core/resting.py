@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from reconciler.core.blocks import grouped, packed
 from reconciler.core.compare import marks_behind, sticky_addresses, wanted_of
 from reconciler.core.desired import Resource
 from reconciler.core.facts import Facts
@@ -19,7 +20,7 @@ from reconciler.core.observed import Object, Report
 from reconciler.core.pauses import borne
 from reconciler.core.plan import rest_digest, sealed_digest
 from reconciler.core.refs import Ref, Target
-from reconciler.core.sights import grouped, packed, sum_of
+from reconciler.core.sights import sum_of
 from reconciler.core.values import canonical
 from reconciler.core.world import World
 

@@ -4,7 +4,7 @@ Owns: the latest report of each target, compact while nobody looks inside. Must 
 counts (standing), what its objects mean (decide).
 
 A fleet at rest is looked at seldom, so beyond the targets looked at last a report's objects are kept as one packed
-block each: some 100 bytes an object instead of 3,000, and 10 us an object to look again.
+block each: some 100 bytes an object instead of 3,000, and 0.4 ms to look again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
+from reconciler.core.blocks import Listed, Opened, Unpacked, block
 from reconciler.core.desired import Demand
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.observed import Object, Report
@@ -32,34 +33,6 @@ Compress = Callable[[bytes], Callable[[], bytes]]
 def at_once(data: bytes) -> Callable[[], bytes]:
     packed = zlib.compress(data, 1)
     return lambda: packed
-
-
-def packed(objects: tuple[Object, ...]) -> bytes:
-    """Objects as they are kept while nobody looks at them."""
-    return zlib.compress(_encode(objects), 1)
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[Object, ...]).decode
-
-
-class _Open:
-    """Objects of one target, as they are."""
-
-    __slots__ = ("by_ref", "objects")
-
-    def __init__(self, objects: tuple[Object, ...]) -> None:
-        self.objects = objects
-        self.by_ref = grouped(objects)
-
-
-def grouped(objects: Iterable[Object]) -> dict[Ref, list[Object]]:
-    """Those that bear marks, by their refs."""
-    by_ref: dict[Ref, list[Object]] = {}
-    for found in objects:
-        if found.marks is not None:
-            by_ref.setdefault(found.marks.ref, []).append(found)
-    return by_ref
 
 
 class Strangers(msgspec.Struct, frozen=True):
@@ -84,7 +57,7 @@ class Sights:
         self.strangers: dict[Target, Strangers] = {}
         """What is taken there by them; targets without any are left out."""
         self._at_most = open_at_most
-        self._open: dict[Target, _Open] = {}
+        self._open: dict[Target, Opened] = {}
         self._packed: dict[Target, bytes] = {}
         self._closing: dict[Target, Callable[[], bytes]] = {}
         """What is being packed."""
@@ -94,7 +67,7 @@ class Sights:
         """Where a thing is seen that may be on every target."""
         self._bearers: dict[int, Ref | tuple[Ref, ...]] = {}
         """By the sum of a uid the refs of the objects that may bear it, nearly always one."""
-        self._glimpsed: tuple[Target, _Open] | None = None
+        self._glimpsed: tuple[Target, Listed] | None = None
         """What the last glimpse says has to be looked at: of each ref there all objects, or none."""
         self._alone: dict[Target, tuple[Target, ...]] = {}
         self._owners: dict[Target, dict[str, int]] = {}
@@ -111,7 +84,7 @@ class Sights:
         if old is not None and old.digest == report.digest and old.digest:
             return {}
         before = self._opened(target) if old is not None else None
-        fresh = self._keep(target, _Open(report.objects))
+        fresh = self._keep(target, Listed(report.objects))
         self._look(target, report.objects)
         if before is None:
             return self._all_new(target, fresh)
@@ -136,7 +109,7 @@ class Sights:
             self.strangers.pop(target, None)
         self._count(target, objects, more)
 
-    def _all_new(self, target: Target, fresh: _Open) -> dict[Ref, None]:
+    def _all_new(self, target: Target, fresh: Opened) -> dict[Ref, None]:
         """As for any report, told shortly: a fleet's first look is of nothing else."""
         changed: dict[Ref, None] = {}
         for theirs, objects in fresh.by_ref.items():
@@ -154,7 +127,7 @@ class Sights:
 
     def take_glimpse(self, glimpse: Glimpse, datacenter: str) -> dict[Ref, None]:
         """As `take`, of a target that was not seen before. `datacenter`: whose marks the machines at rest bear."""
-        target, fresh = glimpse.report.target, _Open(glimpse.report.objects)
+        target, fresh = glimpse.report.target, Listed(glimpse.report.objects)
         assert target not in self.reports, "a glimpse is of a first look"
         self.reports[target] = msgspec.structs.replace(glimpse.report, objects=())
         self._packed[target], self._glimpsed = glimpse.whole, (target, fresh)
@@ -210,14 +183,14 @@ class Sights:
         """The objects on a target that bear this ref, by native identity."""
         if target not in self.reports:
             return []
-        found = self._told(ref, target) or self._opened(target).by_ref.get(ref, [])
+        found = self._told(ref, target) or self._opened(target).of(ref)
         return found if len(found) < 2 else sorted(found, key=lambda each: each.native_id)
 
     def sole(self, ref: Ref, target: Target) -> Object | None:
         """The target's object that is the only one anywhere to bear this ref, and to bear its uid."""
         if target not in self.reports or self._places.get(ref) != (target,):
             return None
-        return self._sole(ref, self._told(ref, target) or self._opened(target).by_ref[ref])
+        return self._sole(ref, self._told(ref, target) or self._opened(target).of(ref))
 
     def _told(self, ref: Ref, target: Target) -> list[Object] | None:
         """The objects of this ref, if the last glimpse was of this target and has them."""
@@ -258,7 +231,7 @@ class Sights:
         """What each target lists, as it is kept while nobody looks at it."""
         for target in self.reports:
             known = self._closed(target)
-            yield target, self._compress(_encode(self._open[target].objects))() if known is None else known
+            yield target, self._compress(block(self._open[target].objects))() if known is None else known
 
     def _bear(self, ref: Ref, was: Iterable[Object], now: Iterable[Object]) -> Iterator[Ref]:
         """Objects that bear a ref come and go; yields the other refs that bear a uid of theirs."""
@@ -312,15 +285,15 @@ class Sights:
             self._owned[owner] = self._owned.get(owner, 0) + count
         self._owners[target] = counts
 
-    def _opened(self, target: Target) -> _Open:
+    def _opened(self, target: Target) -> Opened:
         found = self._open.get(target)
         if found is None:
             packed = self._closed(target)
             assert packed is not None, "what is not open was closed"
-            found = self._keep(target, _Open(_decode(zlib.decompress(packed))), packed=True)
+            found = self._keep(target, Unpacked(packed), packed=True)
         return found
 
-    def _keep(self, target: Target, fresh: _Open, *, packed: bool = False) -> _Open:
+    def _keep(self, target: Target, fresh: Opened, *, packed: bool = False) -> Opened:
         """Open from now on; whatever was looked at longest ago is packed, if it is not so already."""
         if not packed:
             self._packed.pop(target, None)
@@ -331,7 +304,7 @@ class Sights:
             oldest = next(iter(self._open))
             closing = self._open.pop(oldest)
             if oldest not in self._packed and oldest not in self._closing:
-                self._closing[oldest] = self._compress(_encode(closing.objects))
+                self._closing[oldest] = self._compress(block(closing.objects))
         while len(self._closing) > _UNDER_WAY:
             self._closed(next(iter(self._closing)))
         return fresh

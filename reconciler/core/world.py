@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 
 from reconciler.core.addresses import Holders, Pool, several
+from reconciler.core.blocks import grouped
 from reconciler.core.capacity import NOTHING, room_of
 from reconciler.core.compare import takes_of
 from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Policy, Resource
@@ -24,7 +25,7 @@ from reconciler.core.observed import Object, Report
 from reconciler.core.placement import Room, most
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.shape import Shape
-from reconciler.core.sights import OPEN, Compress, at_once, grouped
+from reconciler.core.sights import OPEN, Compress, at_once
 from reconciler.core.standing import UNDECLARED, Standing, declared_targets, drain_of, standing
 
 __all__ = ["Facts", "World"]

@@ -21,6 +21,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Target
 from reconciler.core.rules import Request
+from reconciler.core.sights import Compress, at_once
 from reconciler.errors import FenceLost, Mend, TrueupError, TryLater
 from reconciler.handlers import Handlers
 from reconciler.ports import Journal
@@ -53,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
     cadence: Cadence = Cadence()
     asking: Asking = Asking()
     pace: Pace = Pace()
+    compress: Compress = at_once
 
 
 class Noted:
@@ -87,7 +89,7 @@ class Loop:
         emit: Emit | None = None,
         handling: Handling | None = None,
     ) -> None:
-        self._planner = Planner(ports.shapes, ports.journal.ledger)
+        self._planner = Planner(ports.shapes, ports.journal.ledger, compress=settings.compress)
         self._ports = msgspec.structs.replace(ports, journal=Noted(ports.journal, self._planner.world.note))
         self._settings = settings
         self._random = random

@@ -24,6 +24,7 @@ import anyio.to_thread
 from drivers.sim.generate import generate
 from drivers.sim.generate.site import Site
 from reconciler.cli.writing import writing
+from reconciler.edge.beside import compress
 from reconciler.edge.watch import watch_repository
 from reconciler.runtime.loop import Loop, Settings
 from tests.benchmarks import fleets
@@ -75,7 +76,7 @@ async def noticed(site: Path, commit: Commit) -> list[float]:
     args = Namespace(directory=str(site), state=str(folder / "state"), command="bench", revision=None, dirty=False)
     async with writing(args) as here, anyio.create_task_group() as group:
         send, hints = anyio.create_memory_object_stream[str](100)
-        loop = Loop(here.ports, Settings(), random=random.Random(1).random, watching=lambda: hints)
+        loop = Loop(here.ports, Settings(compress=compress), random=random.Random(1).random, watching=lambda: hints)
         group.start_soon(loop.run)
         group.start_soon(watch_repository, here.repository.git_folder, send.send_nowait)
         while not loop.status.ready:  # noqa: ASYNC110 - the loop announces nothing

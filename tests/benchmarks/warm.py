@@ -25,6 +25,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.planner import Planner
 from reconciler.core.rules import Request
 from reconciler.edge import chain
+from reconciler.edge.beside import compress
 from reconciler.edge.git import Repository
 from reconciler.edge.registry import Registry
 from reconciler.edge.source import GitSource
@@ -43,7 +44,7 @@ class Warm:
         self.repository = Repository.open(site)
         self.ledger = chain.read(State(state).journal)
         self.source = GitSource(self.repository, Registry())
-        self.planner = Planner({"sim": SimShape()}, self.ledger)
+        self.planner = Planner({"sim": SimShape()}, self.ledger, compress=compress)
         self.began = fleets.git(site, "rev-parse", "refs/heads/main")
         self.paths = cycle(fleets.machines(site, 40))
         self.number = 0

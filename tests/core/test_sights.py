@@ -9,6 +9,7 @@ from itertools import count
 
 import msgspec
 
+from reconciler.core.blocks import Listed, Unpacked, packed
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target, Uid, mint, realisation_uid
@@ -76,3 +77,18 @@ def test_who_bears_what_is_no_uuid_is_found_too() -> None:
     sights, refs = bearing(Uid("somebody wrote this by hand"), Uid(""))
     assert sights.bearers(Uid("somebody wrote this by hand")) == (refs[0],)
     assert sights.bearers(Uid("nobody wrote this")) == ()
+
+
+def test_one_object_out_of_a_block_is_the_one_of_all() -> None:
+    fleet = Fleet("edge1")
+    fleet.apply(fleet.plan(small_site(*(machine(f"m{number}") for number in range(3)), nodes=[node("edge1")])))
+    [report] = fleet.reports()
+    unmarked = msgspec.structs.replace(report.objects[0], marks=None, native_id="by-hand")
+    twice = msgspec.structs.replace(report.objects[-1], native_id="copied")
+    told = Listed((unmarked, *report.objects, twice))
+    kept = Unpacked(packed(told.objects))
+    for ref in (*told.by_ref, Ref("Machine/acme/nobody"), Ref("")):
+        assert kept.of(ref) == told.of(ref)
+    assert kept.of(next(iter(told.by_ref)))[0] is kept.objects[1]
+    assert kept.objects == told.objects
+    assert kept.by_ref == told.by_ref
