@@ -90,6 +90,12 @@ def written(host: IncusHarness, thing: Object, path: str, megabytes: int) -> flo
     return time.monotonic() - began
 
 
+def held_up(host: IncusHarness, thing: Object, path: str) -> bool:
+    """Ten megabytes at five a second. A `sync` of anybody's on this host, which other tests call, writes out unhindered
+    what is not on the disk yet: then it is tried again."""
+    return any(written(host, thing, path, 10) > 1.5 for _ in range(3))
+
+
 async def test_caps_are_in_force_at_once_and_at_the_next_start(anywhere: IncusHarness) -> None:
     async with Scene(anywhere) as scene:
         wanted, _ = await made(scene, ioRead=None, ioWrite=None)
@@ -118,8 +124,8 @@ async def test_what_is_synced_is_held_up_on_all_disks_of_the_pool(host: IncusHar
     async with Scene(host) as scene:
         disks = {"data": host.data_disk()}
         wanted, found = await made(scene, ioRead=None, ioWrite=5 * MI, disks=disks)
-        assert written(host, found, "", 10) > 1.5
-        assert written(host, found, "/data", 10) > 1.5
+        assert held_up(host, found, "")
+        assert held_up(host, found, "/data")
         unhurried = edited(host, wanted, ioWrite=None)
         await at_rest(scene, unhurried, await scene.converge(unhurried))
         assert written(host, found, "", 10) < 1.5
