@@ -123,7 +123,7 @@ def test_value_that_a_server_refuses_is_told_with_machine_field_and_node_and_the
     desk.write("odd.yaml", ODD.replace("MEMORY", "1Ki"))
     desk.edit("site.yaml", "memory: 64Mi", "memory: 80Mi")
     desk.commit("one too small")
-    (said,) = re.findall(r"✗ (Machine/acme/odd  set memory: \S.*\S) +good, ", desk.trueup("apply", "--yes", code=6))
+    (said,) = re.findall(r"✗ (Machine/acme/odd  set memory: \S.*\S) +good\b", desk.trueup("apply", "--yes", code=6))
     assert desk.daemons.query("/1.0/instances/web")["config"]["limits.memory"] == "80MiB", "the other goes on"
     assert desk.daemons.query("/1.0/instances/odd")["config"]["limits.memory"] == "64MiB", f"{said}: it is as it was"
     desk.edit("site.yaml", "memory: 80Mi", "memory: 64Mi")
