@@ -150,7 +150,7 @@ async def test_a_daemon_killed_in_the_middle_leaves_a_machine_and_its_volume_tog
             group.start_soon(harm)
             await rehearsal.cut_short(plan, both.machine.ref, None)
         rehearsal.drains = {source: Drain("move", "new fans")}
-        await settled(rehearsal, tries=60, pause=0.5)
+        await settled(rehearsal, tries=180, pause=0.5)
         where, _ = await both.seen(both.machine.ref)
         assert where != source
         await both.are_on(where)
