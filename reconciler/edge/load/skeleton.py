@@ -7,13 +7,16 @@ what it found is kept as JSON with holes; from then on its documents cost one re
 Owns: taking values out, and proving that a skeleton may be used: with a word of ours in each hole, the fast tier must
 find exactly those words, each once, in order, and each as a whole value. Where it does not (a value in a comment, in a
 block of text, in a scalar over several lines), the skeleton is never used.
-Must not go here: YAML. A value is simple if no context gives it another meaning: letters, digits and `._/-`, or a
-double-quoted printable text without escapes, up to the end of the line or of the entry.
+Must not go here: YAML. A value is simple if no context gives it another meaning: letters, digits and `._/@-`, or a
+double-quoted printable text without escapes, up to the end of the line or of the entry. At the end of a line colons may
+stand inside it (a URL, a MAC): libyaml takes these in blocks alone, so there the word of ours has colons, too.
+A text in quotes does not begin with a colon: whether the fast tier takes that depends on what stands around it.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -22,9 +25,14 @@ from reconciler.edge.load import events
 from reconciler.edge.load.findings import Refused
 from reconciler.edge.load.scalars import PLAIN
 
-_VALUE = re.compile(r'(?<=[:,\[-] )([A-Za-z0-9][A-Za-z0-9._/-]*|"[ !#-\[\]-~]*")(?=[,}\]\n])')
-_WORD = "zzplacezz{}zz"
-_HOLE = re.compile(r'"zzplacezz(\d+)zz"')
+_VALUE = re.compile(
+    r"(?<=[:,\[-] )("
+    r"[A-Za-z0-9][A-Za-z0-9._/@-]*(?:(?=[,}\]\n])|(?::[A-Za-z0-9._/@-]+)+(?=\n))"
+    r'|"(?!:)[ !#-\[\]-~]*"(?=[,}\]\n]))'
+)
+_WORD, _COLONS = "zzplacezz{}zz", "zz:place:zz{}zz"
+_HOLE = re.compile(r'"zz(?:place|:place:)zz(\d+)zz"')
+_OURS = re.compile("zz:?place:?zz")
 _SKELETONS = 2_000
 """So many are kept; a tree that has more gains nothing."""
 _WORTH = 3
@@ -107,12 +115,17 @@ def _naming(rest: list[str]) -> int | None:
     value = events.read(_filled(rest))
     metadata = value.get("metadata") if isinstance(value, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    return next((hole for hole in range(len(rest) - 1) if name == _WORD.format(hole)), None)
+    return next((hole for hole, word in enumerate(_words(rest)) if name == word), None)
+
+
+def _words(rest: list[str]) -> list[str]:
+    """Our word for each hole of a skeleton."""
+    return [(_COLONS if after[0] == "\n" else _WORD).format(hole) for hole, after in enumerate(rest[1:])]
 
 
 def _filled(rest: list[str]) -> str:
     """The text of a skeleton with a word of ours in each hole."""
-    return rest[0] + "".join(_WORD.format(hole) + after for hole, after in enumerate(rest[1:]))
+    return rest[0] + "".join(chain.from_iterable(zip(_words(rest), rest[1:], strict=True)))
 
 
 def _holed(rest: list[str]) -> Holed | None:
@@ -123,7 +136,7 @@ def _holed(rest: list[str]) -> Holed | None:
     except (Refused, UnicodeError, TypeError, ValueError):
         return None
     whole = "".join(pieces[::2])
-    if pieces[1::2] != [str(hole) for hole in range(len(rest) - 1)] or "zzplacezz" in whole or not _plain(value):
+    if pieces[1::2] != [str(hole) for hole in range(len(rest) - 1)] or _OURS.search(whole) or not _plain(value):
         return None
     return pieces[::2]
 

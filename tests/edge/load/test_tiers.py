@@ -219,7 +219,9 @@ def read_or_refuse(read: Callable[[str], Any], text: str) -> Any:
 
 simple = st.sampled_from(
     ["a", "web-1", "10.0.0.1", "512Mi", "true", "null", "1", "0x1F", "0b11", "010", "1.5", "1e3", "2024-01-15", "1_0", "yes",
-     "9" * 30, "9" * 5000, '""', '"a, b"', '"x: y"', '"#"', '"[{}]"', '"zzplacezz0zz"', "zzplacezz0zz", "a.b/c", "0", "0o7"]
+     "9" * 30, "9" * 5000, '""', '"a, b"', '"x: y"', '"#"', '"[{}]"', '"zzplacezz0zz"', "zzplacezz0zz", "a.b/c", "0", "0o7",
+     "a:b", "1:30", "12:30:45", "52:54:00:12:34:56", "https://a.example.org/b", "ops@a.example.org", "a:", "a:-", "1@2",
+     "2024-01-15T10:00:00Z", "fd00::1", "a:b:c", "zz:place:zz0zz"]
 )  # fmt: skip
 
 
