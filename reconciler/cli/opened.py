@@ -98,6 +98,7 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
         source = GitSource(repository, registry, root=root, mirror=mirror)
         source.memory = TreeMemory.of_user(registry)
         source.dirty = bool(getattr(args, "dirty", False))
+        source.meanwhile = _imported if ahead else None
         hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
         reading = _begun(args, hint) if hint is not None else None
         try:
@@ -109,6 +110,14 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
         finally:
             if reading is not None:
                 reading.end()
+
+
+def _imported() -> None:
+    """A plan of a large site needs these once it is read: importing them takes as long as a thousand documents."""
+    import reconciler.core.planner  # noqa: F401
+    from reconciler.runtime.sharing import warm
+
+    warm()
 
 
 def _begun(args: Namespace, hint: str) -> Ahead:

@@ -58,6 +58,8 @@ class GitSource:
         self._loader: Loader | None = None
         self.memory: TreeMemory | None = None
         """Where what trees came to is kept between runs; None: nowhere."""
+        self.meanwhile: Callable[[], object] | None = None
+        """What there is to do while other processes read a large tree."""
         self._unread: Revision | None = None
         """The revision in force, where it was recalled and not read."""
         self._capabilities = capabilities
@@ -84,6 +86,7 @@ class GitSource:
             from reconciler.edge.load.loader import Loader
 
             self._loader = Loader(self._capabilities)
+            self._loader.meanwhile = self.meanwhile
             unread, self._unread = self._unread, None
             if unread is not None:
                 self._loader.load(self.tree(unread.tree), unread)

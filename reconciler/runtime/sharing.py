@@ -9,11 +9,10 @@ that it has not answered for are asked here: what did not come is not taken for 
 
 # annotations are types here, not texts of the future: msgspec would compile every text at each start
 
-import asyncio  # noqa: F401 - what both processes need is imported once, before there are two
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import anyio
@@ -66,6 +65,13 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Share).decode
 
 
+@cache
+def warm() -> None:
+    """An event loop imports half of its modules when it is run. Both processes need them, so that is done once, before
+    there are two."""
+    anyio.run(anyio.sleep, 0)
+
+
 class Sharing:
     """`see` makes a glimpse of a report, there; `take` takes it in, here."""
 
@@ -93,6 +99,7 @@ class Sharing:
     def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
         ours, theirs = shares(nodes)
         self._away = {node.name: node for node in theirs}
+        warm()
         self._process = self._fork(partial(self._work, theirs))
         return ours
 

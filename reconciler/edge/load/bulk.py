@@ -44,6 +44,8 @@ machine need not read its likes."""
 
 Progress = Callable[[int, int], None]
 """(files done, files in all)."""
+Meanwhile = Callable[[], object]
+"""What there is to do while processes of their own begin to read."""
 
 
 class Leave(Exception):
@@ -111,8 +113,16 @@ class _Here:
 class Bulk:
     """`fork_from`: files from which processes of their own read them."""
 
-    def __init__(self, attempt: Attempt, reader: Reader, fork_from: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        reader: Reader,
+        fork_from: int,
+        progress: Progress | None = None,
+        meanwhile: Meanwhile | None = None,
+    ) -> None:
         self.attempt = attempt
+        self.meanwhile = meanwhile
         self.fork_from = fork_from
         self.reader = reader
         self.progress = progress
@@ -126,6 +136,8 @@ class Bulk:
         self.files = [(path, blob) for path, blob in wanted.items() if blob is not None]
         workers = self._workers()
         try:
+            if self.meanwhile is not None and isinstance(workers, _Processes):
+                self.meanwhile()
             self._sorted_out(workers.messages())
             workers.tell(Setup(_known(self.attempt)))
             self._folded(workers.messages())

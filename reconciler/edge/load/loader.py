@@ -28,7 +28,7 @@ from reconciler.edge.load.tree import Tree
 from reconciler.errors import SpecErrors
 
 if TYPE_CHECKING:
-    from reconciler.edge.load.bulk import Progress
+    from reconciler.edge.load.bulk import Meanwhile, Progress
 
 _NOWHERE = Revision(commit=None, tree="")
 WORTHWHILE = 100
@@ -78,6 +78,7 @@ class Loader:
         """What images held before (of the tree that was applied last, say): other contents are a mistake."""
         self.progress: Progress | None = None
         """Told (files done, files in all) while a large tree is loaded for the first time."""
+        self.meanwhile: Meanwhile | None = None
 
     @property
     def records(self) -> Records:
@@ -144,7 +145,7 @@ class Loader:
         reader = Reader(attempt)
         with quiet_collector():
             try:
-                bulk.Bulk(attempt, reader, self._fork_from, self.progress).read_changes(changes)
+                bulk.Bulk(attempt, reader, self._fork_from, self.progress, self.meanwhile).read_changes(changes)
             except bulk.Leave:
                 return None
             Judge(attempt, reader).judge()

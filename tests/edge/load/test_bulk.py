@@ -112,6 +112,16 @@ def test_bulk_takes_the_bulk_way(fork_from: int) -> None:
 
 
 @both
+def test_what_there_is_to_do_meanwhile_is_done_once_where_others_read(fork_from: int) -> None:
+    done: list[str] = []
+    loader = Loader(CAPABILITIES, bulk_from=1, fork_from=fork_from)
+    loader.meanwhile = lambda: done.append("once")
+    loader.load(MemoryTree(fleet()))
+    loader.load(MemoryTree(fleet() | {"acme/more.yaml": machine("more", "{}")}))
+    assert done == (["once"] if fork_from == FORKED else [])
+
+
+@both
 def test_a_bulk_load_goes_on_at_the_cost_of_what_changed(fork_from: int) -> None:
     files = fleet()
     bulk = in_bulk(files, fork_from)
