@@ -115,7 +115,9 @@ class Networks:
                 raise NetworkFailed(f"{segment.bridge} does not filter by VLAN, and {name} is on VLAN {segment.vlan}")
             return
         commands = [] if _exists(segment.bridge) else [f"link add {segment.bridge} type bridge"]
-        commands.append(f"link set {segment.bridge} addrgenmode none alias {name}")
+        # left to itself a bridge takes the lowest address of its ports: zones would lose their gateway as others come
+        mac = self._place.bridge_mac(segment.bridge)
+        commands.append(f"link set {segment.bridge} address {mac} addrgenmode none alias {name}")
         if segment.uplink is not None:
             commands += self._plug(segment)
         _ip([*commands, f"link set {segment.bridge} mtu {form.get('mtu', _MTU)} up"])

@@ -99,6 +99,11 @@ class Place(msgspec.Struct, frozen=True, dict=True):
     def bridge(self, key: str) -> str:
         return f"{self.bridges}{short(key, 6)}"
 
+    def bridge_mac(self, bridge: str) -> str:
+        """The address of a bridge of this instance, locally administered: the same for as long as it has its name."""
+        octets = bytes.fromhex(short(f"{self.folder} {bridge}", 10))
+        return f"02:{octets.hex(':')}"
+
     def veth(self, zone: str, index: int) -> str:
         """Host side of a zone's interface: 8 characters of ours, 6 of the zone's, 1 of the index (36 values)."""
         return f"{self.veth_stem(zone)}{'0123456789abcdefghijklmnopqrstuvwxyz'[index]}"

@@ -8,10 +8,12 @@ Must not go here: the kit's expectations of a driver.
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from unittest import SkipTest
 
+import anyio
 import msgspec
 
 from reconciler.core.compare import compare, overlay
@@ -61,10 +63,18 @@ class Scene:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind in (None, SkipTest):
-            for uid, ref in list(self.made.items()):
-                await self.clear(ref, uid)
-        await self.driver.close()
+        try:
+            if kind in (None, SkipTest):
+                await self._clear_all()
+            elif issubclass(kind, Exception):  # as well as it can: what it left would fail the tests that come after it
+                with suppress(Exception), anyio.move_on_after(60):
+                    await self._clear_all()
+        finally:
+            await self.driver.close()
+
+    async def _clear_all(self) -> None:
+        for uid, ref in list(self.made.items()):
+            await self.clear(ref, uid)
 
     async def reopen(self) -> None:
         """As if another process took over: nothing remembered."""

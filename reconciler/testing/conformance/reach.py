@@ -31,11 +31,12 @@ class Reach:
 
     async def got(self, source: Ref, *asked: tuple[Ref | str, int]) -> list[bool]:
         """For each machine (or address) and port whether there is a connection; all are asked at once, since silence
-        takes time."""
+        takes time, and again where there was none, since a busy host may take longer than a second."""
         lines = []
         for number, (to, port) in enumerate(asked):
             ip = await self._address(Ref(to)) if "/" in to else to
-            lines.append(f"(echo | nc -w 1 {ip} {port} >/dev/null 2>&1 && echo {number}) &")
+            once = f"echo | nc -w $within {ip} {port} >/dev/null 2>&1 && echo {number} && break"
+            lines.append(f"(for within in 1 3; do {once}; done) &")
         said = await self.harness.hand_shell(await self.thing(source), "\n".join([*lines, "wait"]))
         return [str(number) in (said or "").split() for number in range(len(asked))]
 

@@ -44,6 +44,9 @@ class Hand:
         """`pool`: of `spec.storage`, {pool} or {pool, file}; else the node has one of its own."""
         self.state = state
         self.place = Place((state / "local" / "host").absolute())
+        self.subnets = f"10.{100 + int(self.place.tag, 16) % 100}"
+        """What the networks' addresses begin with: this instance's own, as far as two octets go. All instances share
+        the host's routes, and one that somebody broke off leaves its own behind."""
         storage = {"backend": backend, "size": size, **(pool or {})}
         self.node = NodeWant(
             "host",
@@ -156,11 +159,10 @@ LEGACY = Path("/sys/fs/cgroup/memory").is_dir()
 class LocalHarness(Harness):
     interrupt_after = (0.002, 0.02)
     """Nothing is cut short at once: what has begun on a node is brought to its end."""
-    subnets = "10.213"
-    """What the networks' addresses begin with."""
 
     def __init__(self, hand: Hand) -> None:
         self.hand = hand
+        self.subnets = hand.subnets
         self.shape = DRIVER.shape
         self.node = hand.node
         self.target = Target("host")
@@ -200,7 +202,7 @@ class LocalHarness(Harness):
             "cpu uncapped": {"cpu": None},
             "keys": {"sshKeys": ["ssh-ed25519 AAAA one", "ssh-ed25519 AAAB two"]},
             "other keys": {"sshKeys": ["ssh-ed25519 AAAA one"]},
-            "resolvers": {"resolvers": ["10.213.0.1"], "search": ["example.org"]},
+            "resolvers": {"resolvers": [f"{self.subnets}.0.1"], "search": ["example.org"]},
             "user data": {"userData": "#cloud-config\n"},
             "metadata": {"metadata": {"a/b": "1", "token": {"secret": "token", "keyed": "d1"}}},
             "metadata rotated": {"metadata": {"token": {"secret": "token", "keyed": "d2"}}},
@@ -217,7 +219,7 @@ class LocalHarness(Harness):
             "/cpuShares": 512 if LEGACY else 501,  # one of those that a weight of version 2 stands for
             "/threads": 50,
             "/disk": 300 * MI,
-            "/nics/net0/ip": "10.213.0.250/24",
+            "/nics/net0/ip": f"{self.subnets}.0.250/24",
             "/nics/net0/mac": "02:00:00:00:00:99",
         }
 

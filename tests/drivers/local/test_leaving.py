@@ -28,7 +28,6 @@ async def test_commands_of_the_guide_leave_nothing_of_a_node(
     _, stays = await made(scene)
     mine = Hand(tmp_path, backend)
     harness = LocalHarness(mine)
-    harness.subnets = "10.218"
     async with Scene(harness) as leaving:
         _, found = await made(leaving)
         await leaving.run(leaving.removal(found, Action.DESTROY))

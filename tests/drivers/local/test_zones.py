@@ -144,9 +144,9 @@ async def test_secrets_are_told_to_the_guest_and_to_nobody_else(scene: Scene, ha
 
 async def test_resolvers_and_keys_are_where_a_guest_looks(scene: Scene, hand: Hand) -> None:
     key = "ssh-ed25519 AAAA alice"
-    _, found = await made(scene, resolvers=["10.213.0.1"], search=["example.org"], sshKeys=[key])
+    _, found = await made(scene, resolvers=[f"{hand.subnets}.0.1"], search=["example.org"], sshKeys=[key])
     said = _inside(hand, found.native_name, "cat", "/etc/resolv.conf", "/root/.ssh/authorized_keys")
-    assert said == f"search example.org\nnameserver 10.213.0.1\n{key}\n"
+    assert said == f"search example.org\nnameserver {hand.subnets}.0.1\n{key}\n"
 
 
 async def test_data_survives_quarantine(scene: Scene, hand: Hand) -> None:
