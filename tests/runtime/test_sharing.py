@@ -199,8 +199,15 @@ async def _in_loop(look: Callable[[], Any]) -> Any:
     return await look()
 
 
-def test_neighbours_go_different_ways() -> None:
-    nodes = [NodeWant(str(number), "sim", "") for number in range(10)]
+def test_neighbours_go_the_same_way_and_of_every_fifty_some_go_either() -> None:
+    nodes = [NodeWant(str(number), "sim", "") for number in range(110)]
     ours, theirs = shares(nodes)
-    assert [node.name for node in ours] == ["0", "3", "6"]
     assert sorted(nodes, key=id) == sorted([*ours, *theirs], key=id)
+    assert [int(node.name) for node in ours] == [*range(18), *range(50, 68), *range(100, 104)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_few_nodes_are_shared_out_too(count: int) -> None:
+    nodes = [NodeWant(str(number), "sim", "") for number in range(count)]
+    ours, theirs = shares(nodes)
+    assert [*ours, *theirs] == nodes
