@@ -9,7 +9,14 @@ bin=.venv/bin
 code=0
 # A folder of our own with a short name: sockets have paths, and nothing of another run is in the way.
 scratch=$(mktemp -d /tmp/tt.XXXXXX)
-trap 'rm -rf --one-file-system "$scratch"' EXIT
+on_daemons='' on_host=''
+ended() {  # however: a lane that still runs takes down what it brought up
+  [ -z "$on_daemons$on_host" ] || kill $on_daemons $on_host 2>/dev/null
+  wait
+  rm -rf --one-file-system "$scratch"
+}
+trap ended EXIT
+trap 'exit 143' TERM INT
 run() { echo; echo "== $*"; "$@" || { code=1; echo "FAILED: $*"; }; }
 quick="not real and not long and not openzfs and not bench"
 real="real and not long and not openzfs and not bench"

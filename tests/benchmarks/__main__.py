@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.benchmarks import published
 from tests.benchmarks.rows import Row, report, table
+from tests.ending import take_down_when_told
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "benchmarks.md"
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--list", action="store_true", help="only tell which rows there are")
     parser.add_argument("--write", action="store_true", help="put them into docs/benchmarks.md")
     said = parser.parse_args(arguments)
+    take_down_when_told()
     names = tuple(said.names)
     chosen = [row for row in rows() if (row.name.startswith(names) if names else not row.long)]
     if said.list or not chosen:

@@ -253,7 +253,6 @@ def running(
     """A host, or a cluster of `members`, for as long as the block lasts, however it ends. Where many wait for
     processors heartbeats come late: only who tries members that are gone asks for a short `offline`."""
     daemons = Daemons(kind, tag, pool=pool, second=second)
-    before = signal.signal(signal.SIGTERM, _interrupted)
     try:
         if members:
             daemons.cluster(members, offline)
@@ -262,14 +261,6 @@ def running(
         yield daemons
     finally:
         daemons.down()
-        if signal.getsignal(signal.SIGTERM) is _interrupted:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _interrupted(*_: object) -> None:
-    """As by Ctrl-C, which takes down what was brought up. Who says it twice does not cut that short."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.raise_signal(signal.SIGINT)
 
 
 def _groups(names: set[str]) -> list[str]:
