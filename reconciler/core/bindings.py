@@ -17,7 +17,7 @@ import msgspec
 
 from reconciler.core.binding import Address, Binding, bare
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
-from reconciler.core.words import Words
+from reconciler.core.words import Values, Words
 
 Key = tuple[Ref, Target]
 
@@ -119,7 +119,7 @@ class Bindings(MutableMapping[Key, Binding]):
             return None
         kept = self._open
         if kept is None or kept[0] is not row:  # one change asks ten times for one thing
-            kept = self._open = (row, self._opened(ref, row))
+            kept = self._open = (row, opened(ref, row, self.words.values))
         return kept[1]
 
     def targets(self, ref: Ref) -> Collection[Target]:
@@ -177,10 +177,12 @@ class Bindings(MutableMapping[Key, Binding]):
             )
         )  # fmt: skip
 
-    def _opened(self, ref: Ref, row: bytes) -> Binding:
-        found, words = _decode(row), self.words.values
-        addresses = tuple([Address(words[net], ip, mac, authored) for net, ip, mac, authored in found.addresses])
-        return Binding(
-            ref, found.uid, found.incarnation, words[found.target], addresses, words[found.demand],
-            words[found.sealed], words[found.revision], found.protected, found.quarantined_until, words[found.moving],
-        )  # fmt: skip
+
+def opened(ref: Ref, row: bytes, words: Values) -> Binding:
+    """What a row tells of this ref. `words`: what its numbers stand for."""
+    found = _decode(row)
+    addresses = tuple([Address(words[net], ip, mac, authored) for net, ip, mac, authored in found.addresses])
+    return Binding(
+        ref, found.uid, found.incarnation, words[found.target], addresses, words[found.demand],
+        words[found.sealed], words[found.revision], found.protected, found.quarantined_until, words[found.moving],
+    )  # fmt: skip

@@ -12,7 +12,7 @@ import msgspec
 
 from reconciler.core.desired import Demand
 from reconciler.core.refs import Ref, Target
-from reconciler.core.words import Words
+from reconciler.core.words import Values, Words
 
 Addresses = tuple[tuple[Ref, str], ...]
 """(network, address without prefix length)."""
@@ -64,12 +64,12 @@ class FactsTable(MutableMapping[Ref, Facts]):
         self._words = words
 
     def __getitem__(self, ref: Ref) -> Facts:
-        return self._opened(self.rows[ref])
+        return opened(self.rows[ref], self._words.values)
 
     def find(self, ref: Ref) -> Facts:
         """NO_FACTS where there are none."""
         row = self.rows.get(ref)
-        return NO_FACTS if row is None else self._opened(row)
+        return NO_FACTS if row is None else opened(row, self._words.values)
 
     def __contains__(self, ref: object) -> bool:
         return ref in self.rows
@@ -103,9 +103,11 @@ class FactsTable(MutableMapping[Ref, Facts]):
         )  # fmt: skip
         return _encode(row)
 
-    def _opened(self, row: bytes) -> Facts:
-        found, words = _decode(row), self._words.values
-        addresses = tuple([(words[network], ip) for network, ip in found.addresses])
-        had = addresses if found.had is None else tuple([(words[network], ip) for network, ip in found.had])
-        demand, needs, moving = words[found.demand], words[found.needs], words[found.moving]
-        return Facts(words[found.target], demand, addresses, had, needs, moving)
+
+def opened(row: bytes, words: Values) -> Facts:
+    """What a row tells. `words`: what its numbers stand for."""
+    found = _decode(row)
+    addresses = tuple([(words[network], ip) for network, ip in found.addresses])
+    had = addresses if found.had is None else tuple([(words[network], ip) for network, ip in found.had])
+    demand, needs, moving = words[found.demand], words[found.needs], words[found.moving]
+    return Facts(words[found.target], demand, addresses, had, needs, moving)

@@ -229,9 +229,13 @@ class Sights:
 
     def packed(self) -> Iterator[tuple[Target, bytes]]:
         """What each target lists, as it is kept while nobody looks at it."""
+        shut = self._packed.keys() | self._closing.keys()
+        begun = {
+            target: self._compress(block(each.objects)) for target, each in self._open.items() if target not in shut
+        }
         for target in self.reports:
             known = self._closed(target)
-            yield target, self._compress(block(self._open[target].objects))() if known is None else known
+            yield target, begun[target]() if known is None else known
 
     def _bear(self, ref: Ref, was: Iterable[Object], now: Iterable[Object]) -> Iterator[Ref]:
         """Objects that bear a ref come and go; yields the other refs that bear a uid of theirs."""

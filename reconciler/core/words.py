@@ -5,7 +5,13 @@ Owns: the numbering. Must not go here: what a row is (bindings, facts). What was
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
+
+
+class Values(Protocol):
+    """Values by number."""
+
+    def __getitem__(self, number: int, /) -> Any: ...
 
 
 class Words:

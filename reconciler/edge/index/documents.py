@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.desired import Limits, NodeWant, Resource
+from reconciler.core.desired import Limits, NodeWant
 from reconciler.core.refs import Ref, kind_of
+from reconciler.core.words import Words
 from reconciler.driver import Capability
-from reconciler.edge.index.planning import RESOURCES
+from reconciler.edge.index.planning import resources_of, write_resources
 from reconciler.edge.index.shelves import Reader, Shelf, Writer, walked
 from reconciler.edge.load.attempt import Attempt
 from reconciler.edge.load.defaults import NAME
@@ -45,7 +46,8 @@ class Whole(msgspec.Struct):
 
 class _File(msgspec.Struct, array_like=True):
     blob: str
-    documents: list[tuple[bytes, tuple[Ref, ...], tuple[str, ...], tuple[str, ...]]]
+    documents: list[tuple[bytes, tuple[Ref, ...], int, tuple[str, ...]]]
+    """What a document uses is a number, which machines alike have in common."""
 
 
 # -- laying down -----------------------------------------------------------------------------------------------------
@@ -57,16 +59,25 @@ def write(records: Records, writer: Writer) -> Whole:
     def place(one: Document) -> Place:
         return one.file, records.position(one)
 
+    uses = Words()
+    number = uses.number
+
     def files() -> Iterator[tuple[str, _File]]:
         for path, record in records.files.items():
-            yield path, _File(record.blob, [(one.digest, one.refs, one.uses, one.claims) for one in record.documents])
+            documents = [(one.digest, one.refs, number(one.uses), one.claims) for one in record.documents]
+            yield path, _File(record.blob, documents)
 
-    writer.table("files", files, len(records.files))
+    writer.table("files", files, len(records.files), level=0)
+    writer.table("uses", lambda: enumerate(uses.values), len(uses.values))
     writer.table("others", *walked(records.others))
-    writer.table("owners", lambda: ((ref, place(one)) for ref, one in records.owners.items()), len(records.owners))
-    writer.table("claims", lambda: ((key, place(one)) for key, one in records.claims.items()), len(records.claims))
+    writer.table(
+        "owners", lambda: ((ref, place(one)) for ref, one in records.owners.items()), len(records.owners), level=0
+    )
+    writer.table(
+        "claims", lambda: ((key, place(one)) for key, one in records.claims.items()), len(records.claims), level=0
+    )
     writer.table("groups", *walked(records.groups))
-    writer.table(RESOURCES, *walked(records.resources))
+    write_resources(records.resources, writer)
     users = records.users
     writer.table("combinations", *walked(users.combinations))
     writer.table(
@@ -89,10 +100,12 @@ def read(
     that nodes which did not change are the very same. Raises Doubt."""
     records = Records()
     files: Shelf[str, _File] = Shelf.of(reader, "files", _File)
+    uses: Shelf[int, Uses] = Shelf.of(reader, "uses", Uses | None)
 
     def file(path: str) -> FileRecord:
         found = files[path]
-        return filed(found.blob, tuple(Document(path, *one) for one in found.documents))
+        made = [Document(path, digest, refs, uses[used], claims) for digest, refs, used, claims in found.documents]
+        return filed(found.blob, tuple(made))
 
     known = Shelf(file, len(files))
     """As they were, whatever becomes of the records: places are told in these."""
@@ -125,7 +138,7 @@ def read(
     records.entries = Shelf(thing, len(records.owners))
     records.groups = Shelf.of(reader, "groups", tuple[Ref, ...])
     records.nodes = nodes
-    records.resources = Shelf.of(reader, RESOURCES, Resource)
+    records.resources = resources_of(reader)
     records.drivers, records.capacities, records.limits = whole.drivers, whole.capacities, whole.limits
     records.taken_from, records.rules, records.totals = whole.taken_from, whole.rules, whole.totals
     records.projects = whole.projects

@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from reconciler.core import bindings as binding_rows
+from reconciler.core import facts as fact_rows
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
-from reconciler.core.facts import Facts
 from reconciler.core.known import Taken
 from reconciler.core.ledger import Applied, Binding, Held, Intent, Ledger, Paused, Result, Run, Spent, Status
 from reconciler.core.observed import Report
@@ -28,7 +29,7 @@ from reconciler.core.shape import Shape
 from reconciler.core.sights import Strangers
 from reconciler.core.standing import Standing
 from reconciler.core.world import World
-from reconciler.edge.index.shelves import Reader, Shelf, Writer, walked
+from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer, walked
 
 WORLD = {
     "nodes": NodeWant, "targets": NodeWant, "standings": Standing, "homes": dict[Ref, None],
@@ -41,8 +42,7 @@ SIGHTS = {
 BINDINGS = {"each": Binding, "spread": dict[Target, None], "past": int}
 """Tables that go to shelves, by the name of their attribute, with the kind of their values."""
 
-RESOURCES = "resources"
-"""The table of resources, which the loader's records have in common with the world."""
+_NOBODY = Ref("")
 
 _MANY = 1_000
 """Addresses of one network that are kept together; of a larger one each is an entry of its own."""
@@ -110,6 +110,13 @@ class Whole(msgspec.Struct):
     """Targets by their load."""
 
 
+class _Resource(msgspec.Struct, array_like=True):
+    """`kind`: the number of what it is but for its ref and digest."""
+
+    digest: str
+    kind: int
+
+
 class _Holders(msgspec.Struct, array_like=True):
     """Addresses are numbers beyond what the packing knows, so they are written as text, to the base 16."""
 
@@ -134,12 +141,13 @@ def write(planner: Planner, writer: Writer) -> Whole:
     for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
         for table in kinds:
             if (name, table) != ("sights", "_packed"):
-                writer.table(f"{name}.{table}", *walked(getattr(owner, table)))
-    writer.table("sights._packed", lambda: sights.packed(), len(sights.reports))
-    writer.table("world.facts", *walked(world.facts))
-    writer.table(
-        "bindings.single", lambda: ((ref, bindings.sole(ref)) for ref in bindings.single), len(bindings.single)
-    )
+                level = 0 if table in ("_places", "_bearers") else 1
+                writer.table(f"{name}.{table}", *walked(getattr(owner, table)), level=level)
+    writer.table("sights._packed", lambda: sights.packed(), len(sights.reports), level=0)
+    writer.table("world.facts", *walked(world.facts.rows), level=0)
+    writer.table("bindings.single", *walked(bindings.single), level=0)
+    words = bindings.words.values  # some are bytes, which a table takes for packed
+    writer.table("words", lambda: enumerate(map(msgspec.msgpack.encode, words)), len(words))
     writer.table("rooms", *walked(rooms.by_target))
     _write_holders(world, writer)
     return Whole(
@@ -151,6 +159,25 @@ def write(planner: Planner, writer: Writer) -> Whole:
         {plan: (run.generation, run.outcomes) for plan, run in ledger.runs.items()},
         rooms._order,
     )  # fmt: skip
+
+
+def write_resources(resources: Mapping[Ref, Resource], writer: Writer) -> None:
+    """What machines alike have in common lies there once. Raises OSError."""
+    numbers: dict[tuple[object, ...], int] = {}
+    kinds: list[Resource] = []
+    rows: dict[Ref, _Resource] = {}
+    for ref, one in resources.items():
+        # who reads documents shares what is the same, so that identity says enough
+        parts = (
+            id(one.body), id(one.references), id(one.demand), id(one.nics), id(one.constraints), one.protected,
+            id(one.behaviour), id(one.network), id(one.parties),
+        )  # fmt: skip
+        number = numbers.setdefault(parts, len(kinds))
+        if number == len(kinds):
+            kinds.append(msgspec.structs.replace(one, ref=_NOBODY, digest=""))
+        rows[ref] = _Resource(one.digest, number)
+    writer.table("resources", *walked(rows), level=0)
+    writer.table("kinds", lambda: enumerate(kinds), len(kinds))
 
 
 def _taken(kind: type[Any], owner: object) -> Any:
@@ -199,11 +226,13 @@ def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
     for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
         for table, kind in kinds.items():
             setattr(owner, table, Shelf.of(reader, f"{name}.{table}", kind))
-    facts: Shelf[Ref, Facts] = Shelf.of(reader, "world.facts", Facts)
-    world.facts.rows = Shelf(lambda ref: world.facts.packed(facts[ref]), len(facts))
-    single: Shelf[Ref, Binding] = Shelf.of(reader, "bindings.single", Binding)
-    bindings.single = Shelf(lambda ref: bindings.packed(single[ref]), len(single))
-    world.resources = Shelf.of(reader, RESOURCES, Resource)
+    words = _words_of(reader)
+    facts: Shelf[Ref, bytes] = Shelf.of(reader, "world.facts", bytes)
+    single: Shelf[Ref, bytes] = Shelf.of(reader, "bindings.single", bytes)
+    # the numbers in these rows are of the words that were laid down; here they get others
+    world.facts.rows = Shelf(lambda ref: world.facts.packed(fact_rows.opened(facts[ref], words)), len(facts))
+    bindings.single = Shelf(lambda ref: bindings.packed(binding_rows.opened(ref, single[ref], words)), len(single))
+    world.resources = resources_of(reader)
     world.reports = sights.reports
     shorts: tuple[tuple[Any, Any], ...] = ((world, whole.world), (sights, whole.sights), (ledger, whole.ledger))
     for owner, found in shorts:
@@ -227,6 +256,31 @@ def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
         else:
             world.dirty.add(ref)
     return planner
+
+
+def _words_of(reader: Reader) -> Shelf[int, Any]:
+    """What the rows of bindings and facts have in common and name by number: texts, bytes, tuples and demands."""
+    laid: Shelf[int, Any] = Shelf.of(reader, "words", Any)
+
+    def word(number: int) -> Any:
+        found = laid[number]
+        return Demand(**found) if type(found) is dict else tuple(found) if type(found) is list else found
+
+    return Shelf(word, len(laid))
+
+
+def resources_of(reader: Reader) -> Shelf[Ref, Resource]:
+    """What `write_resources` laid down."""
+    rows: Shelf[Ref, _Resource] = Shelf.of(reader, "resources", _Resource)
+    kinds: Shelf[int, Resource] = Shelf.of(reader, "kinds", Resource)
+
+    def resource(ref: Ref) -> Resource:
+        row = rows[ref]
+        if row.kind not in kinds:
+            raise Doubt(f"what {ref} is does not lie there")
+        return msgspec.structs.replace(kinds[row.kind], ref=ref, digest=row.digest)
+
+    return Shelf(resource, len(rows))
 
 
 def _read_holders(world: World, reader: Reader) -> None:
