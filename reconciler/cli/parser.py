@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from reconciler.cli import arguments as adders
 from reconciler.cli.commands import BY_NAME, COMMANDS, Command
 
 _VALUED = ("-C", "--state")
+_UNSEEN = partial(argparse.HelpFormatter, width=80)
+"""argparse makes one for each argument, to see that it could be shown. Without a width it imports what asks the
+terminal."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,16 +28,23 @@ class Parser(argparse.ArgumentParser):
         print(f"Error: {message}\n  See: {self.prog} --help", file=sys.stderr)
         raise SystemExit(1)
 
+    def format_help(self) -> str:
+        from textwrap import fill
+
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        self.description = fill(self.description or "", 79)
+        return super().format_help()
+
 
 def parser(arguments: Sequence[str] | None = None) -> Parser:
     """A parser for these arguments: only the command that they name is built. None: all of them."""
     name = command_name(arguments) if arguments is not None else None
-    top = Parser(prog="trueup", allow_abbrev=False, usage="trueup [-C DIR] COMMAND …")
+    top = Parser(prog="trueup", allow_abbrev=False, usage="trueup [-C DIR] COMMAND …", formatter_class=_UNSEEN)
     top.add_argument("--version", action=_Version, help="show the version and exit")
     _everywhere(top, default=None)
     if name is not None and name not in BY_NAME:
         top.error(_unknown(name))
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    commands = top.add_subparsers(prog="trueup", dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command in [BY_NAME[name]] if name else COMMANDS if arguments is None else ():
         _add(commands, command)
     return top
@@ -43,21 +54,15 @@ def _add(commands: Any, command: Command) -> None:
     found: Parser = commands.add_parser(
         command.name,
         help=command.summary,
-        description=_filled(command.paragraph),
+        description=command.paragraph,
         epilog=_examples(command.examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_UNSEEN,
         prog=f"trueup {command.name}",
         allow_abbrev=False,
     )
     found.set_defaults(run=command.run)
     getattr(adders, f"add_{command.name}")(found)
     _everywhere(found, default=argparse.SUPPRESS)
-
-
-def _filled(text: str) -> str:
-    from textwrap import fill
-
-    return fill(text, 79)
 
 
 def _examples(lines: Sequence[str]) -> str:

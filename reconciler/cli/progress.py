@@ -5,7 +5,6 @@ Owns: turning events into lines. Must not go here: what happens (runtime), the p
 
 from __future__ import annotations
 
-from shutil import get_terminal_size
 from typing import TextIO
 
 import msgspec
@@ -24,6 +23,8 @@ _NAMED = 10
 
 
 def _columns() -> int:
+    from shutil import get_terminal_size  # only where a line moves
+
     return min(_WIDTH, get_terminal_size().columns - 1)
 
 

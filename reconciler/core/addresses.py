@@ -6,11 +6,11 @@ Must not go here: where machines live, who may use a network.
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from ipaddress import ip_address, ip_network
 
 from reconciler.core.desired import NetworkFacts
+from reconciler.core.hashes import blake2b
 from reconciler.core.refs import Ref, Uid
 
 
@@ -140,5 +140,5 @@ def _reserved(facts: NetworkFacts) -> list[tuple[int, int]]:
 
 def mac_for(uid: Uid, network: Ref) -> str:
     """A locally administered unicast MAC that follows from the machine's identity and the network."""
-    octets = hashlib.blake2b(f"{uid}|{network}".encode(), digest_size=5).digest()
+    octets = blake2b(f"{uid}|{network}".encode(), digest_size=5).digest()
     return "02:" + ":".join(f"{octet:02x}" for octet in octets)

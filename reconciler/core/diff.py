@@ -3,8 +3,10 @@
 Owns: comparing two sets of normalised fields; the only user of jsonpatch (RFC 6902).
 Must not go here: whether a difference may be acted on (rules), what acting takes beyond its manner (shapes).
 
-jsonpatch is fed what differs alone, as key-sorted plain data in which lists are tuples, so that a list is replaced
-whole; its `move`, which pairs unrelated fields of equal value, is lowered to a removal and an addition.
+A field that one side alone has differs, and so do two plain values that are not one: there jsonpatch has nothing to
+tell but its `move`, which pairs unrelated fields of equal value, and means a removal and an addition. It is asked about
+all else (lists, floats, a map against a value), fed what may differ alone, as key-sorted plain data in which lists are
+tuples, so that a list is replaced whole. It is imported then: that takes longer than deciding a change.
 """
 
 from __future__ import annotations
@@ -12,22 +14,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jsonpatch
-
 from reconciler.core.plan import Cause
-from reconciler.core.values import Fields, find
+from reconciler.core.values import Fields, escape, find
 
 
 def changed_paths(before: Fields, after: Fields) -> tuple[str, ...]:
     """Paths that differ, in canonical order: the deepest map both sides share is looked into."""
     if before == after:
         return ()
-    paths: dict[str, None] = {}
-    for operation in jsonpatch.make_patch(*_unlike(before, after)).patch:
-        if operation["op"] == "move":
-            paths[operation["from"]] = None
-        paths[operation["path"]] = None
-    return tuple(sorted(paths))
+    told: set[str] = set()
+    was, now = _unlike(before, after, "", told)
+    return tuple(sorted(told | _asked(was, now) if was else told))
+
+
+def _asked(was: dict[str, Any], now: dict[str, Any]) -> set[str]:
+    """What jsonpatch tells: both sides have the same fields, so it moves nothing."""
+    import jsonpatch
+
+    return {operation["path"] for operation in jsonpatch.make_patch(was, now).patch}
 
 
 def operations(before: Fields, after: Fields) -> list[dict[str, Any]]:
@@ -57,20 +61,27 @@ def covered(path: str, prefixes: Iterable[str]) -> bool:
     return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
-def _unlike(before: Fields, after: Fields) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both without what is the same on both sides: jsonpatch looks long at what it need not tell."""
+def _unlike(before: Fields, after: Fields, above: str, told: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both sides of what has to be asked about. The paths of what surely differs, which begin with `above`, go to
+    `told`."""
     was, now = {}, {}
     for key in sorted(before.keys() | after.keys()):
-        if key not in after:
-            was[key] = _prepared(before[key])
-        elif key not in before:
-            now[key] = _prepared(after[key])
-        elif not _same(left := before[key], right := after[key]):
-            if isinstance(left, Mapping) and isinstance(right, Mapping):
-                was[key], now[key] = _unlike(left, right)
-            else:
-                was[key], now[key] = _prepared(left), _prepared(right)
+        left, right = before.get(key, _NOTHING), after.get(key, _NOTHING)
+        if _same(left, right):
+            continue
+        path = f"{above}/{escape(key)}"
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            inner = _unlike(left, right, path, told)
+            if inner[0]:
+                was[key], now[key] = inner
+        elif left is _NOTHING or right is _NOTHING or (type(left) in _PLAIN and type(right) in _PLAIN):
+            told.add(path)
+        else:
+            was[key], now[key] = _prepared(left), _prepared(right)
     return was, now
+
+
+_NOTHING = object()
 
 
 _PLAIN = frozenset({str, int, bool, type(None)})

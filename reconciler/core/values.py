@@ -6,11 +6,12 @@ Must not go here: anything about kinds, units or drivers.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from reconciler.core.hashes import blake2b
 
 Fields = Mapping[str, Any]
 """Normalised fields of one object: nested maps with string keys, whose leaves are str, int, float,
@@ -27,7 +28,7 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """32 hex digits (BLAKE2b, 16 bytes) over the canonical bytes; bytes are taken as they are."""
     data = value if isinstance(value, bytes) else canonical(value)
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 def plain(data: bytes) -> Any:

@@ -17,12 +17,12 @@ import sqlite3
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Union, get_args
 
 import msgspec
 
+from reconciler.core.hashes import blake2b
 from reconciler.core.ledger import Entry, Ledger, Record, Sealed, Settled
 from reconciler.edge.forked import possible
 from reconciler.errors import JournalBroken, JournalUnwritable, StateUnusable

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from reconciler.edge.remembered import cache_folder, own
-from reconciler.edge.state import write_whole
+from reconciler.edge.state import write_sealed
 
 GROUP = "trueup.drivers"
 
@@ -41,7 +41,7 @@ def drivers() -> list[Point]:
     points = sorted(set(_asked(sys.path)))
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(file, msgspec.json.encode(_Answer(path, points)))
+        write_sealed(file, msgspec.json.encode(_Answer(path, points)))
     except OSError:
         pass  # asked again the next time
     return points

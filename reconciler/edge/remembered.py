@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import msgspec
 
 from reconciler.core.desired import Desired
 from reconciler.core.values import digest
-from reconciler.edge.state import write_whole
+from reconciler.edge.state import unsealed, write_sealed
 
 KEPT = 16
 """Trees beyond this many are dropped, the oldest first."""
@@ -79,9 +79,9 @@ class TreeMemory:
         reading all of it back takes as long as reading the tree."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(self._path(tree).with_suffix(".id"), remembered.desired.datacenter_id.encode())
+            write_sealed(self._path(tree).with_suffix(".id"), remembered.desired.datacenter_id.encode())
             if len(remembered.desired.resources) <= LARGEST:
-                write_whole(self._path(tree), msgspec.msgpack.encode(remembered))
+                write_sealed(self._path(tree), msgspec.msgpack.encode(remembered))
             self._prune()
         except OSError:
             return
@@ -89,7 +89,7 @@ class TreeMemory:
     def keep_place(self, place: str, told: Told) -> None:
         """What told the id of the datacenter of a repository and folder. Best effort."""
         try:
-            write_whole(self._place(place), msgspec.msgpack.encode(told))
+            write_sealed(self._place(place), msgspec.msgpack.encode(told))
         except OSError:
             return
 
@@ -117,16 +117,17 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def own(path: Path) -> bytes:
-    """The contents of a file that nobody else can have written. Raises OSError."""
+    """What was sealed in a file that nobody else can have written. Raises OSError."""
     found = path.stat()
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PermissionError(f"{path} may have been written by others")
-    return path.read_bytes()
+    return unsealed(path.read_bytes())
 
 
+@cache
 def program() -> list[object]:
     """What of this program a tree's reading and a plan depend on: the files that define and read documents and decide,
-    those of the drivers that come with it, as they lie there."""
+    those of the drivers that come with it, as they lay there when this process first asked: it runs what was there."""
     here = Path(__file__).parent
     top = here.parents[1]
     folders = [here, here / "load", top / "specs", here.parent / "core", here.parent / "driver"]

@@ -18,9 +18,7 @@ Without that file: the environment, then DIR/secrets with NAME and NAME.age (ide
 
 from __future__ import annotations
 
-import hmac
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,6 +64,8 @@ class ProvidedSecrets:
             return None
         if value is None:
             return None
+        import hmac  # only where there are secrets: it loads OpenSSL
+
         return hmac.new(self._key, f"{name}\0{value}".encode(), "sha256").hexdigest()[:32]
 
     def _resolve(self, names: frozenset[str]) -> dict[str, str]:
@@ -133,7 +133,7 @@ def _key(path: Path) -> bytes:
     """The key of this controller's digests. With another key every secret looks changed once, no more."""
     try:
         if not path.exists():
-            write_whole(path, secrets.token_bytes(32))
+            write_whole(path, os.urandom(32))
         key = path.read_bytes()
     except OSError as error:
         raise StateUnusable(f"{path}: the key of secrets' digests cannot be used: {error.strerror}") from error

@@ -163,9 +163,8 @@ class GitSource:
         if self.mirrored or (self.dirty and revision is None) or self._known_id(revision) is not None:
             return None
         name = f"{self.repository.revision(revision, root=self.root).tree}:datacenter.yaml"
-        if self.repository.objects.find(name) is None:
-            return None
-        found = re.search(_ID, self.repository.objects.read(name))
+        told = self.repository.objects.contents(name)
+        found = re.search(_ID, told[1]) if told is not None else None
         return found[1].decode() if found else None
 
     def _known_id(self, revision: str | None) -> str | None:
@@ -179,8 +178,8 @@ class GitSource:
         known = memory.recall_place(self._place)
         if known is None:
             return None
-        found = self.repository.objects.find(f"{tree}:{known.path}")
-        return known.datacenter_id if found is not None and found.id == known.blob else None
+        found = self.repository.objects.contents(f"{tree}:{known.path}")
+        return known.datacenter_id if found is not None and found[0].id == known.blob else None
 
     @property
     def _place(self) -> str:

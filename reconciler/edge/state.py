@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconciler.core.hashes import blake2b
 from reconciler.errors import StateUnusable
 
 
@@ -70,18 +70,51 @@ class State:
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replaces a file in one go: readers see the old or the new contents, also after a crash. Raises OSError."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    _replace(path, data, mode=mode, durable=True)
+    sync_folder(path.parent)
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """The same for what may be lost, without waiting for the disk: a crash of the host may leave anything there, which
+    `unsealed` tells from what was written. Raises OSError."""
+    _replace(path, _seal(data) + data, mode=0o600, durable=False)
+
+
+def unsealed(data: bytes) -> bytes:
+    """What `write_sealed` was given. Raises OSError where a file does not hold that, whole."""
+    content = data[_SEAL:]
+    if data[:_SEAL] != _seal(content):
+        raise OSError("this is not what was written")
+    return content
+
+
+_SEAL = 16
+
+
+def _seal(data: bytes) -> bytes:
+    return blake2b(data, digest_size=_SEAL).digest()
+
+
+def beside(path: Path) -> tuple[int, str]:
+    """A new file that is to take a path's place: descriptor and name. As tempfile's, whose import takes as long as all
+    that a recalled plan reads. Raises OSError."""
+    name = f"{path.parent}/.{path.name}-{os.urandom(8).hex()}"
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), name
+
+
+def _replace(path: Path, data: bytes, *, mode: int, durable: bool) -> None:
+    handle, name = beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.values import digest
 from reconciler.edge.chain import Chain
 from reconciler.edge.remembered import program
-from reconciler.edge.state import write_whole
+from reconciler.edge.state import unsealed, write_sealed
 from reconciler.errors import TrueupError
 
 Overview = tuple[str, str, str]
@@ -81,7 +81,7 @@ class StillMemory:
     def recall(self, key: str, now: float) -> Unchanged | None:
         """The plan, dated now, if everything is as it was."""
         try:
-            found = msgspec.msgpack.decode(self._path.read_bytes(), type=_Still)
+            found = msgspec.msgpack.decode(unsealed(self._path.read_bytes()), type=_Still)
         except (OSError, msgspec.DecodeError):
             return None
         if found.key != key or now < found.since or (found.until is not None and now >= found.until):
@@ -123,6 +123,6 @@ class StillMemory:
         known = {name: self._keyed(name) for name in secrets}
         still = _Still(key, overviews, known, plan.observed_at, until, plan, last)
         try:
-            write_whole(self._path, msgspec.msgpack.encode(still))
+            write_sealed(self._path, msgspec.msgpack.encode(still))
         except OSError:
             return

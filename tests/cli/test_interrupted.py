@@ -37,7 +37,7 @@ def _wait_until_it_waits(process: int) -> None:
 @pytest.mark.parametrize(
     ("what", "then"),
     [
-        pytest.param("cat-file --batch-check", "sleep 3", id="git is waited for, without a loop"),
+        pytest.param("cat-file --batch", "sleep 3", id="git is waited for, without a loop"),
         pytest.param("status", ":", id="a node is waited for, in a loop"),
     ],
 )

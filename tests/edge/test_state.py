@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reconciler.edge.lock import DatacenterLock, holder
-from reconciler.edge.state import State, state_folder, write_whole
+from reconciler.edge.state import State, state_folder, unsealed, write_sealed, write_whole
 from reconciler.errors import LockHeld, StateUnusable
 
 ID = "6f2b8d3e-5a41-4c6b-9f0e-2d7c1a9b8e10"
@@ -76,6 +77,25 @@ def test_a_file_is_replaced_whole_and_privately(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == b"two"
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param(lambda whole: b"", id="nothing"),
+        pytest.param(lambda whole: whole[:-1], id="not all of it"),
+        pytest.param(lambda whole: bytes(len(whole)), id="zeros"),
+        pytest.param(lambda whole: whole[:20] + bytes(len(whole) - 20), id="a beginning, then zeros"),
+        pytest.param(lambda whole: b"two" * 10, id="something else"),
+    ],
+)
+def test_what_a_crash_left_of_a_sealed_file_is_not_taken_for_it(tmp_path: Path, left: Callable[[bytes], bytes]) -> None:
+    write_sealed(tmp_path / "f", b"one and two")
+    assert unsealed((tmp_path / "f").read_bytes()) == b"one and two"
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    with pytest.raises(OSError, match="not what was written"):
+        unsealed(left((tmp_path / "f").read_bytes()))
 
 
 def test_each_holder_has_a_higher_fence(state: State) -> None:

@@ -9,11 +9,12 @@ costs a loop. Replacements and grafts do not count here either.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import zlib
 from pathlib import Path
+
+from reconciler.core.hashes import sha1
 
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MOST = 256 << 10
@@ -48,14 +49,21 @@ class Loose:
             data = opening.decompress(packed, _MOST)
         except zlib.error:
             return None
-        proof = hashlib.sha1(data, usedforsecurity=False) if len(id_) == 40 else hashlib.sha256(data)
-        if not opening.eof or opening.unused_data or proof.hexdigest() != id_:
+        if not opening.eof or opening.unused_data or _id_of(data, len(id_)) != id_:
             return None
         head, _, content = data.partition(b"\0")
         return head.partition(b" ")[0].decode(), content
 
     def _place(self, id_: str) -> str:
         return f"{self._objects}{id_[:2]}/{id_[2:]}"
+
+
+def _id_of(data: bytes, digits: int) -> str:
+    if digits == 40:
+        return sha1(data, usedforsecurity=False).hexdigest()
+    from hashlib import sha256  # few repositories are of that kind
+
+    return sha256(data).hexdigest()
 
 
 def _bytes(path: str) -> bytes | None:

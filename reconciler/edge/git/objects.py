@@ -9,9 +9,9 @@ whatever the size of the fleet. Thread-safe; a process that ended is started aga
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ class Pipe:
     def _start(self) -> subprocess.Popen[bytes]:
         self.close()
         # a file, not a pipe: nobody reads it until the process has ended, and a full pipe would stop it
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._stderr = scratch()
         try:
             self._process = subprocess.Popen(
                 self._command,
@@ -122,7 +122,11 @@ class Pipe:
 
 
 class Objects:
-    """Objects of one repository by id or by name (`main^{commit}`, `HEAD:sites/a`)."""
+    """Objects of one repository by id or by name (`main^{commit}`, `HEAD:sites/a`).
+
+    Two processes that stay open: one that gives contents, which most questions need, and one for names of what may be
+    large, begun by the first of them.
+    """
 
     def __init__(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -135,8 +139,7 @@ class Objects:
         """What was read last, by id: a page that tells where fields come from asks for the same few files again."""
 
     def begin(self) -> None:
-        """Names and contents will be asked for soon."""
-        self._names.begin()
+        """Contents will be asked for soon."""
         self._contents.begin()
 
     def close(self) -> None:
@@ -189,7 +192,7 @@ class Objects:
             yield from map(self.read, names)
             return
         command = ["git", "-C", str(self.folder), *OPTIONS, "cat-file", "--batch", "--buffer"]
-        with tempfile.TemporaryFile() as questions, tempfile.TemporaryFile() as stderr:
+        with scratch() as questions, scratch() as stderr:
             questions.write("".join(f"{name}\n" for name in names).encode())
             questions.seek(0)
             with subprocess.Popen(
@@ -293,13 +296,16 @@ def _answer(stream: IO[bytes]) -> tuple[Found, bytes] | None:
     return found, data[:-1]
 
 
+def scratch() -> IO[bytes]:
+    """A file that has no name and lies in no folder, gone when it is closed."""
+    return open(os.memfd_create("trueup"), "w+b")
+
+
 def _reap(process: subprocess.Popen[bytes]) -> None:
+    """It only reads, so nothing is lost by not waiting until it notices that nobody asks any more."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             with suppress(OSError):
                 stream.close()
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    process.kill()
+    process.wait()

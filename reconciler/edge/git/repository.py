@@ -106,7 +106,7 @@ class Repository:
 
     def commit(self, revision: str) -> str:
         """The full id of the commit that a revision names. Raises RevisionMissing."""
-        found = None if revision.startswith("-") else self.objects.find(f"{revision}^{{commit}}")
+        found = None if revision.startswith("-") else self.objects.contents(f"{revision}^{{commit}}")
         if found is None:
             raise RevisionMissing(
                 f"{self.identity}: there is no commit {revision!r}",
@@ -114,10 +114,10 @@ class Repository:
                 if self.shallow
                 else "git log --oneline shows what is",
             )
-        return found.id
+        return found[0].id
 
     def has_commit(self, commit: str) -> bool:
-        return bool(re.fullmatch(_HEX, commit)) and self.objects.find(f"{commit}^{{commit}}") is not None
+        return bool(re.fullmatch(_HEX, commit)) and self.objects.contents(f"{commit}^{{commit}}") is not None
 
     def tree(self, commit: str, root: str = "") -> str:
         """The id of the tree at a root. Raises RevisionMissing if there is no such folder in it, SourceUnreadable if a

@@ -7,12 +7,11 @@ Must not go here: YAML, the working tree (worktree).
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reconciler.edge.git.command import OPTIONS, environment, failed, missing_git
-from reconciler.edge.git.objects import Objects, TreeDifference
+from reconciler.edge.git.objects import Objects, TreeDifference, scratch
 from reconciler.edge.refused import NOT_UTF8, SUBMODULE, Refusal, link
 
 
@@ -86,7 +85,7 @@ class CommitTree:
 def listing(folder: Path, tree: str, extra: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """(mode, object id, path) of everything beneath a tree, streamed."""
     command = ["git", "-C", str(folder), *OPTIONS, "ls-tree", "-r", "-z", "--full-tree", tree]
-    with tempfile.TemporaryFile() as stderr:
+    with scratch() as stderr:
         try:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment(extra=extra))
         except FileNotFoundError as error:

@@ -6,8 +6,6 @@ Must not go here: applying (such a Revision has no commit, and is never applied)
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +28,8 @@ class WorkingTree(NamedTuple):
     """The folder of the objects that only this tree has. Gone after `close`."""
 
     def close(self) -> None:
+        import shutil
+
         self.tree.close()
         shutil.rmtree(self.objects, ignore_errors=True)
 
@@ -39,6 +39,9 @@ def snapshot(repository: Repository, root: str = "") -> WorkingTree:
 
     Raises SourceRefused for a bare repository, SourceUnreadable for a file that cannot be read.
     """
+    import shutil
+    import tempfile
+
     if repository.top is None:
         raise SourceRefused(f"{repository.identity}: a bare repository has no working tree", hint="name a revision")
     objects = Path(tempfile.mkdtemp(prefix="trueup-tree-"))
@@ -96,9 +99,11 @@ class Uncommitted:
 
 def _would_be(repository: Repository, objects: Path, extra: Mapping[str, str]) -> str:
     assert repository.top is not None
+    from shutil import copy2
+
     index = repository.git_folder / "index"
     if index.exists():
-        shutil.copy2(index, objects / "index")  # it knows which files are unchanged, so they are not read again
+        copy2(index, objects / "index")  # it knows which files are unchanged, so they are not read again
     env = environment(extra={**extra, **_without_filters(repository.top)})
     run(repository.top, ("add", "--all", "--", "."), env=env, timeout=600)
     return run(repository.top, ("write-tree",), env=env).decode().strip()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +20,8 @@ from types import TracebackType
 from typing import IO, Any, Generic, NoReturn, TypeVar, cast
 
 import msgspec
+
+from reconciler.edge.state import beside
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -64,7 +65,7 @@ class Writer:
         """What is read back at once, when the file is opened."""
 
     def __enter__(self) -> Writer:
-        handle, self._name = tempfile.mkstemp(prefix=f".{self._path.name}-", dir=self._path.parent)
+        handle, self._name = beside(self._path)
         self._file: IO[bytes] = os.fdopen(handle, "wb")
         self._file.write(_MAGIC)
         return self

@@ -5,12 +5,12 @@ Owns: which texts are read in an attempt. Must not go here: what depends on them
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from reconciler.core.hashes import blake2b
 from reconciler.edge.load import defaults, document, events, roundtrip, stream
 from reconciler.edge.load.attempt import Attempt, Changes, Unit
 from reconciler.edge.load.document import Reading
@@ -149,7 +149,7 @@ class Reader:
         found = self._stamps.get(folder)
         if found is None:
             chain = [(one, given) for one in defaults.folders_of(file) if (given := self.attempt.defaults.get(one))]
-            found = hashlib.blake2b(repr(chain).encode(), digest_size=16).digest() if chain else b""
+            found = blake2b(repr(chain).encode(), digest_size=16).digest() if chain else b""
             self._stamps[folder] = found
         return found
 
@@ -242,7 +242,7 @@ def defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding],
 
 def digest_of(chunk: stream.Chunk, stamp: bytes) -> bytes:
     """Of a document's text and the defaults beneath it: equal digests need no reading."""
-    return hashlib.blake2b(chunk.text.encode(), digest_size=16, key=stamp).digest()
+    return blake2b(chunk.text.encode(), digest_size=16, key=stamp).digest()
 
 
 def _put(layer: Layer[str, str], path: str, blob: str | None) -> None:

@@ -6,7 +6,6 @@ Must not go here: how much the tenant's machines take (checks.py), how a project
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 import msgspec
@@ -23,11 +22,13 @@ from specs.rules import der
 
 def lower_tenant(lowering: Lowering) -> None:
     """Its Resource; the networks are laid on it once all are known."""
+    from hashlib import sha256  # for certificates alone: it loads OpenSSL
+
     declared = lowering.declared
     spec: Tenant = declared.spec
     certificates = {}
     for name, text in spec.certificates.items():
-        fingerprint = hashlib.sha256(der(text)).hexdigest()
+        fingerprint = sha256(der(text)).hexdigest()
         certificates[name] = {"fingerprint": fingerprint, "pem": text}
         summary, fix = f"the certificate {fingerprint[:12]} is used already", "a holder has one, and is of one tenant"
         lowering.claim(f"certificate:{fingerprint}", ("certificates", name), summary, fix)

@@ -9,13 +9,13 @@ and, while a Loader lives, for the ids that its last good tree listed (git does,
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from reconciler.core.hashes import sha1
 from reconciler.edge.refused import Refusal, link, unreadable
 
 
@@ -40,7 +40,7 @@ class Tree(Protocol):
 
 def blob_id(data: bytes) -> str:
     """The id that git gives to these contents."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 class MemoryTree:
