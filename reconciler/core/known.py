@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
 from reconciler.core.compare import recovered
@@ -357,12 +359,15 @@ class Known:
         key = (resource.body, resource.references, node.driver, drain is not None, tenant, cannot)
         found = self._moulds.get(key, ...)
         if found is ...:
-            found = self._moulds[key] = taken(
+            found = taken(
                 resource,
                 self.shape_of(target),
                 lambda named, addresses: self.context(named, target, addresses),
                 self.needed(resource, target),
             )
+            if found is not None:  # of machines at rest the ledger has these bytes already
+                found = msgspec.structs.replace(found, bare=self.ledger.bindings.words.shared(found.bare))
+            self._moulds[key] = found
         return found
 
     def _parties_of(self, resource: Resource, target: Target) -> tuple[dict[Ref, Addresses], frozenset[Ref]]:

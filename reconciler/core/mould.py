@@ -10,7 +10,6 @@ of which the form is made.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -27,7 +26,9 @@ Contexts = Callable[[Resource, tuple[Address, ...]], NativeContext]
 _NAME, _IP, _MAC = "mould-q7x", "192.0.2", "02:5e:10:00:01"
 """The made-up words: of an address and a MAC all but the end."""
 _WORDS = (_NAME.encode(), _IP.encode(), _MAC.encode())
-_GAP = re.compile("([\x00-\x1f])")
+_PLACES = [bytes((place,)) for place in range(32)]
+_MOST = 15
+"""Interfaces whose words these tell apart, the name among them."""
 _FIRST = 10
 """The ends are of two digits: no word stands in another."""
 
@@ -38,10 +39,9 @@ class Mould(msgspec.Struct, frozen=True):
     nics: tuple[NicWant, ...]
     demand: Demand
     networks: tuple[Ref, ...]
-    text: str
-    """Their canonical form, with `%s` where it shows what is each one's own …"""
-    gaps: tuple[int, ...]
-    """… and which of these it is: the name, then address and MAC of each interface."""
+    bare: bytes
+    """Their canonical form, with a control character where it shows what is each one's own: the name, then address and
+    MAC of each interface. Where they are at rest the ledger has the same (`Binding.sealed`)."""
     needs: tuple[Ref, ...]
     """The networks and images that they need on their target."""
 
@@ -57,10 +57,12 @@ class Mould(msgspec.Struct, frozen=True):
 
     def form(self, ref: Ref, addresses: tuple[Address, ...]) -> bytes:
         """The canonical form of one of them."""
-        words = [name_of(ref)]
+        form, place = self.bare.replace(_PLACES[0], name_of(ref).encode()), 1
         for address in addresses:
-            words += (address.ip, address.mac)
-        return (self.text % tuple([words[gap] for gap in self.gaps])).encode()
+            form = form.replace(_PLACES[place], address.ip.encode())
+            form = form.replace(_PLACES[place + 1], address.mac.encode())
+            place += 2
+        return form
 
 
 def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref, ...]) -> Mould | None:
@@ -68,7 +70,7 @@ def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref
     with these addresses."""
     networks = tuple([nic.networks[0] for nic in resource.nics if _plain(nic)])
     names = {name_of(network) for network in networks}
-    if len(names) != len(resource.nics) or resource.parties or not shape.capability.plainly:
+    if len(names) != len(resource.nics) or len(names) > _MOST or resource.parties or not shape.capability.plainly:
         return None
     ref = make_ref(kind_of(resource.ref), _NAME, tenant_of(resource.ref))
     ends = enumerate(networks, _FIRST)
@@ -80,9 +82,7 @@ def taken(resource: Resource, shape: Shape, contexts: Contexts, needs: tuple[Ref
     form = wanted_of(named, shape, context)
     if set(form.get("nics") or ()) != names or takes_of(form, resource.demand) != resource.demand:
         return None
-    texts = _GAP.split(bare(canonical(form), ref, pairs(addresses)).decode())
-    text = "%s".join([text.replace("%", "%%") for text in texts[::2]])
-    return Mould(resource.nics, resource.demand, networks, text, tuple(map(ord, texts[1::2])), needs)
+    return Mould(resource.nics, resource.demand, networks, bare(canonical(form), ref, pairs(addresses)), needs)
 
 
 def _plain(nic: NicWant) -> bool:

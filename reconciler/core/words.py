@@ -30,6 +30,10 @@ class Words:
             self.values.append(value)
         return found
 
+    def shared(self, value: Any) -> Any:
+        """The object of this value if it has a number, else this one."""
+        return self.values[self._numbers.get(value, 0)] or value
+
     def one(self, value: Any) -> Any:
         """The one object of this value: what comes from a file is a fresh one each time."""
         return self.values[self.number(value)]

@@ -43,7 +43,7 @@ def secret_leaf(name: str, keyed_digest: str | None) -> str:
     return f"secret:{name}:{keyed_digest or ''}"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _opened(body: bytes) -> Any:
     """The value of a body, read once for all that have the same: not to be altered."""
     return plain(body)
@@ -52,10 +52,10 @@ def _opened(body: bytes) -> Any:
 def machine(resource: Resource, context: NativeContext) -> dict[str, Any]:
     """See the module `reconciler.driver.forms` and docs/concepts/forms.md for the keys and their units. A body without
     `hostname` is of a machine whose host is called as it is itself, so that machines alike have one body."""
-    form = dict(_alike(resource.body))
+    alike, wants = _alike(resource.body)
+    form = dict(alike)
     if "hostname" not in form:
         form["hostname"] = name_of(resource.ref)
-    wants = _opened(resource.body).get("nics")
     _in_project(form, resource, context)
     if wants:
         form["nics"] = {
@@ -65,10 +65,11 @@ def machine(resource: Resource, context: NativeContext) -> dict[str, Any]:
     return form
 
 
-@lru_cache(maxsize=4096)
-def _alike(body: bytes) -> dict[str, Any]:
-    """What machines of one body have in common: all but the name and the interfaces. Not to be altered."""
-    said = _opened(body)
+@lru_cache(maxsize=1024)
+def _alike(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
+    """What machines of one body have in common: all but the name and the interfaces; and what these are to be. Not to
+    be altered."""
+    said = plain(body)
     form: dict[str, Any] = {key: said[key] for key in _MACHINE_PLAIN if said.get(key) is not None}
     form["image"] = said["image"]["digest"]
     form["state"] = "stopped" if said.get("state") == "stopped" else "running"
@@ -85,7 +86,7 @@ def _alike(body: bytes) -> dict[str, Any]:
         form["userData"] = _opaque(said["userData"])
     if said.get("metadata"):
         form["metadata"] = {key: _leaf(value) for key, value in said["metadata"].items()}
-    return form
+    return form, said.get("nics")
 
 
 def _in_project(form: dict[str, Any], resource: Resource, context: NativeContext) -> None:
@@ -115,7 +116,7 @@ def _nic(address: Address, want: dict[str, Any], network: bytes) -> dict[str, An
     return nic
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _wire(network: bytes) -> tuple[int, str | None, dict[str, Any]]:
     """What every interface in a network takes from it (its body): prefix length, gateway, and tag, vlan and mtu."""
     body = _opened(network)

@@ -132,6 +132,14 @@ def test_there_is_none_where_the_driver_promises_nothing_or_shows_no_address() -
     assert mould_of(like("plain", nics=()), Blind()) is not None
 
 
+def test_more_interfaces_than_there_are_words_for_have_none() -> None:
+    known = {Ref(f"Network/acme/n{at}"): network(f"n{at}", tenant="acme") for at in range(16)}
+    for count in (15, 16):
+        one = like("plain", nics=tuple(known)[:count])
+        found = taken(one, SHAPES[0], lambda _, got: NativeContext(node(), Target("edge1"), got, known), one.references)
+        assert (found is not None) == (count == 15)
+
+
 def test_a_word_of_a_network_is_no_address() -> None:
     known = {APP: resource(APP, {**msgspec.json.decode(KNOWN[APP].body), "gateway": "192.0.2.1"})}
     one = like("plain")
