@@ -105,7 +105,7 @@ async def _its_alone(act: Act, name: str, volume: Volume) -> None:
 
 async def _make_way(act: Act, volume: Volume) -> None:
     """What an attempt that was cut short has left there is no more than that: the machine is not there."""
-    await act.node.settle(volume.name, act.project)
+    await act.node.settle(volume.name, act.project, act.step.places)
     member = act.node.member(act.step.target)
     for left in volumes_at(await act.node.volumes(volume.pool), member):
         if (left.name, left.project) == (volume.name, act.project):

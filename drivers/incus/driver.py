@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from drivers.incus import forwards, images, machines, means, networks, paces, shared, tenants, volumes
+from drivers.incus import forwards, images, leftovers, machines, means, networks, paces, shared, tenants, volumes
 from drivers.incus.act import Act, Denied, Outbid
 from drivers.incus.api import ApiError, Lost, Refused, Stale
 from drivers.incus.culprits import Culprits
@@ -208,7 +208,8 @@ class IncusDriver:
                 await anyio.sleep(_MOMENT)
                 if await self._is_so(act):
                     return Outcome("unchanged")
-            return Outcome("failed", paces.explained(str(error)))
+            told = leftovers.explained(paces.explained(str(error)), act.step.target)
+            return Outcome("failed", told)
         return Outcome("applied")
 
     async def _is_so(self, act: Act) -> bool:
@@ -292,7 +293,7 @@ class IncusDriver:
         views = Views(act.view, here, every if member is not None else ())
         twins = [volume for volume in here if (volume.pool, volume.name) in views.of(volume.project).copies]
         for project, name in sorted({(volume.project, name) for volume in twins for name in users(volume.used_by)}):
-            await self.node.settle(name, project)  # it may be on its way to where the other one is
+            await self.node.settle(name, project, act.step.places)  # it may be on its way to where the other one is
         instances = await self.node.instances() if twins else []
         for volume in here:
             thing = volume_here(volume, views, instances)
@@ -312,9 +313,9 @@ class IncusDriver:
         act.found = found
         name = found.instance.name if found else str(act.step.args.get("fields", {}).get("hostname", ""))
         if name and (act.project, name) not in self.node.touched:
-            await self.node.settle(name, act.project)
+            await self.node.settle(name, act.project, act.step.places)
             if found is None:
-                found = await self.node.named(name, act.project, act.step.uid, act.view.seal)
+                found = await self.node.named(name, act.project, act.step.uid, act.step.ref, act.view.seal)
             else:
                 found = await self.node.bearer(act.step.uid, act.view, fence=fence, also=also)
         act.found = found

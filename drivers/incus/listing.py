@@ -18,7 +18,7 @@ from drivers.incus import forwards, projects, reading
 from drivers.incus import marks as marking
 from drivers.incus.api import ApiError, Lost, Refused
 from drivers.incus.means import Means
-from drivers.incus.node import Node, Twins
+from drivers.incus.node import PRESENT, Node, Twins
 from drivers.incus.reading import volumes_at
 from drivers.incus.records import (
     Certificate,
@@ -381,7 +381,7 @@ def _absent_member(found: Inventory, member: str | None) -> str | None:
     said = next((each for each in found.members if each.server_name == member), None)
     if said is None:
         return f"the cluster has no member {member}" if found.members else "it is no cluster, and has no members"
-    if said.status not in ("Online", "Evacuated"):
+    if said.status not in PRESENT:
         return f"member {member} is {said.status}: {said.message}"
     return None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.incus import carry, interfaces, paces, units, volumes
+from drivers.incus import carry, interfaces, leftovers, paces, units, volumes
 from drivers.incus import marks as marking
 from drivers.incus.act import Act, Denied, keep, write
 from drivers.incus.api import ApiError, NotFound, Stale
@@ -72,7 +72,8 @@ def _networks(act: Act, fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 async def create(act: Act) -> None:
-    """One call makes the instance with all of its configuration and its marks."""
+    """One call makes the instance with all of its configuration and its marks. Where it may be told to be there and go
+    away again, its marks count only once it is known to be made: by a call of their own."""
     fields = act.arg("fields")
     name = str(fields.get("hostname") or name_of(act.step.ref))
     pool = await act.node.pool()
@@ -80,10 +81,13 @@ async def create(act: Act) -> None:
     plan = msgspec.structs.replace(wanted(act, fields), pool=pool)
     await _addresses_free(act, name, plan)
     config, devices = changed(blank, plan, ALL - {"disks"})
-    whole = act.project == act.node.project
+    own, takes_back = act.project == act.node.project, _takes_back(act)
+    whole = own and not takes_back
     config.update(act.marked(act.step.uid if whole else marking.unborn(act.project, name)))
-    if whole:
+    if own:
         config["volatile.uuid"] = act.step.uid
+    if takes_back:
+        config["volatile.apply_template"] = "create"
     body: dict[str, Any] = {
         "name": name,
         "type": "virtual-machine" if fields.get("brand") == "vm" else "container",
@@ -93,17 +97,34 @@ async def create(act: Act) -> None:
         "source": {"type": "image", "fingerprint": await _fingerprint(act, str(fields["image"]))},
     }
     if act.found is not None:
-        act.context.progress(f"{act.found.instance.name} was never made whole: made again")
-        await act.api.change("DELETE", f"/1.0/instances/{act.found.instance.name}", project=act.project)
+        await _unmake(act, act.found.instance)
     query = {"project": act.project, **act.node.placed(act.step.target)}
-    await act.api.change("POST", "/1.0/instances", body, **query)
+    await leftovers.make(act, body, query)
     if not whole:
         await _born(act, name)
     _named(act, name)
 
 
+def _takes_back(act: Act) -> bool:
+    """Whether a server tells of an instance while it is not certain to stay. A member of an LXD cluster that is cut off
+    in the middle of making one makes it up to its last touches, cannot write those down, and takes it away once it can
+    write again. One of these touches is what templates wait for: what says so itself is not written again, and without
+    that, LXD forgets the folder of a root that nobody can take away then."""
+    said = act.server.environment
+    return said.server == "lxd" and said.server_clustered
+
+
+async def _unmake(act: Act, instance: Instance) -> None:
+    """Of ours, never made whole, and never run."""
+    act.context.progress(f"{instance.name} was never made whole: made again")
+    path = f"/1.0/instances/{instance.name}"
+    if "security.protection.delete" in instance.config:
+        await act.api.change("PATCH", path, {"config": {"security.protection.delete": ""}}, project=act.project)
+    await act.api.change("DELETE", path, project=act.project)
+
+
 async def _born(act: Act, name: str) -> None:
-    """In a restricted project nobody chooses an instance's identity, so its marks are bound to the one that it got."""
+    """What was made is bound to the identity that it has got. In a restricted project nobody chooses that."""
     act.found = await act.node.instance(name, act.project)
     if act.found is None:
         raise Denied(f"{name} was made, and is not there")

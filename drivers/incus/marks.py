@@ -98,8 +98,8 @@ def write_claim(claim: NodeClaim) -> str:
 
 
 def unborn(project: str, name: str) -> str:
-    """What stands for the identity of an instance that is being made where nobody may choose its identity. Marks bound
-    to this alone say that it is not made whole."""
+    """What stands for the identity of an instance that is being made. Marks bound to this alone say that it is not made
+    whole."""
     return f"unborn:{project}/{name}"
 
 

@@ -12,7 +12,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -38,6 +38,10 @@ NO_PROJECTS = (
     "leave out `tenants: projects`: a cluster of LXD 5.0 gives a machine in a restricted project another identity as "
     "it moves, and looks at neither limits nor restrictions when one is made"
 )
+PRESENT = ("Online", "Evacuated")
+"""What a member is said to be that is there."""
+_MOMENT = 0.1
+"""Seconds after which an operation that could not be waited for is looked for again."""
 AFTERWARDS = 0.2
 """Seconds that the event of a change of ours may take to come."""
 _server = msgspec.json.Decoder(Server)
@@ -333,11 +337,15 @@ class Node:
         place = self.names.get(uid)
         return await self.instance(place[1], place[0]) if place else None
 
-    async def named(self, name: str, project: str, uid: str, seal: str) -> Found | None:
-        """The instance of this name, if it bears the uid: a call of ours that was cut short made it since we listed."""
+    async def named(self, name: str, project: str, uid: str, ref: str, seal: str) -> Found | None:
+        """The instance of this name, if it bears the uid: a call of ours that was cut short made it since we listed. Or
+        what was never made whole of one that the ref stood for before: a call that came when nobody waited for it."""
         found = await self.instance(name, project)
-        if found is None or not self._bears(found.instance, uid, seal):
+        if found is None:
             return None
+        if not self._bears(found.instance, uid, seal):
+            marks = unborn_marks(found.instance, seal, self.project)
+            return found if marks is not None and marks.ref == ref else None
         if self.names is not None:
             self.names[uid] = (project, name)
         return found
@@ -365,21 +373,36 @@ class Node:
             names[marks.uid] = (instance.project, instance.name)
         self.names, self.fence_of_names = names, fence
 
-    async def settle(self, name: str, project: str) -> None:
-        """Wait for what an earlier, interrupted call still does to an instance. Once per name, until a call of ours is
-        interrupted again: the others are waited for when they are made."""
+    async def settle(self, name: str, project: str, places: Iterable[Target]) -> None:
+        """Wait for what an earlier, interrupted call still does to an instance or a volume. Once per name, until a call
+        of ours is interrupted again: the others are waited for when they are made. Raises ApiError, Lost.
+
+        A member that was cut off goes on with what it was told before, and may take back what it seems to have made. A
+        cluster leaves out, without a word, operations of members that do not answer: so those of `places` must."""
         if (project, name) in self.touched:
             return
-        self.touched.add((project, name))
+        await self._answer(places)
         api = await self.api()
-        running = (await api.get("/1.0/operations", recursion="1", project=project) or {}).get("running") or []
-        for operation in running:
-            named = [path for paths in (operation.get("resources") or {}).values() for path in paths or ()]
-            if any(path.partition("?")[0].rpartition("/")[2] == name for path in named):
-                try:
-                    await api.wait(f"/1.0/operations/{operation['id']}")
-                except (ApiError, Lost):
-                    continue
+        while True:
+            running = (await api.get("/1.0/operations", recursion="1", project=project) or {}).get("running") or []
+            ours = [each["id"] for each in running if _is_of(each, name)]
+            for operation in ours:
+                with suppress(ApiError, Lost):
+                    await api.wait(f"/1.0/operations/{operation}")
+            if not ours:
+                break
+            await anyio.sleep(_MOMENT)
+        await self._answer(places)
+        self.touched.add((project, name))
+
+    async def _answer(self, places: Iterable[Target]) -> None:
+        """Raises ApiError where a member is not counted among those that are there, or does not answer."""
+        api = await self.api()
+        for member in filter(None, map(self.member, places)):
+            said = await api.get(f"/1.0/cluster/members/{member}")
+            if said["status"] not in PRESENT:
+                raise ApiError(f"member {member} is {said['status']}: {said['message']}")
+            await api.get("/1.0", target=member)
 
     # -- whose changes they are
 
@@ -426,6 +449,11 @@ class Node:
             yield
         finally:
             os.close(descriptor)
+
+
+def _is_of(operation: Mapping[str, Any], name: str) -> bool:
+    named = [path for paths in (operation.get("resources") or {}).values() for path in paths or ()]
+    return any(path.partition("?")[0].rpartition("/")[2] == name for path in named)
 
 
 HALVES = ("lxd-move-of-", "incus-move-of-")

@@ -47,7 +47,7 @@ def instance_marks(instance: Instance, seal: str, base: str) -> Marks | None:
 
 def unborn_marks(instance: Instance, seal: str, base: str) -> Marks | None:
     """Those of an instance that was never made whole, and never ran."""
-    if instance.project == base or "volatile.last_state.power" in instance.config:
+    if "volatile.last_state.power" in instance.config:
         return None
     marks = marking.bound(instance.config, marking.unborn(instance.project, instance.name), seal)
     return marks if marks is None or _may_live(marks, instance.project, base) else None

@@ -125,6 +125,7 @@ class Environment(msgspec.Struct):
     server_name: str = ""
     server_pid: int = 0
     server_clustered: bool = False
+    kernel_architecture: str = ""
     certificate: str = ""
     certificate_fingerprint: str = ""
     kernel_version: str = ""

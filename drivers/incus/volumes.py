@@ -141,7 +141,7 @@ async def tidy(act: Act, volume: Volume) -> None:
     the others are what moves left behind that were cut short. A copy that is still being made is waited for: taken away
     meanwhile it would stay on the storage, and no API would see it."""
     if act.view.copies.get((volume.pool, volume.name)):
-        await act.node.settle(volume.name, act.project)
+        await act.node.settle(volume.name, act.project, act.step.places)
     for member in act.view.copies.get((volume.pool, volume.name), ()):
         left = msgspec.structs.replace(volume, location=member)
         act.context.progress(f"what an earlier move left of {volume.name} on {member} is taken away")

@@ -91,10 +91,16 @@ class Scene:
         raise AssertionError(f"the driver reported nothing of {self.harness.target}")
 
     async def find(self, uid: str) -> Object | None:
-        """The one object that bears the uid."""
-        bearers = [found for found in (await self.look()).objects if found.marks is not None and found.marks.uid == uid]
-        assert len(bearers) <= 1, f"{len(bearers)} objects bear the uid {uid}"
-        return bearers[0] if bearers else None
+        """The one object that bears the uid. A report that leaves something out does not tell that there is none, and
+        is asked for again."""
+        for _ in range(60):
+            report = await self.look()
+            bearers = [found for found in report.objects if found.marks is not None and found.marks.uid == uid]
+            assert len(bearers) <= 1, f"{len(bearers)} objects bear the uid {uid}"
+            if bearers or report.complete:
+                return bearers[0] if bearers else None
+            await anyio.sleep(0.5)
+        raise AssertionError(f"nobody can tell whether anything bears the uid {uid}: {report.problem}")
 
     async def there(self, uid: str) -> Object:
         found = await self.find(uid)

@@ -11,6 +11,8 @@ V: test_volumes, D: test_paces, F: test_firewall, L: test_tls, A: test_adopt, K:
 | start of what runs, stop of what is stopped fail | T test_starting_what_somebody_started_is_done_already |
 | an address that another has is accepted, then neither starts | T test_address_of_another…, …that_somebodys_machine… |
 | a stale or missing ETag | T test_change_between_reading_and_writing…, …that_breaks_the_precondition… |
+| a tag changes at every start and stop | T test_no_report_and_no_plan_bears_a_tag… |
+| LXD tells of an instance and takes it back, or keeps its volume alone | H …the_middle_of_a_step…, test_leftovers |
 | keys that silently wait for a restart | T test_key_that_waits_for_a_restart…, test_tables |
 | a half-failed change takes a NIC away | T test_interface_that_a_failed_change_took_away… |
 | a quota below what is used locks the machine out | T test_quota_below_what_is_used_is_refused_beforehand |
@@ -47,6 +49,8 @@ import anyio
 import msgspec
 import pytest
 
+from drivers.incus.api import Api
+from drivers.incus.transport import Identity, connect
 from reconciler.core.observed import Object
 from reconciler.core.plan import Action, Manner
 from reconciler.core.refs import Ref
@@ -266,6 +270,28 @@ async def test_change_between_reading_and_writing_is_looked_at_again(host: Incus
         assert outcome.status == "applied"
         assert any("looking again" in line for line in told)
         assert _instance(host, found)["config"]["user.x"] == "1", "what the other wrote is still there"
+
+
+async def test_no_report_and_no_plan_bears_a_tag_so_one_made_before_a_restart_still_stands(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        change = scene.change(edited(host, wanted, memory=96 * MI), found)
+        tag = await _tag(host, found)
+        for said in (await scene.look(), change):
+            assert tag not in msgspec.json.encode(said).decode()
+        host.daemons.client("restart", "--force", found.native_name)
+        assert await _tag(host, found) != tag, "the plan is older than what the server would take a write against"
+        await scene.run(change)
+        assert (await scene.there(change.uid)).fields["memory"] == 96 * MI
+
+
+async def _tag(host: IncusHarness, machine: Object) -> str:
+    """As a server spells it, without quotation marks."""
+    client = await connect(f"unix:{host.daemons.socket()}", Identity())
+    _, tag = await Api(client).read(f"/1.0/instances/{machine.native_name}")
+    await client.close()
+    assert len(tag) > 30
+    return tag.strip('"')
 
 
 async def test_change_between_that_breaks_the_precondition_defers_the_step(host: IncusHarness) -> None:
