@@ -13,6 +13,7 @@ V: test_volumes, D: test_paces, F: test_firewall, L: test_tls, A: test_adopt, K:
 | a stale or missing ETag | T test_change_between_reading_and_writing…, …that_breaks_the_precondition… |
 | a tag changes at every start and stop | T test_no_report_and_no_plan_bears_a_tag… |
 | LXD tells of an instance and takes it back, or keeps its volume alone | H …the_middle_of_a_step…, test_leftovers |
+| an open shell is an operation that runs | T test_shell_that_somebody_has_open… |
 | keys that silently wait for a restart | T test_key_that_waits_for_a_restart…, test_tables |
 | a half-failed change takes a NIC away | T test_interface_that_a_failed_change_took_away… |
 | a quota below what is used locks the machine out | T test_quota_below_what_is_used_is_refused_beforehand |
@@ -283,6 +284,29 @@ async def test_no_report_and_no_plan_bears_a_tag_so_one_made_before_a_restart_st
         assert await _tag(host, found) != tag, "the plan is older than what the server would take a write against"
         await scene.run(change)
         assert (await scene.there(change.uid)).fields["memory"] == 96 * MI
+
+
+async def test_shell_that_somebody_has_open_holds_nothing_up(host: IncusHarness) -> None:
+    async with Scene(host) as scene:
+        wanted, found = await made(scene)
+        (update,) = scene.change(edited(host, wanted, memory=96 * MI), found).steps
+        shell = (host.daemons.said["client"], "exec", found.native_name, "--", "sleep", "600")
+        async with await anyio.open_process(shell, env=host.daemons.environment()) as theirs:
+            for _ in range(100):
+                if any(each["description"] == "Executing command" for each in _running(host)):
+                    break
+                await anyio.sleep(0.1)
+            else:
+                raise AssertionError("the shell was not opened")
+            await scene.reopen()
+            assert (await scene.apply(update, deadline=30.0)).status == "applied"
+            assert theirs.returncode is None
+            theirs.kill()
+
+
+def _running(host: IncusHarness) -> list[dict[str, Any]]:
+    said: dict[str, list[dict[str, Any]]] = host.daemons.query("/1.0/operations?recursion=1")
+    return said.get("running") or []
 
 
 async def _tag(host: IncusHarness, machine: Object) -> str:
