@@ -12,16 +12,17 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import anyio
-import anyio.to_thread
 import msgspec
+from anyio import from_thread, lowlevel
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,15 +129,25 @@ class Chamber:
     def __init__(self, pin: Path | None, *, workers: int = 16) -> None:
         initializer = partial(_enter, pin) if pin else None
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="local", initializer=initializer)
-        self._limiter: anyio.CapacityLimiter | None = None
-        self._workers = workers
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run blocking work there. Not interrupted by cancellation: what has begun on a node is brought to its end."""
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(4 * self._workers)
+        """Run blocking work there. Not interrupted by cancellation: what has begun on a node is brought to its end. The
+        thread itself tells the loop that it has: another that waits for it takes a twentieth of a look at a node."""
+        ended = anyio.Event()
         future: Future[T] = self._executor.submit(function, *args, **kwargs)
-        return await anyio.to_thread.run_sync(future.result, limiter=self._limiter)
+        future.add_done_callback(partial(_tell, ended, lowlevel.current_token(), threading.get_ident()))
+        with anyio.CancelScope(shield=True):
+            await ended.wait()
+        return future.result()
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell(ended: anyio.Event, loop: lowlevel.EventLoopToken, home: int, _: Future[T]) -> None:
+    """`home`: the loop's own thread, which is told at once where the work ended before anybody waited for it."""
+    if threading.get_ident() == home:
+        ended.set()
+        return
+    with suppress(anyio.RunFinishedError):
+        from_thread.run_sync(ended.set, token=loop)
