@@ -165,7 +165,7 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     """The command that people are told of: where something was made past git, taking it back; else going on."""
 
 
-class Intent(msgspec.Struct, frozen=True, omit_defaults=True, tag="intent"):
+class Intent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="intent"):
     """A step is about to be handed to its driver. Durable before the call. `source`, `turns`: as in the step."""
 
     plan: str
@@ -177,7 +177,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, tag="intent"):
     turns: str = ""
 
 
-class Result(msgspec.Struct, frozen=True, omit_defaults=True, tag="result"):
+class Result(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag="result"):
     """What became of a step. `source`: as in the step. `more`: it went well, and others of its change
     come after it; said only where the next one's intent is not in the same commit."""
 
@@ -230,7 +230,7 @@ Entry = (
 )
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """An entry with its place in the journal. `sequence` counts from 1; `at` is unix seconds, for people and rolling
     budgets, never for deciding what came first."""
 

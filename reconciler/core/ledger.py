@@ -130,10 +130,12 @@ class Ledger:
         if entry.source is not None:
             self.written[entry.source] = sequence
         intent = self.in_flight.pop((entry.plan, entry.step), None)
-        for target in touched(intent) if intent is not None else ():
-            self.flying[target] -= 1
-        if intent is not None and (intent.turns or self.outages.open):
-            self.outages.ended(intent, entry.status)
+        if intent is not None:
+            self.flying[intent.target] -= 1
+            if intent.source is not None:
+                self.flying[intent.source] -= 1
+            if intent.turns or self.outages.open:
+                self.outages.ended(intent, entry.status)
         if entry.more:
             self.halfway[_thing(entry)] = entry
         elif self.halfway:
@@ -280,9 +282,13 @@ class Ledger:
 
     def _intent(self, entry: Intent) -> None:
         """An intent that is told of again, when a plan is resumed, is one."""
-        for target in touched(entry) if (entry.plan, entry.step) not in self.in_flight else ():
-            self.flying[target] = self.flying.get(target, 0) + 1
-        self.in_flight[entry.plan, entry.step] = entry
+        key = entry.plan, entry.step
+        if key not in self.in_flight:
+            flying = self.flying
+            flying[entry.target] = flying.get(entry.target, 0) + 1
+            if entry.source is not None:
+                flying[entry.source] = flying.get(entry.source, 0) + 1
+        self.in_flight[key] = entry
         if entry.turns:
             self.outages.begun(entry, self.last_at)
         if self.halfway:

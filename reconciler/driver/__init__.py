@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of a step. `unconfirmed`: the driver cannot say (the connection broke during the call); the next
     observation will. `deferred`: neither precondition nor effect held, nothing was done."""
 

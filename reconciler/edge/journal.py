@@ -4,20 +4,19 @@ Owns: group commit, and the thread that writes. Must not go here: the format on 
 (core.ledger).
 
 One thread owns the file. Entries that come while it commits gather in the open batch, which is its next one: so the
-cost of a durable commit (0.15-0.3 ms here) is shared by all who wait, and nobody waits for more than two of them.
+cost of a durable commit (0.15-0.3 ms here) is shared by all who wait, and nobody waits for more than three of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.from_thread
-import anyio.lowlevel
 import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger, Record
@@ -27,7 +26,16 @@ from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
 
 _LARGEST = 5_000  # entries a commit: bounds the write-ahead log and the time that one batch takes
-_ENOUGH = 200  # entries for which an idle writer is not kept waiting: it commits while the loop goes on
+_ENOUGH = 200  # entries for which the writer is not kept waiting: it commits while the loop goes on
+_AHEAD = 2  # batches handed over and not settled: one it writes, and one that it finds without being woken for it
+
+
+class _Durable(asyncio.Future[None]):
+    """Done once a batch is durable, for all who wait for it: one object for them, where an event makes one for each.
+    Who is cancelled while waiting hears of it once the commit has ended, and takes nobody along."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
 
 
 class _Batch:
@@ -35,13 +43,13 @@ class _Batch:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self.done = anyio.Event()
+        self.done = _Durable()
         self.error: TrueupError | None = None
 
 
 class Journal:
-    """An open journal. Use as `async with await Journal.open(path, clock) as journal:`; one writer at a time, which
-    the datacenter's lock sees to.
+    """An open journal, in asyncio's loop. Use as `async with await Journal.open(path, clock) as journal:`; one writer
+    at a time, which the datacenter's lock sees to.
 
     All methods belong to the event loop's thread; `ledger` changes there alone.
     """
@@ -52,12 +60,12 @@ class Journal:
         self._clock = clock
         self._open = _Batch()
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        self._busy = False
+        self._handed = 0
         self._called = False
-        self._waiting: list[_Batch] = []
         self._thread: threading.Thread | None = None
-        self._token: anyio.lowlevel.EventLoopToken | None = None
+        self._loop = asyncio.get_running_loop()
         self._failed: TrueupError | None = None
+        self._torn: TrueupError | None = None
 
     @classmethod
     async def open(cls, path: Path, clock: Clock) -> Journal:
@@ -81,34 +89,31 @@ class Journal:
     async def append(self, entries: Sequence[Entry]) -> None:
         """Durable and folded when it returns; all of them or none. Raises JournalUnwritable.
 
-        If the caller is cancelled while it waits, the entries may still become durable (and are folded then).
+        If the caller is cancelled while it waits, the entries become durable all the same (and are folded then).
         """
         batch = self.write(entries)
         if batch is not None:
-            await self.durable(batch)
+            await batch.done
+            if batch.error is not None:
+                # an own copy for each who waits: tracebacks grow on a shared one
+                raise type(batch.error)(batch.error.message, hint=batch.error.hint) from batch.error
 
     def write(self, entries: Sequence[Entry]) -> _Batch | None:
         """The first half of `append`: hands the entries over and returns what to wait for. For callers who have
-        something else to do meanwhile; nothing may be begun on the strength of them before `durable` returns."""
+        something else to do meanwhile; nothing may be begun on the strength of them before it is `done`."""
         if self._failed is not None:
             raise self._failed
         if not entries:
             return None
         batch = self._open
         batch.entries.extend(entries)
-        if len(batch.entries) >= (_LARGEST if self._busy else _ENOUGH):
+        if len(batch.entries) >= (_ENOUGH if self._handed < _AHEAD else _LARGEST):
             self._hand_over()
-        elif not self._busy and not self._called:
+        elif not self._handed and not self._called:
             # Not at once: all who were woken by the commit before write in this same round of the loop.
             self._called = True
-            _soon(self._round_ended)
+            self._loop.call_soon(self._round_ended)
         return batch
-
-    async def durable(self, batch: _Batch) -> None:
-        await batch.done.wait()
-        if batch.error is not None:
-            # an own copy for each who waits: tracebacks grow on a shared one
-            raise type(batch.error)(batch.error.message, hint=batch.error.hint) from batch.error
 
     async def close(self) -> None:
         """Waits for what was handed over, then closes the file."""
@@ -125,7 +130,7 @@ class Journal:
 
     def _round_ended(self) -> None:
         self._called = False
-        if not self._busy:
+        if not self._handed:
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -133,9 +138,8 @@ class Journal:
         if not self._open.entries:
             return
         batch, self._open = self._open, _Batch()
-        self._busy = True
+        self._handed += 1
         if self._thread is None:
-            self._token = anyio.lowlevel.current_token()
             self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
             self._thread.start()
         self._queue.put(batch)
@@ -151,7 +155,7 @@ class Journal:
             except Exception as error:  # whatever it is, nobody may wait for ever
                 batch.error = JournalUnwritable(f"{self._chain.path}: {error}")
             try:
-                anyio.from_thread.run_sync(self._settle, batch, records, token=self._token)
+                self._loop.call_soon_threadsafe(self._settle, batch, records)
             except RuntimeError:  # the loop is gone: what was written is durable, and nobody waits
                 break
         self._chain.close()
@@ -168,18 +172,13 @@ class Journal:
         try:
             for record in records:
                 fold(record)
-        finally:
-            batch.done.set()
-        if self._open.entries:
+        except Exception as error:  # the ledger no longer says what the file does: nothing more is done on its word
+            self._failed = self._torn = JournalUnwritable(f"{self._chain.path}: it cannot be taken in: {error}")
+        batch.error = batch.error or self._torn
+        batch.done.set_result(None)
+        self._handed -= 1
+        if not self._handed or len(self._open.entries) >= _ENOUGH:
             self._hand_over()
-        else:
-            self._busy = not self._queue.empty()
-
-
-def _soon(function: Callable[[], None]) -> None:
-    """Call it in the next round of the running loop: an asyncio one, or trio's under test. anyio has no word for it."""
-    loop: Any = anyio.lowlevel.current_token().native_token
-    (loop.call_soon if hasattr(loop, "call_soon") else loop.run_sync_soon)(function)
 
 
 def _folded(chain: Chain) -> Ledger | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
+from functools import cached_property
 
 from reconciler.core.plan import Change, Gate, Step
 from reconciler.core.refs import Target, tenant_of
@@ -96,7 +97,6 @@ class Lanes:
         self._turn: deque[_Place] = deque()
         self._waiting: dict[str, list[Lane]] = {}
         self._lanes = [Lane(change) for change in changes if change.steps]
-        self._owner = {step.id: lane for lane in self._lanes for step in lane.steps}
         self._barriers: dict[Gate, Barrier] = {}
         self._closes: dict[str, list[Barrier]] = {}
         for lane in self._lanes:
@@ -112,6 +112,11 @@ class Lanes:
     def turns(self) -> int:
         """How many targets have something that may run now."""
         return len(self._turn)
+
+    @cached_property
+    def _owner(self) -> dict[str, Lane]:
+        """By step. Not made before somebody waits for another's step."""
+        return {step.id: lane for lane in self._lanes for step in lane.steps}
 
     def change_of(self, step: Step) -> Change:
         return self._owner[step.id].change
@@ -218,8 +223,9 @@ class Lanes:
 
     def _ready(self, lane: Lane, moving: deque[Lane] | None = None) -> bool:
         """True if the lane's next step may run; else the lane waits for what blocks it, or has come to its end."""
-        while lane.position < len(lane.steps):
-            step = lane.step
+        steps = lane.steps
+        while lane.position < len(steps):
+            step = steps[lane.position]
             if step.id in self._done:
                 self.skipped.add(step.id)
                 self.outcomes[step.id] = Outcome("unchanged", "applied before")

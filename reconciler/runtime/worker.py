@@ -79,6 +79,7 @@ class Board:
     def __init__(self, plan: Plan, means: Means, pace: Pace, *, lanes: Lanes, emit: Emit | None) -> None:
         self.plan = plan
         self.means = means
+        self.ledger = means.journal.ledger
         self.pace = pace
         self.lanes = lanes
         self.emit = emit
@@ -128,7 +129,7 @@ class Board:
         return self.ticked if self.emit is None else anyio.current_time()
 
     def tell_ended(self, step: Step, outcome: Outcome, began: float) -> None:
-        down = self._downtime(step)
+        down = self._downtime(step) if self.ledger.outages.last else None
         if down is not None:
             self.downtimes.append(down)
         if self.emit is not None:
@@ -137,7 +138,7 @@ class Board:
 
     def _downtime(self, step: Step) -> Downtime | None:
         """How long the machine was down that this step brought back."""
-        outage = self.means.journal.ledger.outages.by(step.uid, self.plan.digest, step.id)
+        outage = self.ledger.outages.by(step.uid, self.plan.digest, step.id)
         if outage is None:
             return None
         predicted = self.lanes.change_of(step).downtime or None
@@ -200,7 +201,7 @@ class Worker:
             lane = None if board.stopped is not None else self._lane or board.lanes.next()
             if lane is not None:
                 self._lane = lane
-                if board.lanes.turns and board.resting:
+                if board.resting and board.lanes.turns:
                     board.nudge()
                 await self._carry_out(lane.step)
             elif self._kept or self._ended:
@@ -234,7 +235,10 @@ class Worker:
             # Opening a driver is its author's code: what goes wrong there is this step's failure alone.
             self._outcome = Outcome("failed", in_words(error))
             return
-        if self.scope.cancel_called or board.give_way() or not await self._intend(step):
+        if self.scope.cancel_called or board.give_way():
+            return
+        entries = self._intent(step)
+        if entries is None or not await (self._spend(entries) if len(entries) > 1 else self._journal(entries)):
             return
         self._intended = True
         context = self._context(step, secrets, files)
@@ -271,12 +275,13 @@ class Worker:
 
     def _context(self, step: Step, secrets: Mapping[str, str], files: Mapping[str, str]) -> StepContext:
         board, means = self.board, self.board.means
+        generation = board.ledger.generation
         context = StepContext(
-            fence=means.fencing.fence,
+            means.fencing.fence,
             # Plans of this controller run side by side, each on things of its own: to a node they are one writer.
-            generation=max(board.generation, means.journal.ledger.generation),
-            now=means.clock.now(),
-            deadline=board.pace.seconds(step),
+            generation if generation > board.generation else board.generation,
+            means.clock.now(),
+            board.pace.seconds(step),
             secrets=secrets,
             files=files,
         )
@@ -289,55 +294,56 @@ class Worker:
 
         return msgspec.structs.replace(context, progress=progress)
 
-    async def _intend(self, step: Step) -> bool:
-        """Make the intent durable, if nobody said to leave it alone and the budgets allow what it spends. False: it was
-        not to be."""
+    def _intent(self, step: Step) -> list[Entry] | None:
+        """What to make durable before the step: its intent and what comes with it. None: it is to be left alone."""
         board = self.board
+        refusal = None
         if self._lane is not None and self._lane.position == 0:
-            refusal = paused(board.means.journal.ledger, step, board.means.clock.now())
-            if refusal is not None:
-                return self._refuse(refusal)
-        if step.verb == "purge":
-            refusal = unrested(board.means.journal.ledger, step, board.means.clock.instant())
-            if refusal is not None:
-                return self._refuse(refusal)
-        intent = step.intent(board.plan.digest)
-        if not step.on_intent:
-            return await self._journal([intent])
-        again = step.id in board.tried
-        entries = [entry for entry in step.on_intent if not (again and isinstance(entry, Spent))]
+            refusal = paused(board.ledger, step, board.means.clock.now())
+        if refusal is None and step.verb == "purge":
+            refusal = unrested(board.ledger, step, board.means.clock.instant())
+        if refusal is not None:
+            self._refuse(refusal)
+            return None
+        entries: list[Entry] = [step.intent(board.plan.digest)]
+        if step.on_intent:
+            again = step.id in board.tried
+            entries += [entry for entry in step.on_intent if not (again and isinstance(entry, Spent))]
+        return entries
+
+    async def _spend(self, entries: list[Entry]) -> bool:
+        """Make an intent durable, if the budgets allow what it spends. False: it was not to be."""
+        board = self.board
         spent = tuple(entry for entry in entries if isinstance(entry, Spent))
         if not spent:
-            return await self._journal([intent, *entries])
+            return await self._journal(entries)
         await self._journal([])
         # One after the other, whichever plan it is of: what one spends is in the ledger before the next one asks.
         async with board.means.spending:
-            refusal = board.means.allowance(spent, board.means.journal.ledger, board.means.clock.now())
+            refusal = board.means.allowance(spent, board.ledger, board.means.clock.now())
             if refusal is None:
-                return board.stopped is None and await self._journal([intent, *entries])
-        return self._refuse(refusal)
+                return board.stopped is None and await self._journal(entries)
+        self._refuse(refusal)
+        return False
 
-    def _refuse(self, why: str) -> bool:
+    def _refuse(self, why: str) -> None:
         self.board.refused.append(why)
         self._outcome = Outcome("deferred", why)
-        return False
 
     def _record(self, outcome: Outcome) -> None:
         """A step has ended. Its result waits for the next commit of this worker."""
         board, lane = self.board, self._lane
         assert lane is not None
         self._outcome, step, place = None, lane.step, len(self._kept)
+        good = outcome.status in GOOD
         if self._intended:
-            plan = board.plan.digest
             said = (outcome.status, outcome.reason, step.source)
-            self._kept.append(Result(plan, step.id, step.target, step.ref, *said))
-        if outcome.status in GOOD:
+            self._kept.append(Result(board.plan.digest, step.id, step.target, step.ref, *said))
+        if good and step.on_applied:
             self._kept.extend(step.on_applied)
         self._ended.append((step, outcome, self._began))
         goes_on = board.lanes.finish(lane, outcome)
-        self._halfway = None
-        if self._intended and outcome.status in GOOD and lane.position < len(lane.steps):
-            self._halfway = place
+        self._halfway = place if good and self._intended and lane.position < len(lane.steps) else None
         if not goes_on:
             self._lane = None
             self._rests_halfway()
@@ -366,13 +372,14 @@ class Worker:
                 self._kept, self._ended = [], []
                 board.fail(error)
                 return False
-        self._kept, ended = [], self._ended
-        self._ended = []
-        for step, outcome, began in ended:
-            board.lanes.release(step.id)
-            board.tell_ended(step, outcome, began)
-        if board.lanes.passed:
-            board.tell_passed()
-        if ended and board.resting:
-            board.nudge()
+            self._kept = []
+        if self._ended:
+            ended, self._ended = self._ended, []
+            for step, outcome, began in ended:
+                board.lanes.release(step.id)
+                board.tell_ended(step, outcome, began)
+            if board.lanes.passed:
+                board.tell_passed()
+            if board.resting:
+                board.nudge()
         return True

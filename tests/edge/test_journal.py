@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from reconciler.core.ledger import Bound, Entry, Intent, Ledger, Paused, Result
+from reconciler.core.ledger import Bound, Entry, Intent, Ledger, Paused, Record, Result
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.edge.chain import Chain, read, set_aside
 from reconciler.edge.clock import SystemClock
@@ -98,6 +99,58 @@ async def test_a_cancelled_append_is_written_whole_and_the_next_ones_go_on(tmp_p
             await journal.append([intent(1), result(1)])
         await journal.append([intent(2)])
         assert journal.ledger.sequence == 3
+
+
+async def test_one_who_is_cancelled_takes_nobody_along(tmp_path: Path) -> None:
+    told = []
+    async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal, anyio.create_task_group() as group:
+
+        async def stays() -> None:
+            await journal.append([intent(1)])
+            told.append(journal.ledger.sequence)
+
+        async def goes(scope: anyio.CancelScope) -> None:
+            with scope:
+                await journal.append([intent(2)])
+                told.append(-1)
+
+        scope = anyio.CancelScope()
+        group.start_soon(stays)
+        group.start_soon(goes, scope)
+        await anyio.lowlevel.checkpoint()
+        scope.cancel()
+    assert scope.cancelled_caught
+    assert told == [2]
+
+
+async def test_more_than_a_batch_at_once_is_written_in_order(tmp_path: Path) -> None:
+    """While one batch is written the next is handed over already, and a third gathers."""
+    async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
+        for number in range(1, 1_001):
+            journal.write([intent(number)])
+        await journal.append([intent(1_001)])
+        assert list(journal.ledger.in_flight) == [("plan", f"step-{number}") for number in range(1, 1_002)]
+    assert list(read(tmp_path / "j.db").in_flight) == [("plan", f"step-{number}") for number in range(1, 1_002)]
+    with sqlite3.connect(tmp_path / "j.db") as db:
+        counts = [count for (count,) in db.execute("SELECT count FROM journal ORDER BY sequence")]
+    db.close()
+    assert counts == [200, 200, 601]
+
+
+async def test_what_cannot_be_taken_in_ends_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is durable, but the ledger no longer says what the file does: nothing more may be begun on its word."""
+
+    def broken(_ledger: Ledger, _record: Record) -> None:
+        raise ValueError("torn")
+
+    async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "fold", broken)
+            with pytest.raises(JournalUnwritable, match="it cannot be taken in: torn"):
+                await journal.append([intent(1)])
+        with pytest.raises(JournalUnwritable, match="it cannot be taken in"):
+            await journal.append([intent(2)])
+    assert read(tmp_path / "j.db").sequence == 1
 
 
 async def test_closing_waits_for_what_was_handed_over_and_refuses_more(tmp_path: Path) -> None:
