@@ -143,7 +143,8 @@ class IncusHarness(Harness):
         self.client(thing, "stop", "--force", "%")
 
     async def hand_shell(self, thing: Object, script: str) -> str:
-        return self.client(thing, "exec", "%", "--", "sh", "-c", script)
+        project, _, name = thing.native_name.rpartition("/")
+        return self.daemons.shell(name, script, project)
 
     async def hand_unmount(self, machine: Object, volume: str) -> None:
         self.client(machine, "config", "device", "remove", "%", volume)

@@ -73,13 +73,13 @@ async def test_what_an_earlier_instance_left_is_put_aside_whole(forgetful: Incus
         await scene.reopen()
         await scene.converge(wanted)
         await at_rest(scene, wanted, scene.change(wanted, await scene.there(scene.uid(wanted.ref))))
-        assert "kept" not in daemons.client("exec", name, "--", "ls", "/root"), "the machine is made anew"
+        assert "kept" not in daemons.shell(name, "ls /root"), "the machine is made anew"
         (aside,) = _asides(daemons, name)
         assert f"a failed try to make {name} left" in aside["description"]
         (told,) = [each for each in (await scene.look()).objects if each.native_name == aside["name"]]
         assert told.marks is None, "it is not managed"
         daemons.client("start", aside["name"])
-        assert daemons.client("exec", aside["name"], "--", "cat", "/root/kept") == "mine\n"
+        assert daemons.shell(aside["name"], "cat /root/kept") == "mine\n"
         daemons.client("delete", "--force", aside["name"])
 
 

@@ -119,7 +119,7 @@ async def test_a_daemon_killed_in_the_middle_of_a_move_leaves_one_machine(
         for step in last.steps:
             await there.apply(step)
         await at_rest(there, wanted, there.change(wanted, await there.there(change.uid)))
-        size = cluster.daemons.client("exec", found.native_name, "--", "ls", "-s", f"{path}/data").split()[0]
+        size = cluster.daemons.shell(found.native_name, f"ls -s {path}/data").split()[0]
         assert size == str(megabytes << 10)
         names = [each["name"] for each in cluster.daemons.query("/1.0/instances?recursion=1")]
         assert names.count(found.native_name) == 1

@@ -111,7 +111,7 @@ async def test_volume_of_a_cluster_lies_on_its_machines_member(cluster: IncusHar
         assert (await seen(life, "Volume/conformance/shop", cluster)).lifecycle == "quarantined"
         life.want(*ground, volume(48 * MI), on_it)
         await life.converge()
-        assert cluster.daemons.client("exec", name, "--", "cat", "/srv/said") == "kept\n"
+        assert cluster.daemons.shell(name, "cat /srv/said") == "kept\n"
 
 
 def anywhere(harness: IncusHarness, machine: Resource) -> Resource:
