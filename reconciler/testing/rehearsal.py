@@ -8,9 +8,7 @@ Must not go here: concurrency, retries, gates (runtime), expectations (conforman
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from types import TracebackType
-from unittest import SkipTest
 
 import anyio
 import msgspec
@@ -24,6 +22,7 @@ from reconciler.core.refs import SINGLE, Ref, Target, kind_of
 from reconciler.core.rules import Request
 from reconciler.core.values import digest
 from reconciler.driver import Outcome, StepContext
+from reconciler.testing.clearing import clear_after
 from reconciler.testing.harness import Harness
 from reconciler.testing.ports import MemoryJournal, VirtualClock
 
@@ -57,11 +56,7 @@ class Rehearsal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind in (None, SkipTest):
-                await self.clear()
-            elif issubclass(kind, Exception):  # as well as it can: what it left would fail the tests that come after it
-                with suppress(Exception), anyio.move_on_after(60):
-                    await self.clear()
+            await clear_after(kind, self.clear)
         finally:
             await self.driver.close()
 

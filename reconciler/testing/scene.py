@@ -8,10 +8,8 @@ Must not go here: the kit's expectations of a driver.
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
-from unittest import SkipTest
 
 import anyio
 import msgspec
@@ -24,6 +22,7 @@ from reconciler.core.plan import Action, Cause, Change, Difference, Expect, Mann
 from reconciler.core.refs import Ref, Target, Uid, kind_of, mint, realisation_uid
 from reconciler.core.values import Fields, plain
 from reconciler.driver import Draft, Driver, NativeContext, Outcome, StepContext
+from reconciler.testing.clearing import clear_after
 from reconciler.testing.harness import Harness
 from reconciler.testing.ports import EPOCH
 
@@ -64,11 +63,7 @@ class Scene:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind in (None, SkipTest):
-                await self._clear_all()
-            elif issubclass(kind, Exception):  # as well as it can: what it left would fail the tests that come after it
-                with suppress(Exception), anyio.move_on_after(60):
-                    await self._clear_all()
+            await clear_after(kind, self._clear_all)
         finally:
             await self.driver.close()
 

@@ -167,7 +167,8 @@ def write_resources(resources: Mapping[Ref, Resource], writer: Writer) -> None:
     kinds: list[Resource] = []
     rows: dict[Ref, _Resource] = {}
     for ref, one in resources.items():
-        # who reads documents shares what is the same, so that identity says enough
+        # who reads documents shares what is the same, so that identity says enough; `kinds` keeps the parts, so that
+        # nothing else comes to be what a number was given for
         parts = (
             id(one.body), id(one.references), id(one.demand), id(one.nics), id(one.constraints), one.protected,
             id(one.behaviour), id(one.network), id(one.parties),
