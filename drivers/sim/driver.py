@@ -1,24 +1,21 @@
 """The open simulated node: observe, apply, close.
 
-Owns: the driver contract, and doing the harm that faults ask for (waiting, losing the answer, dying).
-Must not go here: the node's rules (engine), how a fleet is changed behind our back (world).
+Owns: the driver contract. Must not go here: the node's rules (engine), doing the harm that faults ask for (harm), how a
+fleet is changed behind our back (world).
+
+Imports no event loop before something waits: a look at a file that waits for nothing takes less than importing one.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import anyio
 import msgspec
 
 from drivers.sim import faults
 from drivers.sim.engine import perform
-from drivers.sim.faults import Fault, How
 from drivers.sim.shape import SimShape
 from drivers.sim.store import Store, TargetRow, acquire, release
 from reconciler.core.observed import Report, Unchanged
@@ -56,18 +53,22 @@ class SimDriver:
 
     async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
         rows = self._rows()
-        for seconds in {row.latency.get("observe", row.latency.get("*", 0.0)) for row in rows} - {0.0}:
-            await anyio.sleep(seconds)
-        if any(row.broken.hang for row in rows):
-            await anyio.sleep_forever()
+        if any(map(_waits, rows)):
+            from drivers.sim import harm
+
+            await harm.before_look(rows)
         for row in rows if len(rows) == 1 else ():
             if row.broken.unreachable:
                 raise NodeUnreachable(f"cannot be reached: {row.broken.unreachable}")
-        reports: list[Report | Unchanged] = []
-        for row in rows:
-            await anyio.lowlevel.checkpoint()  # before it: what was just read is taken while the cache holds it
-            reports.append(self._report(row, began, (since or {}).get(Target(row.name))))
-        return tuple(reports)
+        known = since or {}
+        return tuple([self._report(row, began, known.get(Target(row.name))) for row in rows])
+
+    def prompt(self) -> bool:
+        """See `reconciler.driver.prompt`: a file is read, unless it says that the node shall take its time."""
+        try:
+            return not self._store.slow(self._node)
+        except (NodeUnreachable, sqlite3.Error):
+            return True  # it will be told at once, too
 
     def _rows(self) -> list[TargetRow]:
         try:
@@ -104,8 +105,10 @@ class SimDriver:
         )
 
     async def apply(self, step: Step, context: StepContext) -> Outcome:
+        from drivers.sim import harm
+
         try:
-            with anyio.fail_after(context.deadline):
+            with harm.within(context.deadline):
                 return await self._apply(step, context)
         except TimeoutError:
             return Outcome("unconfirmed", f"no answer within {context.deadline:g} s")
@@ -115,39 +118,19 @@ class SimDriver:
             return Outcome("failed", f"the simulated fleet {self._address} could not be written: {error}")
 
     async def _apply(self, step: Step, context: StepContext) -> Outcome:
+        from drivers.sim import harm
+
         row = self._store.target(step.target)
         if row is not None and (latency := row.latency.get(step.verb, row.latency.get("*", 0.0))):
-            await anyio.sleep(latency)
+            await harm.pause(latency)
         fault = faults.strike(self._store, step)
-        if fault is not None and (early := await self._before(fault)):
+        if fault is not None and (early := await harm.before(fault)):
             return early
         outcome = perform(self._store, self._rules, step, context)
-        if fault is not None and (late := await self._after(fault)):
+        if fault is not None and (late := await harm.after(fault)):
             return late
-        await anyio.lowlevel.checkpoint()
+        await harm.pause(0)
         return outcome
-
-    async def _before(self, fault: Fault) -> Outcome | None:
-        if fault.how is How.FAIL:
-            return Outcome("failed", fault.reason)
-        if fault.how is How.UNCONFIRMED_BEFORE:
-            return Outcome("unconfirmed", fault.reason)
-        if fault.how is How.CRASH_BEFORE:
-            _die()
-        if fault.how is How.HANG_BEFORE:
-            await anyio.sleep_forever()
-        if fault.how is How.SLOW:
-            await anyio.sleep(fault.seconds)
-        return None
-
-    async def _after(self, fault: Fault) -> Outcome | None:
-        if fault.how is How.UNCONFIRMED_AFTER:
-            return Outcome("unconfirmed", fault.reason)
-        if fault.how is How.CRASH_AFTER:
-            _die()
-        if fault.how is How.HANG_AFTER:
-            await anyio.sleep_forever()
-        return None
 
     async def logs(self, uid: Uid, lines: int) -> str:
         """What the node was asked about the machine. Raises ConsoleUnavailable if it is not there."""
@@ -171,12 +154,12 @@ class SimDriver:
             self._opened = None
 
 
+def _waits(row: TargetRow) -> bool:
+    """Whether a look at it takes its time."""
+    return row.broken.hang or bool(row.latency)
+
+
 def _digest(row: TargetRow) -> str:
     """Over all that a report says of the target, the objects by the sum of their digests."""
     said = (row.identity, row.claim, row.capacity, row.carries, row.broken, row.sum)
     return digest(msgspec.to_builtins(said))
-
-
-def _die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("unreachable")

@@ -137,6 +137,14 @@ class Store:
         row = self.db.execute("SELECT * FROM target WHERE name = ?", (name,)).fetchone()
         return _target(row) if row else None
 
+    def slow(self, node: str) -> bool:
+        """Whether a look at one of the node's targets may take its time: told coarsely, without reading them."""
+        row = self.db.execute(
+            "SELECT 1 FROM target WHERE node = ? AND (latency <> ? OR instr(broken, CAST('hang' AS BLOB)) > 0) LIMIT 1",
+            (node, b"{}"),
+        ).fetchone()
+        return row is not None
+
     def put_target(self, target: TargetRow) -> None:
         self.db.execute(
             "INSERT OR REPLACE INTO target VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -114,10 +114,8 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
 
 def _imported() -> None:
     """A plan of a large site needs these once it is read: importing them takes as long as a thousand documents."""
-    import reconciler.core.planner  # noqa: F401
-    from reconciler.runtime.sharing import warm
-
-    warm()
+    import reconciler.core.planner
+    import reconciler.runtime.sharing  # noqa: F401
 
 
 def _begun(args: Namespace, hint: str) -> Ahead:

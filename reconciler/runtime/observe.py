@@ -8,9 +8,10 @@ Must not go here: what a report means (core), how a node is read (drivers), when
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -20,11 +21,12 @@ from reconciler.core.observed import Capacity, Object, Report, Unchanged
 from reconciler.core.refs import Target
 from reconciler.core.standing import standing
 from reconciler.driver import NodeUnreachable
+from reconciler.driver.prompt import Prompt
 from reconciler.errors import FenceLost
 from reconciler.ports import Journal
 from reconciler.runtime.events import Emit, NodeAsked, harmless
 from reconciler.runtime.nodes import Nodes
-from reconciler.waiting import loop
+from reconciler.waiting import alone, loop
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -62,8 +64,8 @@ class Beside(Protocol):
         """To be called before there is an event loop. Those that are left to us."""
         ...
 
-    def heard(self) -> list[Answer]:
-        """What has come; does not wait. Raises EOFError once the process has gone."""
+    def heard(self, *, wait: bool = False) -> list[Answer]:
+        """What has come; `wait`: once something has. Raises EOFError once the process has gone."""
         ...
 
     def left(self) -> list[NodeWant]:
@@ -105,24 +107,76 @@ async def observe_node(
 ) -> dict[Target, Report]:
     """A report for each target of the node; raises nothing but cancellation. `known`: the reports we hold, which
     an unchanged target may answer to. `began`: the journal's sequence now."""
-    targets = targets_of(node)
-    held = {target: known[target] for target in targets if target in known} if known else {}
-    since = {target: report.digest for target, report in held.items() if report.complete and report.digest}
+    held, since = _known_of(node, known)
     problem = f"no answer within {deadline:g} s"
     answers: tuple[Report | Unchanged, ...] = ()
-    import anyio
+    import anyio.lowlevel
 
     with anyio.move_on_after(deadline):
         try:
-            answers = await nodes.driver(node).observe(began=began, since=since or None)
-            problem = "its driver said nothing of it"
+            driver = nodes.driver(node)
+            await anyio.lowlevel.checkpoint()  # a driver that answers at once would hold up everybody else
+            answers = await driver.observe(began=began, since=since)
+            problem = _SILENT
         except NodeUnreachable as error:
-            problem = str(error) or "it could not be reached"
+            problem = str(error) or _UNREACHED
         except Exception as error:
             # Whatever a driver raises concerns its node alone; the text is all that people can be told of it.
             problem = in_words(error)
+    return _reported(node, answers, held, began, problem)
+
+
+def observe_at_once(
+    node: NodeWant, nodes: Nodes, *, began: int, known: Mapping[Target, Report] | None = None
+) -> dict[Target, Report] | None:
+    """The same of a node whose driver answers at once; needs no event loop. None where it does not: then it is to be
+    asked as any other."""
+    held, since = _known_of(node, known)
+    try:
+        driver = nodes.driver(node)
+        if not isinstance(driver, Prompt) or not driver.prompt():
+            return None
+        answers = _driven(driver.observe(began=began, since=since))
+    except NodeUnreachable as error:
+        return _reported(node, (), held, began, str(error) or _UNREACHED)
+    except Exception:
+        return None  # it may be the want of a loop: what it is will be told by asking in one
+    return _reported(node, answers, held, began, _SILENT) if answers is not None else None
+
+
+def _driven(asking: Coroutine[Any, Any, tuple[Report | Unchanged, ...]]) -> tuple[Report | Unchanged, ...] | None:
+    """What a coroutine returns that never waits; None if it does, and it is ended then. Raises what it raises."""
+    try:
+        asking.send(None)
+    except StopIteration as done:
+        answers: tuple[Report | Unchanged, ...] = done.value
+        return answers
+    asking.close()
+    return None
+
+
+_SILENT = "its driver said nothing of it"
+_UNREACHED = "it could not be reached"
+
+
+def _known_of(
+    node: NodeWant, known: Mapping[Target, Report] | None
+) -> tuple[dict[Target, Report], dict[Target, str] | None]:
+    """The reports that we hold of it, and the digests of those that it may say are so still."""
+    held = {target: known[target] for target in targets_of(node) if target in known} if known else {}
+    return held, {at: report.digest for at, report in held.items() if report.complete and report.digest} or None
+
+
+def _reported(
+    node: NodeWant,
+    answers: Iterable[Report | Unchanged],
+    held: Mapping[Target, Report],
+    began: int,
+    problem: str,
+) -> dict[Target, Report]:
+    """A report for each of its targets; `problem`: why one of which nothing was said is unread."""
     seen = {answer.target: _dated(answer, held, began) for answer in answers}
-    return {target: seen.get(target) or unread(target, began, problem) for target in targets}
+    return {target: seen.get(target) or unread(target, began, problem) for target in targets_of(node)}
 
 
 def in_words(error: BaseException) -> str:
@@ -215,6 +269,10 @@ class _Survey:
         asking, beside = self.asking, self.asking.beside
         self.waiting.extend(self.wanted if beside is None else beside.begin(self.wanted))
         try:
+            if alone():
+                self._at_once()
+            if not self.waiting and not (beside is not None and beside.left()):
+                return self.found
             await loop()
             import anyio
 
@@ -228,20 +286,38 @@ class _Survey:
                 beside.end()
         return self.found
 
+    def _at_once(self) -> None:
+        """Ask those that answer at once, one after the other; what is left then needs an event loop."""
+        for _ in range(len(self.waiting)):
+            node, start, began = self.waiting.popleft(), monotonic(), self.journal.ledger.sequence
+            reports = observe_at_once(node, self.nodes, began=began, known=self.known)
+            if reports is None:
+                self.waiting.append(node)
+            else:
+                self._seen(node, reports, monotonic() - start)
+        beside = self.asking.beside
+        if beside is not None and not self.waiting:
+            with suppress(EOFError):  # told to `_hear`, too
+                while beside.left():
+                    self._heed(beside, wait=True)
+
     async def _ask(self) -> None:
         import anyio
 
         while self.waiting:
             node = self.waiting.popleft()
-            start, ledger = anyio.current_time(), self.journal.ledger
-            deadline, take = self.asking.deadline, self.asking.take
-            reports = await observe_node(node, self.nodes, began=ledger.sequence, known=self.known, deadline=deadline)
-            fresh = coverage(reports.values(), ledger, self.datacenter)
-            kept = [report if take is None else _taken(report, take) for report in reports.values()]
-            self._answered(Answer(asked(node, reports, anyio.current_time() - start), tuple(kept), fresh))
-            if self.asking.beside is not None:
-                with suppress(EOFError):  # told to `_hear`, too
-                    self._heed(self.asking.beside)
+            start, began, deadline = anyio.current_time(), self.journal.ledger.sequence, self.asking.deadline
+            reports = await observe_node(node, self.nodes, began=began, known=self.known, deadline=deadline)
+            self._seen(node, reports, anyio.current_time() - start)
+
+    def _seen(self, node: NodeWant, reports: Mapping[Target, Report], seconds: float) -> None:
+        """A node was asked here."""
+        fresh, take = coverage(reports.values(), self.journal.ledger, self.datacenter), self.asking.take
+        kept = [report if take is None else _taken(report, take) for report in reports.values()]
+        self._answered(Answer(asked(node, reports, seconds), tuple(kept), fresh))
+        if self.asking.beside is not None:
+            with suppress(EOFError):  # told to `_hear`, too
+                self._heed(self.asking.beside)
 
     async def _hear(self, beside: Beside) -> None:
         """Until the last of the nodes it was given is answered for; if it goes before that, they are asked here."""
@@ -256,8 +332,8 @@ class _Survey:
             for _ in range(min(beside.at_once, len(self.waiting))):
                 group.start_soon(self._ask)
 
-    def _heed(self, beside: Beside) -> None:
-        for answer in beside.heard():
+    def _heed(self, beside: Beside, *, wait: bool = False) -> None:
+        for answer in beside.heard(wait=wait):
             self._answered(answer)
 
     def _answered(self, answer: Answer) -> None:

@@ -10,12 +10,12 @@ that it has not answered for are asked here: what did not come is not taken for 
 # annotations are types here, not texts of the future: msgspec would compile every text at each start
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
-from functools import cache, partial
+from functools import partial
+from time import monotonic
 from typing import Protocol
 
-import anyio
 import msgspec
 
 from reconciler.core.desired import NodeWant
@@ -25,7 +25,7 @@ from reconciler.core.observed import Report
 from reconciler.core.refs import Target
 from reconciler.runtime.events import NodeAsked
 from reconciler.runtime.nodes import Nodes
-from reconciler.runtime.observe import Answer, Asking, asked, coverage, observe_node
+from reconciler.runtime.observe import Answer, Asking, asked, coverage, observe_at_once, observe_node
 
 _SHARE = 0.65
 """Of the nodes. What it sees still has to be taken in here, which costs a third of seeing it."""
@@ -67,13 +67,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Share).decode
 
 
-@cache
-def warm() -> None:
-    """An event loop imports half of its modules when it is run. Both processes need them, so that is done once, before
-    there are two."""
-    anyio.run(anyio.sleep, 0)
-
-
 class Sharing:
     """`see` makes a glimpse of a report, there; `take` takes it in, here."""
 
@@ -101,13 +94,12 @@ class Sharing:
     def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
         ours, theirs = shares(nodes)
         self._away = {node.name: node for node in theirs}
-        warm()
         self._process = self._fork(partial(self._work, theirs))
         return ours
 
-    def heard(self) -> list[Answer]:
+    def heard(self, *, wait: bool = False) -> list[Answer]:
         found: list[Answer] = []
-        if self._process is not None and self._process.pending():
+        if self._process is not None and (wait or self._process.pending()):
             for data in self._process.hear():
                 share = _decode(data)
                 for glimpse in share.glimpses:
@@ -128,21 +120,36 @@ class Sharing:
     # -- in the other process
 
     def _work(self, nodes: list[NodeWant], send: Send) -> None:
-        Context().run(anyio.run, self._ask_all, deque(nodes), send)  # a context that knows of no loop
+        waiting = deque(nodes)
+        for _ in nodes:
+            node, start = waiting.popleft(), monotonic()
+            reports = observe_at_once(node, self._nodes, began=self._ledger.sequence)
+            if reports is None:
+                waiting.append(node)
+            else:
+                self._tell(node, reports, monotonic() - start, send)
+        if waiting:
+            import anyio
+
+            Context().run(anyio.run, self._ask_all, waiting, send)  # a context that knows of no loop
 
     async def _ask_all(self, waiting: deque[NodeWant], send: Send) -> None:
+        import anyio
+
         async def ask() -> None:
             while waiting:
-                node = waiting.popleft()
-                start = anyio.current_time()
+                node, start = waiting.popleft(), anyio.current_time()
                 reports = await observe_node(node, self._nodes, began=self._ledger.sequence)
-                listed = tuple([entry.target for entry in coverage(reports.values(), self._ledger, self._datacenter)])
-                glimpses = tuple(map(self._see, reports.values()))
-                send(_encode(Share(asked(node, reports, anyio.current_time() - start), glimpses, listed)))
+                self._tell(node, reports, anyio.current_time() - start, send)
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self.at_once, len(waiting))):
                 group.start_soon(ask)
+
+    def _tell(self, node: NodeWant, reports: Mapping[Target, Report], seconds: float, send: Send) -> None:
+        listed = tuple([entry.target for entry in coverage(reports.values(), self._ledger, self._datacenter)])
+        glimpses = tuple(map(self._see, reports.values()))
+        send(_encode(Share(asked(node, reports, seconds), glimpses, listed)))
 
 
 def shares(nodes: Sequence[NodeWant]) -> tuple[list[NodeWant], list[NodeWant]]:

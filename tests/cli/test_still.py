@@ -101,6 +101,16 @@ def test_it_takes_no_event_loop_no_planner_and_no_yaml(still: Run) -> None:
     assert not loaded & (heavy | {f"reconciler.{name}" for name in ours})
 
 
+def test_nodes_that_answer_at_once_are_asked_without_an_event_loop(run: Run) -> None:
+    code = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert "10 to add" in done.stdout
+    loaded = {word.partition(".")[0] for word in done.stderr.split()}
+    assert "drivers.sim.driver" in done.stderr.split()
+    assert loaded & {"asyncio", "anyio", "pydantic", "logging", "concurrent"} == set()
+
+
 def test_edits_are_told_beside_it_unless_there_are_too_many_files(still: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     edit("packages.yaml", "512Mi", "768Mi")
     note = "there are changes that are not committed"

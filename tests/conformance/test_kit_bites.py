@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -158,6 +159,15 @@ class LosesPauses(Careless):
         return replace(thing, marks=replace(thing.marks, paused_until=None) if thing.marks else None)
 
 
+class WaitsThoughItPromised(Careless):
+    def prompt(self) -> bool:
+        return True
+
+    async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
+        await anyio.lowlevel.checkpoint()
+        return await super().observe(began=began, since=since)
+
+
 Test = Callable[[Harness], Awaitable[None]]
 
 CASES: list[tuple[type[Careless], Test]] = [
@@ -186,6 +196,7 @@ CASES: list[tuple[type[Careless], Test]] = [
     (BlindForMemory, life.test_each_size_changes_to_what_was_predicted),
     (KnowsWhatCannotBeRead, sight.test_field_that_cannot_be_read_is_unknown),
     (TakesCopiesForOurs, sight.test_copied_marks_do_not_count),
+    (WaitsThoughItPromised, sight.test_who_promises_to_answer_at_once_waits_for_nothing),
     (NeverTheSameTwice, sight.test_report_is_dated_whole_and_the_same_twice),
 ]
 

@@ -14,6 +14,7 @@ import pytest
 from drivers.sim import DRIVER
 from drivers.sim.generate.site import Site
 from drivers.sim.store import Store
+from drivers.sim.world import World
 from reconciler import waiting
 from reconciler.core.desired import Desired, NodeWant, Revision
 from reconciler.core.glimpse import Glimpse
@@ -101,6 +102,12 @@ class Fleet:
         await nodes.close()
         return to_json(planner.plan(Request(1.79e9))), frozenset(notes.ledger.covered)
 
+    def slow(self, which: Callable[[int], bool]) -> None:
+        """These nodes take their time to answer."""
+        with World(self.folder / "fleet.db") as world:
+            for number, target in enumerate(sorted(row.name for row in world.targets())):
+                world.set_latency(target, {"observe": 0.001} if which(number) else {})
+
     def plans(self) -> None:
         """Shared and alone are the same; no process is left."""
         assert waiting.run(self.planned(shared=True)) == waiting.run(self.planned(shared=False))
@@ -170,10 +177,16 @@ def test_breaking_off_ends_the_process(fleet: Fleet) -> None:
         signal.pause()
 
     fleet.opening = interrupted
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(Broken):
         waiting.run(fleet.planned(shared=True))
-    assert caught.group_contains(Broken)
     fleet.gone()
+
+
+@pytest.mark.parametrize("slow", [{0}, {11}, {2, 5, 8}, set(range(NODES))])
+def test_nodes_that_take_their_time_are_asked_in_a_loop_in_either_process(fleet: Fleet, slow: set[int]) -> None:
+    """0 and 1 to 3 are asked here, the others there."""
+    fleet.slow(slow.__contains__)
+    fleet.plans()
 
 
 def test_a_report_that_cannot_be_told_shortly_comes_whole(fleet: Fleet) -> None:

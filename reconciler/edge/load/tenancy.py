@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from reconciler.core.desired import Resource
+from reconciler.core.hashes import sha256
 from reconciler.core.refs import Ref, name_of
 from reconciler.core.values import plain
 from reconciler.edge.load.catalog import may_use
@@ -22,8 +23,6 @@ from specs.rules import der
 
 def lower_tenant(lowering: Lowering) -> None:
     """Its Resource; the networks are laid on it once all are known."""
-    from hashlib import sha256  # for certificates alone: it loads OpenSSL
-
     declared = lowering.declared
     spec: Tenant = declared.spec
     certificates = {}

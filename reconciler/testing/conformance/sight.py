@@ -14,6 +14,7 @@ from reconciler.core.observed import Unchanged
 from reconciler.core.plan import Action, Expect, Manner
 from reconciler.core.values import find
 from reconciler.driver import NodeUnreachable
+from reconciler.driver.prompt import Prompt
 from reconciler.testing.conformance.expect import at_rest, made, refused
 from reconciler.testing.harness import Harness
 from reconciler.testing.scene import Scene
@@ -45,6 +46,23 @@ async def test_known_digest_may_be_answered_with_unchanged(harness: Harness) -> 
         (answer,) = [each for each in answers if each.target == known.target]
         assert not isinstance(answer, Unchanged)
         assert answer.digest != known.digest
+
+
+async def test_who_promises_to_answer_at_once_waits_for_nothing(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        _, found = await made(scene)
+        promising = scene.driver
+        if not isinstance(promising, Prompt) or not promising.prompt():
+            raise SkipTest("the driver does not promise to answer at once")
+        asking = promising.observe(began=7)
+        try:
+            asked = asking.send(None)  # one step of the coroutine, in no loop: it has to be the last
+        except StopIteration as done:
+            (report,) = [each for each in done.value if each.target == harness.target]
+            assert found.native_id in {thing.native_id for thing in report.objects}
+        else:
+            asking.close()
+            raise AssertionError(f"it waits for {asked!r}")
 
 
 async def test_objects_digest_changes_with_what_it_says(harness: Harness) -> None:

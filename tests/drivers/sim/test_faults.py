@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -12,6 +14,7 @@ from drivers.sim.faults import How
 from drivers.sim.world import World
 from reconciler.core.plan import Expect
 from reconciler.driver import NodeUnreachable, Outcome
+from reconciler.driver.prompt import Prompt
 from tests.drivers.sim.samples import DATACENTER, context, machine, opened, step
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +27,12 @@ def node(world: World) -> None:
     world.add_node("edge1")
     world.claim("edge1", DATACENTER)
     machine(world)
+
+
+def promising(file: Path, node: str = "edge1") -> Any:
+    driver = opened(file, node)
+    assert isinstance(driver, Prompt)
+    return driver
 
 
 def state(world: World) -> str:
@@ -94,6 +103,30 @@ async def test_unreachable_node_cannot_be_asked(world: World, file: Path) -> Non
     world.break_target("edge1", "unreachable", reason="no route to host")
     with pytest.raises(NodeUnreachable, match="no route to host"):
         await opened(file).observe(began=1)
+
+
+@pytest.mark.parametrize("latency", [{"observe": 0.05}, {"*": 0.05}, {"start": 0.05}])
+async def test_node_that_takes_its_time_does_not_promise_to_answer_at_once(
+    world: World, file: Path, latency: Mapping[str, float]
+) -> None:
+    world.add_node("inc", members=["a", "b"])
+    one, several = promising(file), promising(file, "inc")
+    assert (one.prompt(), several.prompt()) == (True, True)
+    world.set_latency("inc/b", latency)
+    assert (one.prompt(), several.prompt()) == (True, False)
+    world.set_latency("inc/b", {})
+    world.break_target("edge1", "hang")
+    assert (one.prompt(), several.prompt()) == (False, True)
+    world.repair("edge1")
+    assert one.prompt()
+
+
+async def test_node_that_is_not_there_tells_so_at_once(world: World, file: Path) -> None:
+    world.break_target("edge1", "unreachable", reason="no route to host")
+    for driver in (promising(file), promising(file, "nowhere"), promising(file.with_name("none.db"))):
+        assert driver.prompt()
+        with pytest.raises(NodeUnreachable):
+            driver.observe(began=1).send(None)
 
 
 async def test_latency_is_waited_out(world: World, file: Path) -> None:
