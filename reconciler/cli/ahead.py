@@ -19,6 +19,10 @@ class Ahead(Protocol):
 
     path: Path
 
+    def begin(self) -> None:
+        """There is something to wait for from now on. Nothing where it has begun already."""
+        ...
+
     def ledger(self) -> Ledger:
         """Waits for it. Raises what reading raised."""
         ...
@@ -29,7 +33,8 @@ class Ahead(Protocol):
 
 
 class Thread(threading.Thread):
-    """Nobody waits for it at the end of the process."""
+    """Nobody waits for it at the end of the process. It begins when it is told to: what is done here before others work
+    for us would wait for it, and no process is forked beside it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(name="journal", daemon=True)
@@ -42,7 +47,13 @@ class Thread(threading.Thread):
         except BaseException as error:
             self._found = error
 
+    def begin(self) -> None:
+        if self.ident is None:
+            self.start()
+
     def ledger(self) -> Ledger:
+        if self.ident is None:
+            return read(self.path)
         self.join()
         if isinstance(self._found, Ledger):
             return self._found
@@ -61,6 +72,9 @@ class Process:
         self.path = path
         self._folding = Folding(path)
 
+    def begin(self) -> None:
+        pass
+
     def ledger(self) -> Ledger:
         return self._folding.ledger() or read(self.path)
 
@@ -69,8 +83,4 @@ class Process:
 
 
 def begun(path: Path) -> Ahead:
-    if large(path):
-        return Process(path)
-    reading = Thread(path)
-    reading.start()
-    return reading
+    return Process(path) if large(path) else Thread(path)

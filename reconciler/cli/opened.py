@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,9 +98,9 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
         source = GitSource(repository, registry, root=root, mirror=mirror)
         source.memory = TreeMemory.of_user(registry)
         source.dirty = bool(getattr(args, "dirty", False))
-        source.meanwhile = _imported if ahead else None
         hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
         reading = _begun(args, hint) if hint is not None else None
+        source.meanwhile = partial(_gone_on, reading) if ahead else None
         try:
             datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
             state = State.open(datacenter_id, _named_folder(args))
@@ -112,10 +112,12 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
                 reading.end()
 
 
-def _imported() -> None:
-    """A plan of a large site needs these once it is read: importing them takes as long as a thousand documents."""
-    import reconciler.core.planner
-    import reconciler.runtime.sharing  # noqa: F401
+def _gone_on(reading: Ahead | None) -> None:
+    """A plan needs these once the site is read: importing them takes as long as a thousand documents."""
+    if reading is not None:
+        reading.begin()
+    import reconciler.cli.resuming
+    import reconciler.edge.index.documents  # noqa: F401
 
 
 def _begun(args: Namespace, hint: str) -> Ahead:

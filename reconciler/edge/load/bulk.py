@@ -1,5 +1,5 @@
 """The first load of a tree: workers read and lower the machines, bytes come back. Of a large tree two forked ones do,
-else one in this process.
+of a smaller one where there is something else to do meanwhile one; else one in this process.
 
 Owns: the workers, and folding what they send into an attempt. Must not go here: telling mistakes. At the first sign of
 one the bulk way is left (Leave), and the ordinary way reads the tree again and tells all of them.
@@ -37,6 +37,8 @@ from reconciler.edge.load.records import Document, filed
 from reconciler.edge.load.worker import Setup, Worker
 
 WORKERS = 2
+BESIDE = 400
+"""Files from which one forked worker is worth while, if there is something else to do here meanwhile."""
 _STRIPE, _LONGEST = 256, 1_024
 """Files in a row that go to one worker: neighbours lie together in a git pack and are much alike, and large files are
 shared out. What lies beneath one folder of the second level stays together up to the larger number: who has read a
@@ -136,26 +138,36 @@ class Bulk:
         self.files = [(path, blob) for path, blob in wanted.items() if blob is not None]
         workers = self._workers()
         try:
-            if self.meanwhile is not None and isinstance(workers, _Processes):
-                self.meanwhile()
+            many = len(self.files) >= self.fork_from  # else the first phase takes less than what else there is to do
+            if many and isinstance(workers, _Processes):
+                self._go_on()
             self._sorted_out(workers.messages())
             workers.tell(Setup(_known(self.attempt)))
+            if not many and isinstance(workers, _Processes):
+                self._go_on()
             self._folded(workers.messages())
         except (EOFError, BrokenPipeError) as gone:
             raise Leave("a worker has gone") from gone
         finally:
             workers.end()
 
+    def _go_on(self) -> None:
+        if self.meanwhile is not None:
+            self.meanwhile()
+
     def _workers(self) -> _Processes | _Here:
         attempt = self.attempt
         numbered = [(index, path, blob) for index, (path, blob) in enumerate(self.files)]
-        if len(numbered) < self.fork_from or not possible():
+        shares = [numbered] if self.meanwhile is not None and len(numbered) >= BESIDE else []
+        if len(numbered) >= self.fork_from:
+            shares = shared(numbered)
+        if not shares or not possible():
             return _Here(Worker(attempt.tree, numbered, attempt.capabilities))
 
         def work(share: list[tuple[int, str, str]], source: BinaryIO, sink: BinaryIO) -> None:
             Worker(attempt.tree.reopened(), share, attempt.capabilities).run(source, sink)
 
-        return _Processes(partial(work, share) for share in shared(numbered))
+        return _Processes(partial(work, share) for share in shares)
 
     def _sorted_out(self, messages: Iterable[tuple[Unpacker, Message]]) -> None:
         """What is no machine is read here, and first: all else names it."""

@@ -8,14 +8,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from pictures import indexes, picture
 from trees import BASE, CAPABILITIES
 
-from reconciler.edge.load import Loader, MemoryTree
+from reconciler.edge.forked import Work
+from reconciler.edge.load import Loader, MemoryTree, bulk
 from reconciler.edge.load.bulk import shared
 from reconciler.errors import SpecErrors
 
@@ -119,6 +120,31 @@ def test_what_there_is_to_do_meanwhile_is_done_once_where_others_read(fork_from:
     loader.load(MemoryTree(fleet()))
     loader.load(MemoryTree(fleet() | {"acme/more.yaml": machine("more", "{}")}))
     assert done == (["once"] if fork_from == FORKED else [])
+
+
+def test_one_process_reads_a_smaller_tree_where_there_is_something_to_do_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And none where there is not."""
+    monkeypatch.setattr(bulk, "BESIDE", 1)
+    begun: list[bulk._Process] = []
+
+    class Process(bulk._Process):
+        def __init__(self, work: Work) -> None:
+            super().__init__(work)
+            begun.append(self)
+
+    monkeypatch.setattr(bulk, "_Process", Process)
+    found: list[str] = []
+    ways: list[Callable[[], object] | None] = [None, lambda: found.append("done")]
+    for meanwhile in ways:
+        loader = Loader(CAPABILITIES, bulk_from=1, fork_from=HERE)
+        loader.meanwhile = meanwhile
+        loader.load(MemoryTree(fleet()))
+        assert picture(loader) == picture(in_one(fleet()))
+        assert indexes(loader) == indexes(in_one(fleet()))
+        assert len(begun) == len(found)
+    assert found == ["done"]
 
 
 @both
