@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
 
 from reconciler.core import order, rules
 from reconciler.core.desired import Budget, NodeWant, Policy
@@ -95,7 +94,7 @@ class Tally:
 
     def lose(self, count: int) -> None:
         """Machines that vanished: nobody knows when and how, so they count as destroyed in this plan, hour and day."""
-        for window in (PLAN, "per hour", "per day"):
+        for window in (PLAN, "per hour", "per day") if count else ():
             self._spent["destroys", (window, "")] += count
 
     def take(self, works: Iterable[Work]) -> list[tuple[Work, Hold]]:
@@ -115,18 +114,18 @@ class Tally:
     def uses(self, spending: Iterable[Spent]) -> Iterator[BudgetUse]:
         """How far the accounts are used that these count against; of nodes, racks and tenants the one used most."""
         touched = {
-            (each.budget, each_of) for each in spending for each_of in accounts(self._nodes, each.ref, each.target)
-        }
-        for name in NAMES:
-            for window in WINDOWS:
-                found = [
-                    BudgetUse(name, window, self._spent[name, account], allowed, account[1])
-                    for budget, account in sorted(touched)
-                    if (budget, account[0]) == (name, window)
-                    and (allowed := allowance(budget_of(self._policy, name), account, self._census)) is not None
-                ]
-                if found:
-                    yield max(found, key=lambda use: (use.spent - use.allowed, use.of))
+            (each.budget, each_of)
+            for each in spending if budget_of(self._policy, each.budget) != Budget()
+            for each_of in accounts(self._nodes, each.ref, each.target)
+        }  # fmt: skip
+        found: dict[tuple[str, str], list[BudgetUse]] = {}
+        for name, account in sorted(touched):
+            allowed = allowance(budget_of(self._policy, name), account, self._census)
+            if allowed is not None:
+                use = BudgetUse(name, account[0], self._spent[name, account], allowed, account[1])
+                found.setdefault((name, account[0]), []).append(use)
+        for key in sorted(found, key=lambda key: (NAMES.index(key[0]), WINDOWS.index(key[1]))):
+            yield max(found[key], key=lambda use: (use.spent - use.allowed, use.of))
 
     def refusal(self, spending: Spent) -> str | None:
         """Why one more unit cannot be spent; None if it can."""
@@ -159,8 +158,14 @@ def _refusals(tally: Tally, spending: Iterable[Spent]) -> Iterator[str | None]:
 def census_of(world: World) -> Census:
     """By the tables of a world: machines that are there, or should be."""
 
-    @cache
+    known: dict[Account, int] = {}
+
     def machines(account: Account) -> int:
+        if account not in known:
+            known[account] = counted(account)
+        return known[account]
+
+    def counted(account: Account) -> int:
         window, whose = account
         if window == "per node":
             return len(world.homes.get(Target(whose), ()))

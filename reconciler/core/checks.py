@@ -27,7 +27,7 @@ def falling(works: Sequence[Work], holds: Sequence[Hold], world: World) -> list[
         found = list(check(works, holds, world))
         if found:
             return found
-    return list(_circular(works, world))
+    return []
 
 
 def claims(works: Sequence[Work]) -> dict[Target, str]:
@@ -198,8 +198,9 @@ def _in_use(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Itera
                 break
 
 
-def _circular(works: Sequence[Work], world: World) -> Iterator[Fall]:
-    circle = order.cycle(order.edges(works, claims(works), world))
+def circular(works: Sequence[Work], needs: Mapping[str, set[str]]) -> Iterator[Fall]:
+    """Those that wait for each other. `needs`: the edges between the works, of which none falls otherwise."""
+    circle = order.cycle(needs) if any(needs.values()) else ()
     for work in works if circle else ():
         if work.id in circle:
             others = ", ".join(other for other in circle if other != work.id)

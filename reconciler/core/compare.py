@@ -18,7 +18,7 @@ from reconciler.core.observed import Object
 from reconciler.core.plan import Cause, Difference, Manner, rest_digest
 from reconciler.core.refs import Ref, Target, kind_of
 from reconciler.core.shape import NativeContext, Shape
-from reconciler.core.values import Fields, find, replaced
+from reconciler.core.values import MAPS, Fields, find, replaced
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -56,15 +56,37 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
         last = None  # the last to write there were we, in a change that was cut short: what differs is no drift
     if found.fields == wanted and not found.unknown:
         return Comparison(wanted, (), marks=behind, last=last)
+    differences, unknown = differing(resource, found, wanted, last, shape, context)
+    if unmade:
+        differences = tuple(map(_still_makeable, differences))
+    return Comparison(wanted, differences, unknown, behind, last)
+
+
+def _still_makeable(difference: Difference) -> Difference:
+    """Of a thing whose creation was cut short: what was never configured still can be."""
+    if difference.before is not None or difference.manner is not Manner.REPLACE:
+        return difference
+    return msgspec.structs.replace(difference, manner=Manner.STOPPED)
+
+
+def differing(
+    resource: Resource,
+    found: Object,
+    wanted: Fields,
+    last: Fields | None,
+    shape: Shape,
+    context: NativeContext,
+) -> tuple[tuple[Difference, ...], tuple[tuple[str, str], ...]]:
+    """In which fields it differs from what is wanted, and of which that cannot be told, with the reason."""
     silent = resource.behaviour.ignore + (("/state",) if resource.behaviour.any_state else ())
     if context.halted:
         silent = tuple(path for path in silent if path != "/state")
     unknown, differences = [], []
     kind = kind_of(resource.ref)
     for path in changed_paths(found.fields, wanted):
-        if covered(path, silent):
+        if silent and covered(path, silent):
             continue
-        reason = next((why for prefix, why in found.unknown.items() if covered(path, (prefix,))), None)
+        reason = _unread(found, path) if found.unknown else None
         if reason is not None:
             unknown.append((path, reason))
             continue
@@ -72,15 +94,18 @@ def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape
         if _untold(before, after):
             unknown.append((path, "no provider has a value for its secret now"))
             continue
-        cause = cause_of(path, observed=found.fields, desired=wanted, last=last)
+        cause = cause_of(path, before, after, last)
         halts = path == "/state" and context.halted and after != find(shape.native(resource, context), path)
         if halts and cause is Cause.INTENT:
             cause = Cause.OPERATION
         manner = shape.manner(kind, path, before, after, found.fields)
-        if unmade and before is None and manner is Manner.REPLACE:
-            manner = Manner.STOPPED  # its creation was cut short: what was never configured still can be
         differences.append(Difference(path, before, after, cause, manner))
-    return Comparison(wanted, tuple(differences), tuple(unknown), behind, last)
+    return tuple(differences), tuple(unknown)
+
+
+def _unread(found: Object, path: str) -> str | None:
+    """Why a field could not be read; None if it could."""
+    return next((why for prefix, why in found.unknown.items() if covered(path, (prefix,))), None)
 
 
 def _untold(before: object, after: object) -> bool:
@@ -183,7 +208,7 @@ def takes_of(fields: Fields, wants: Demand) -> Demand:
     if "size" in fields:
         return Demand(disk=_size(fields))
     memory, cpu, disk, disks = fields.get("memory"), fields.get("cpu"), fields.get("disk"), fields.get("disks")
-    data = sum(map(_size, disks.values())) if isinstance(disks, Mapping) else 0
+    data = sum(map(_size, disks.values())) if disks and isinstance(disks, MAPS) else 0
     return Demand(
         memory if isinstance(memory, int) else wants.memory,
         cpu if isinstance(cpu, int) else wants.cpu,
@@ -192,5 +217,5 @@ def takes_of(fields: Fields, wants: Demand) -> Demand:
 
 
 def _size(disk: Any) -> int:
-    size = disk.get("size") if isinstance(disk, Mapping) else None
+    size = disk.get("size") if isinstance(disk, MAPS) else None
     return size if isinstance(size, int) else 0

@@ -14,7 +14,7 @@ from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.moves import Departure, departure
 from reconciler.core.observed import Object
-from reconciler.core.refs import Ref, Target, Uid
+from reconciler.core.refs import SINGLE, Ref, Target, Uid, kind_of
 from reconciler.core.world import World
 
 
@@ -39,7 +39,16 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def allocates(self) -> bool:
-        return any(address is None for address in self.addresses)
+        return None in self.addresses
+
+    @property
+    def placeless(self) -> bool:
+        """A machine that needs a place, after all that give some back."""
+        return (
+            kind_of(self.ref) in SINGLE
+            and self.resource is not None
+            and self.bucket in (Bucket.MISSING, Bucket.UNMADE, Bucket.VANISHED, Bucket.QUARANTINED)
+        )
 
 
 def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
@@ -105,6 +114,10 @@ def _of_case(world: World, ref: Ref, resource: Resource | None, case: Case, form
         return None
     marks = case.found.marks if case.found else None
     binding = case.binding
+    leaves = None
+    if resource is not None and case.bucket is Bucket.MATCHED:
+        assert case.target is not None, "what is there is somewhere"
+        leaves = departure(world, resource, case.target)
     decision = Decision(
         ref,
         case.bucket,
@@ -114,19 +127,18 @@ def _of_case(world: World, ref: Ref, resource: Resource | None, case: Case, form
         resource=resource,
         found=case.found,
         binding=binding,
+        addresses=sticky_addresses(resource, binding, world.current) if resource is not None else (),
         former=former if case.bucket is not Bucket.EXPIRED else None,
+        departure=leaves,
         detail=case.detail,
     )
     if resource is None:
         return decision
-    decision = msgspec.structs.replace(decision, addresses=sticky_addresses(resource, binding, world.current))
     if case.bucket is Bucket.UNKNOWN and former is None and not _wants_else(world, resource, binding):
         return None
-    if case.bucket is not Bucket.MATCHED:
+    if case.bucket is not Bucket.MATCHED or decision.allocates:
         return decision
-    assert case.target is not None, "what is there is somewhere"
-    decision = msgspec.structs.replace(decision, departure=departure(world, resource, case.target))
-    return decision if decision.allocates else compared(world, decision)
+    return compared(world, decision)
 
 
 def _incarnation(world: World, ref: Ref, case: Case, former: Ref | None) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.plan import Cause
-from reconciler.core.values import Fields, escape, find
+from reconciler.core.values import MAPS, Fields, escape, find
 
 
 def changed_paths(before: Fields, after: Fields) -> tuple[str, ...]:
@@ -46,14 +46,15 @@ def operations(before: Fields, after: Fields) -> list[dict[str, Any]]:
     return result
 
 
-def cause_of(path: str, *, observed: Fields, desired: Fields, last: Fields | None) -> Cause:
-    """Who made the difference: git since the last apply (`intent`), somebody on the node (`drift`), or both."""
+def cause_of(path: str, before: Any, after: Any, last: Fields | None) -> Cause:
+    """Who made the difference of the field that is `before` and is to be `after`: git since the last apply (`intent`),
+    somebody on the node (`drift`), or both. `last`: all fields as they were applied last."""
     if last is None:
         return Cause.INTENT
     was = find(last, path)
-    if find(observed, path) == was:
+    if before == was:
         return Cause.INTENT
-    return Cause.DRIFT if find(desired, path) == was else Cause.BOTH
+    return Cause.DRIFT if after == was else Cause.BOTH
 
 
 def covered(path: str, prefixes: Iterable[str]) -> bool:
@@ -70,12 +71,12 @@ def _unlike(before: Fields, after: Fields, above: str, told: set[str]) -> tuple[
         if _same(left, right):
             continue
         path = f"{above}/{escape(key)}"
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
+        if left is _NOTHING or right is _NOTHING or (type(left) in _PLAIN and type(right) in _PLAIN):
+            told.add(path)
+        elif isinstance(left, MAPS) and isinstance(right, MAPS):
             inner = _unlike(left, right, path, told)
             if inner[0]:
                 was[key], now[key] = inner
-        elif left is _NOTHING or right is _NOTHING or (type(left) in _PLAIN and type(right) in _PLAIN):
-            told.add(path)
         else:
             was[key], now[key] = _prepared(left), _prepared(right)
     return was, now
@@ -92,9 +93,9 @@ def _same(left: Any, right: Any) -> bool:
     kind = type(left)
     if kind is not type(right):
         return False
-    if kind is list:
-        return len(left) == len(right) and all(map(_same, left, right))
-    return kind in _PLAIN and bool(left == right)
+    if kind in _PLAIN:
+        return bool(left == right)
+    return kind is list and len(left) == len(right) and all(map(_same, left, right))
 
 
 def _prepared(value: Any) -> Any:

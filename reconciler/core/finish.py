@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.core import work as works_module
 from reconciler.core.budgets import creates, halts
-from reconciler.core.compare import compare, marks_behind
+from reconciler.core.compare import compare, differing, marks_behind, wanted_of
 from reconciler.core.desired import Budget, Demand
 from reconciler.core.ledger import (
     Bound,
@@ -30,7 +30,7 @@ from reconciler.core.ledger import (
 from reconciler.core.observed import Marks, Object
 from reconciler.core.plan import Action, Change, Expect, Gate, Risk, Step, Undo
 from reconciler.core.refs import SINGLE, Target, kind_of
-from reconciler.core.shape import Draft
+from reconciler.core.shape import Draft, Shape
 from reconciler.core.values import replaced
 from reconciler.core.work import KEPT, Work
 from reconciler.core.world import World
@@ -63,7 +63,7 @@ def make_change(work: Work, world: World) -> Change:
     else:
         assert work.found is not None, "what is marked is there"
         series = (pause_step(work.found, marks, work.target),)
-    steps = _journalled(_laden(_meant(_linked(bare.id, series), work), work, world), work, world, bare)
+    steps = _journalled(_laden(_meant(bare.id, series, work), work, world), work, world, bare)
     risk = min((step.risk for step in steps), key=_RISKS.index, default=Risk.NONE)
     undo = max((step.undo for step in steps), key=_UNDOS.index, default=Undo.EXACT)
     return msgspec.structs.replace(bare, steps=steps, risk=risk, undo=undo)
@@ -86,28 +86,19 @@ def pause_step(found: Object, marks: Marks, target: Target) -> Step:
     )
 
 
-def _linked(change: str, series: tuple[Step, ...]) -> tuple[Step, ...]:
-    linked: list[Step] = []
-    for step in series:
-        needs = (linked[-1].id,) if linked else ()
-        linked.append(msgspec.structs.replace(step, id=f"{change}:{step.id}", needs=needs))
-    return tuple(linked)
-
-
-def _meant(steps: tuple[Step, ...], work: Work) -> tuple[Step, ...]:
-    """Each step starts from the thing that bears the name; the first of a rename from what bears the former one, and
-    the first of any change from what nobody has paused since."""
-    if kind_of(work.ref) == "Node":
-        return steps
-    meant = []
+def _meant(change: str, series: tuple[Step, ...], work: Work) -> tuple[Step, ...]:
+    """In series, with ids of this change. Each step starts from the thing that bears the name; the first of a rename
+    from what bears the former one, and the first of any change from what nobody has paused since."""
+    meant: list[Step] = []
     was = work.found.marks.paused_until if work.found is not None and work.found.marks is not None else None
-    for index, step in enumerate(steps):
-        ref = work.ref if work.former is None else (work.former if index == 0 else None)
-        if step.precondition.lifecycle != "absent":
-            paused = was if index == 0 else msgspec.UNSET
-            expect = msgspec.structs.replace(step.precondition, ref=ref, paused=paused)
-            step = msgspec.structs.replace(step, precondition=expect)
-        meant.append(step)
+    node = kind_of(work.ref) == "Node"
+    for step in series:
+        expect = step.precondition
+        if not node and expect.lifecycle != "absent":
+            ref = work.ref if work.former is None else (None if meant else work.former)
+            expect = msgspec.structs.replace(expect, ref=ref, paused=msgspec.UNSET if meant else was)
+        needs = (meant[-1].id,) if meant else ()
+        meant.append(msgspec.structs.replace(step, id=f"{change}:{step.id}", needs=needs, precondition=expect))
     return tuple(meant)
 
 
@@ -217,10 +208,12 @@ def stitch(
     ends = {change.id: change.steps[-1].id for change in changes if change.steps}
     stitched = []
     for change in changes:
-        first, *rest = change.steps
-        owed = tuple(sorted(ends[other] for other in needs.get(change.id, ()) if other in ends))
-        first = msgspec.structs.replace(first, needs=owed, gates=gates.get(change.id, ()))
-        stitched.append(msgspec.structs.replace(change, steps=(first, *rest)))
+        owed, gated = [ends[other] for other in needs.get(change.id, ()) if other in ends], gates.get(change.id, ())
+        if owed or gated:
+            first, *rest = change.steps
+            first = msgspec.structs.replace(first, needs=tuple(sorted(owed)), gates=gated)
+            change = msgspec.structs.replace(change, steps=(first, *rest))
+        stitched.append(change)
     return tuple(stitched)
 
 
@@ -252,8 +245,7 @@ def unproved(work: Work, change: Change, world: World) -> str | None:
     found = predicted(work, change)
     if found is None:
         return f"{change.id}: its steps would leave nothing"
-    rest = compare(work.resource, found, work.settled, world.shape_of(work.target), work.context)
-    left = {difference.path for difference in rest.differences}
+    left = _left(work, found, world.shape_of(work.target))
     left -= _withheld(work, world) if left else set()
     driver = world.targets[work.target].driver
     if work.source is not None and not any(step.source == work.source for step in change.steps):
@@ -262,6 +254,16 @@ def unproved(work: Work, change: Change, world: World) -> str | None:
         return f"{change.id}: driver {driver} would leave {', '.join(sorted(left))} as it is"
     behind = marks_behind(work.resource, found, work.applied)
     return f"{change.id}: driver {driver} would leave the marks behind: {behind}" if behind is not None else None
+
+
+def _left(work: Work, found: Object, shape: Shape) -> set[str]:
+    """Paths in which the thing, as the change would leave it, is not what is wanted of it."""
+    assert work.resource is not None, "only what is wanted is proved"
+    assert work.context is not None, "what is wanted is wanted somewhere"
+    wanted = wanted_of(work.resource, shape, work.context)
+    if found.fields == wanted:
+        return set()
+    return {each.path for each in differing(work.resource, found, wanted, None, shape, work.context)[0]}
 
 
 def _withheld(work: Work, world: World) -> set[str]:

@@ -65,6 +65,8 @@ class Making:
         self.passengers: list[Decision] = []
         """Volumes that may not stay."""
         self.tally: budgets.Tally
+        self.needs: dict[str, set[str]] = {}
+        """By work the works that come first."""
 
     def plan(self) -> Plan:
         self._remember()
@@ -139,7 +141,7 @@ class Making:
             gone += decision.bucket is Bucket.VANISHED and not self.request.heals(decision.ref)
             if not self._asked(decision.ref):
                 continue
-            if _placeless(decision):
+            if decision.placeless:
                 placeless.append(decision)
             elif decision.departure is not None and decision.former is None:
                 self._leave(decision, siting)
@@ -168,6 +170,8 @@ class Making:
 
     def _crowded(self, siting: Siting) -> None:
         """They count on what others of the plan give back, those before them among these too."""
+        if not self.crowded:
+            return
         before, crowded, left = set(self.works), self.crowded, -1
         while len(crowded) != left:
             left, waiting, crowded = len(crowded), crowded, []
@@ -217,7 +221,10 @@ class Making:
         assert there is not None, "what leaves is not at rest"
         there, differences, holds = self._allowed(there)
         taken, later = rules.on_the_way(decision, differences)
-        work = self._settling(matched(there, self.world, taken, Action.MOVE, None), there, taken)
+        work = matched(there, self.world, taken, Action.MOVE, None)
+        assert there.comparison is not None, "what leaves was compared"
+        work.settled = settled(there.comparison, taken)
+        work.applied = rest_digest(work.ref, work.settled, protected=bool(work.resource and work.resource.protected))
         for hold in (*holds, *later):
             self._hold(hold)
         work.waits_for = site.waits
@@ -275,14 +282,6 @@ class Making:
             decision = msgspec.structs.replace(decision, resource=resource)
         return decision, differences, holds
 
-    def _settling(self, work: Work, decision: Decision, made: tuple[Difference, ...]) -> Work:
-        """With what counts as applied once these differences are made."""
-        assert decision.comparison is not None, "a match was compared"
-        work.settled = settled(decision.comparison, made)
-        protected = work.resource.protected if work.resource is not None else False
-        work.applied = rest_digest(work.ref, work.settled, protected=protected)
-        return work
-
     def _match(self, decision: Decision) -> None:
         decision, differences, holds = self._allowed(decision)
         comparison, resource, found = decision.comparison, decision.resource, decision.found
@@ -298,7 +297,8 @@ class Making:
             action = action_of(decision, differences) or Action.UPDATE
             if self._held(decision, action):
                 return
-            work = self._settling(matched(decision, self.world, differences, action, behind), decision, differences)
+            work = matched(decision, self.world, differences, action, behind)
+            work.settled, work.applied = rest, applied
             self._add(replaced_by(work, decision, self.world) if action is Action.REPLACE else work)
         if decision.departure is not None:
             holds = (*holds, rules.stuck(decision, "it has its new name first", "the next plan"))
@@ -416,7 +416,11 @@ class Making:
             if order.takes(work, self.world):
                 self._withdraw(work, rules.unlisted_addresses(work.ref, work.target, work.action, self.gaps))
         while True:
-            falling = checks.falling(list(self.works.values()), tuple(self.holds.values()), self.world)
+            works = sorted(self.works.values(), key=order.rank)
+            falling = checks.falling(works, tuple(self.holds.values()), self.world)
+            if not falling:
+                self.needs = order.edges(works, checks.claims(works), self.world)
+                falling = list(checks.circular(works, self.needs))
             for work, hold in falling:
                 self._withdraw(work, hold)
             if not falling:
@@ -443,8 +447,9 @@ class Making:
             why = unproved(work, change, self.world)
             if why is not None:
                 self.problems.append(why)
-        needs = order.edges(works, checks.claims(works), self.world)
-        return stitch((change for change in changes if change.steps), needs, order.gates(works, last))
+        if self.needs.keys() != self.works.keys():
+            self.needs = order.edges(works, checks.claims(works), self.world)
+        return stitch((change for change in changes if change.steps), self.needs, order.gates(works, last))
 
     def _all_holds(self) -> tuple[Hold, ...]:
         """In order; every plan shows what is left alone, whether anything is wanted of it just then or not."""
@@ -485,12 +490,3 @@ class Making:
             limits=figures.limit_uses(world, self.works.values()),
             proved=not self.problems,
         )
-
-
-def _placeless(decision: Decision) -> bool:
-    """Machines that need a place: after all that give some back."""
-    return (
-        rules.is_single(decision.ref)
-        and decision.resource is not None
-        and decision.bucket in (Bucket.MISSING, Bucket.UNMADE, Bucket.VANISHED, Bucket.QUARANTINED)
-    )

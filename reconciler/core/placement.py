@@ -43,10 +43,14 @@ class Room(msgspec.Struct):
 
     def lacks(self, demand: Demand) -> str | None:
         """None if the demand fits beside what is promised, else what is short, with figures."""
-        for name in ("memory", "disk", "cpu"):
-            free = getattr(self, name) - getattr(self.used, name)
-            if getattr(demand, name) > free:
-                return f"needs {getattr(demand, name)} {name}, {max(free, 0)} free"
+        used = self.used
+        for name, wants, free in (
+            ("memory", demand.memory, self.memory - used.memory),
+            ("disk", demand.disk, self.disk - used.disk),
+            ("cpu", demand.cpu, self.cpu - used.cpu),
+        ):
+            if wants > free:
+                return f"needs {wants} {name}, {max(free, 0)} free"
         return None
 
 
@@ -57,7 +61,11 @@ def plus(first: Demand, second: Demand, sign: int = 1) -> Demand:
 
 def most(first: Demand, second: Demand) -> Demand:
     """The larger of each part."""
-    return Demand(max(first.memory, second.memory), max(first.cpu, second.cpu), max(first.disk, second.disk))
+    return Demand(
+        first.memory if first.memory > second.memory else second.memory,
+        first.cpu if first.cpu > second.cpu else second.cpu,
+        first.disk if first.disk > second.disk else second.disk,
+    )
 
 
 class Rooms:

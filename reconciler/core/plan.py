@@ -334,7 +334,7 @@ def sealed_digest(ref: str, fields: bytes, *, protected: bool) -> str:
 
 def plan_digest(datacenter_id: str, tree: str, changes: tuple[Change, ...]) -> str:
     """32 hex digits over what an approval binds: datacenter, tree, changes with their steps and preconditions."""
-    return digest({"datacenter": datacenter_id, "tree": tree, "changes": msgspec.to_builtins(changes)})
+    return digest({"datacenter": datacenter_id, "tree": tree, "changes": changes})
 
 
 def to_json(plan: Plan) -> bytes:

@@ -17,6 +17,9 @@ Fields = Mapping[str, Any]
 """Normalised fields of one object: nested maps with string keys, whose leaves are str, int, float,
 bool, None or a list of such. Lists of maps do not occur: what has several is a map by name."""
 
+MAPS = (dict, Mapping)
+"""What a map is, asked so that the usual one is told at once."""
+
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -43,7 +46,8 @@ def escape(key: str) -> str:
 
 def segments(path: str) -> list[str]:
     """`/a/b~1c` as ["a", "b/c"]."""
-    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+    parts = path.split("/")[1:]
+    return [part.replace("~1", "/").replace("~0", "~") for part in parts] if "~" in path else parts
 
 
 def flatten(fields: Fields, prefix: str = "") -> dict[str, Any]:
@@ -65,7 +69,7 @@ def find(fields: Fields, path: str) -> Any:
     """The value at `/a/b`, or None where there is none."""
     node: Any = fields
     for key in segments(path):
-        if not isinstance(node, Mapping) or key not in node:
+        if not isinstance(node, MAPS) or key not in node:
             return None
         node = node[key]
     return node
@@ -73,19 +77,17 @@ def find(fields: Fields, path: str) -> Any:
 
 def replaced(fields: Fields, path: str, value: Any) -> dict[str, Any]:
     """A copy of the fields with the value at `/a/b` set; None removes it, and maps it leaves empty."""
-    first, _, rest = path[1:].partition("/")
-    head = segments("/" + first)[0]
+    return _replaced(fields, segments(path), value)
+
+
+def _replaced(fields: Fields, keys: list[str], value: Any) -> dict[str, Any]:
     copy = dict(fields)
-    if not rest:
-        if value is None:
-            copy.pop(head, None)
-        else:
-            copy[head] = value
-        return copy
-    inner = copy.get(head)
-    inner = replaced(inner if isinstance(inner, Mapping) else {}, "/" + rest, value)
-    if inner:
-        copy[head] = inner
-    else:
+    head, *rest = keys
+    if rest:
+        inner = copy.get(head)
+        value = _replaced(inner if isinstance(inner, MAPS) else {}, rest, value) or None
+    if value is None:
         copy.pop(head, None)
+    else:
+        copy[head] = value
     return copy

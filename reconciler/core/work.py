@@ -61,6 +61,10 @@ class Work(msgspec.Struct):
     """What it writes, where that is all it does: a pause on the thing itself, or its end."""
     apart: bool = False
     """It is of an old incarnation, beside the thing that bears the name now."""
+    growth: Demand | None = None
+    """See `grown`: worked out once, when it is part of the plan."""
+    gift: Demand | None = None
+    """See `freed_of`: likewise."""
 
     @property
     def id(self) -> str:
@@ -284,6 +288,12 @@ def marks_of(work: Work, world: World) -> Marks:
 def grown(work: Work, world: World) -> Demand:
     """What the change takes of its target beyond what the machine has now, or is remembered to have (never negative:
     a look may be older than our last write)."""
+    if work.growth is None:
+        work.growth = _grown(work, world)
+    return work.growth
+
+
+def _grown(work: Work, world: World) -> Demand:
     if work.resource is None:
         return Demand()
     wants = work.resource.demand
@@ -326,6 +336,12 @@ def together(world: World, refs: Iterable[Ref]) -> Demand:
 
 def freed_of(work: Work, world: World) -> Demand:
     """What one change gives back of what the world counts for its machine; in quarantine a machine keeps its disk."""
+    if work.gift is None:
+        work.gift = _freed_of(work, world)
+    return work.gift
+
+
+def _freed_of(work: Work, world: World) -> Demand:
     had = world.facts.get(work.former or work.ref)
     if had is None or had.target != work.target or not rules.is_single(work.ref) or work.found is None:
         return Demand()

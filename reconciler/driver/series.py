@@ -12,6 +12,7 @@ a finished one; no step has an effect that already held before it (it would be s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -58,10 +59,17 @@ class _Series:
         self.after: Mapping[str, Any] = draft.change.after or {}
         self.seconds = seconds
         self.steps: list[Step] = []
+        """Without the marks that they write."""
         self.final = draft.marks.applied
 
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """What is desired, as it was written; empty where nothing is. Not to be altered."""
+        resource = self.draft.resource
+        body: dict[str, Any] = plain(resource.body) if resource is not None else {}
+        return body
+
     def add(self, verb: str, summary: str, precondition: Expect, effect: Expect, **more: Any) -> None:
-        args = {"marks": msgspec.to_builtins(self._marks("")), **more.pop("args", {})}
         self.steps.append(
             Step(
                 id=f"{len(self.steps) + 1}-{verb}",
@@ -69,7 +77,7 @@ class _Series:
                 ref=self.change.ref,
                 uid=more.pop("uid", self.change.uid),
                 verb=verb,
-                args=args,
+                args=more.pop("args", {}),
                 precondition=precondition,
                 effect=effect,
                 summary=summary,
@@ -78,30 +86,22 @@ class _Series:
             )
         )
 
-    def _marks(self, applied: str) -> Any:
-        return msgspec.structs.replace(self.draft.marks, applied=applied)
-
     def finished(self) -> tuple[Step, ...]:
-        """The last step that leaves a live object writes the final marks."""
-        if self.steps and self.steps[-1].effect.lifecycle == "live":
-            last = self.steps[-1]
-            self.steps[-1] = msgspec.structs.replace(
-                last,
-                args={**last.args, "marks": msgspec.to_builtins(self._marks(self.final))},
-                effect=msgspec.structs.replace(last.effect, applied=self.final),
-            )
-        return tuple(self.steps)
-
-
-def _body(series: _Series) -> dict[str, Any]:
-    resource = series.draft.resource
-    body: dict[str, Any] = plain(resource.body) if resource is not None else {}
-    return body
+        """With the marks that each writes; the last step that leaves a live object writes the final ones."""
+        final = msgspec.to_builtins(self.draft.marks)
+        begun = {**final, "applied": ""}
+        finished = []
+        for count, step in enumerate(self.steps, 1):
+            effect, marks = step.effect, begun
+            if count == len(self.steps) and effect.lifecycle == "live":
+                effect, marks = msgspec.structs.replace(effect, applied=self.final), final
+            finished.append(msgspec.structs.replace(step, args={"marks": marks, **step.args}, effect=effect))
+        return tuple(finished)
 
 
 def _content(series: _Series) -> dict[str, Any]:
     """What a machine's configuration is written from: its fields, and the texts that the form only digests."""
-    body = _body(series)
+    body = series.body
     return {
         "fields": dict(series.after),
         "metadata": body.get("metadata", {}),
@@ -122,7 +122,7 @@ def _taken_out(series: _Series) -> dict[str, None]:
 
 
 def _create_machine(series: _Series) -> None:
-    after, body = series.after, _body(series)
+    after, body = series.after, series.body
     made = {"/image": after["image"], "/state": "stopped"}
     if "disk" in after:
         made["/disk"] = after["disk"]
@@ -168,7 +168,7 @@ def _start(series: _Series) -> None:
 
 
 def _ready(series: _Series) -> None:
-    ready = _body(series).get("ready")
+    ready = series.body.get("ready")
     if ready and series.after.get("state") == "running":
         series.add(
             "ready",
@@ -319,7 +319,7 @@ def _mark(series: _Series) -> None:
     """Only the marks are behind: a rename, a protection, a change that was cut short before its last word."""
     observed = series.draft.observed
     running = observed is not None and observed.fields.get("state") == "running"
-    if kind_of(series.change.ref) == "Machine" and running and _body(series).get("ready"):
+    if kind_of(series.change.ref) == "Machine" and running and series.body.get("ready"):
         _ready(series)
         return
     series.add("mark", "write the marks", Expect("live"), Expect("live", applied=series.final))
@@ -372,7 +372,7 @@ def _replace_machine(series: _Series) -> None:
     for index, step in enumerate(series.steps):
         args = {**step.args, "marks": msgspec.to_builtins(observed.marks)}
         series.steps[index] = msgspec.structs.replace(step, args=args)
-    after, body = series.after, _body(series)
+    after, body = series.after, series.body
     made = {"/image": after["image"], "/state": "stopped"}
     series.add(
         "create",
@@ -428,7 +428,7 @@ def _claim(series: _Series) -> None:
 
 def _create_plain(series: _Series) -> None:
     verb = "import" if kind_of(series.change.ref) == "Image" else "create"
-    args = {"fields": dict(series.after), "body": _body(series)}
+    args = {"fields": dict(series.after), "body": series.body}
     effect = Expect("live", {f"/{key}": value for key, value in series.after.items()})
     series.add(verb, f"{verb} {series.change.ref.rpartition('/')[2]}", Expect("absent"), effect, args=args)
 
@@ -440,7 +440,7 @@ def _update_plain(series: _Series) -> None:
     _update(series, list(series.change.differences))
     last = series.steps[-1]
     series.steps[-1] = msgspec.structs.replace(
-        last, args={**last.args, "fields": dict(series.after), "body": _body(series)}
+        last, args={**last.args, "fields": dict(series.after), "body": series.body}
     )
 
 

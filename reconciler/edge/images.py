@@ -41,6 +41,8 @@ def held(
         was, now = dict(old.entries()), dict(tree.entries())
         both = {path: (was.get(path), now.get(path)) for path in was.keys() | now.keys()}
         changes = {path: (one, other) for path, (one, other) in both.items() if one != other}
+    if declares is not None and not any(_is_defaults(path) or declares(path) for path in changes):
+        return NOTHING_HELD
     files = {path: blob for path, (blob, _) in changes.items() if blob is not None}
     if folders := _given_otherwise(changes, old, tree):
         files.update((path, blob) for path, blob in old.entries() if not folders.isdisjoint(defaults.folders_of(path)))
@@ -58,13 +60,17 @@ def _given_otherwise(
     changes: Mapping[str, tuple[str | None, str | None]], old: CommitTree, tree: CommitTree
 ) -> set[str]:
     """Folders whose defaults for images may be others now: every image beneath is looked at."""
-    ours = {path: blobs for path, blobs in changes.items() if path.rpartition("/")[2] == defaults.NAME}
+    ours = {path: blobs for path, blobs in changes.items() if _is_defaults(path)}
     return {
         path.rpartition("/")[0]
         for path, blobs in ours.items()
         for side, blob in zip((old, tree), blobs, strict=True)
         if blob is not None and any(b"Image" in text for text in side.read([blob]))
     }
+
+
+def _is_defaults(path: str) -> bool:
+    return path.rpartition("/")[2] == defaults.NAME
 
 
 def _lies_in(repository: Repository, tree: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
@@ -186,8 +185,7 @@ class GitSource:
         return f"{self.repository.git_folder}:{self.root}"
 
     def _scanned_id(self, revision: str | None) -> str | None:
-        with self._opened(revision) as (tree, _):
-            return scanned_id(tree)
+        return scanned_id(self._opened(revision)[0])
 
     def _load(self, revision: str | None, since: Applied | None) -> Desired:
         if revision is None and self._mirror is not None:
@@ -198,17 +196,17 @@ class GitSource:
                 recalled = self._recalled(where, self.memory)
                 if recalled is not None:
                     return recalled
-        with self._opened(revision) as (tree, where):
-            before = self._held(tree, since)
-            if since is not None and since.tree == self._known:
-                self._since = Since(since.tree)
-            if not before.images:
-                return self._taken(tree, where)
-            self.loader.held = before
-            try:
-                return self._taken(tree, where)
-            finally:
-                self.loader.held = NOTHING_HELD
+        tree, where = self._opened(revision)
+        before = self._held(tree, since)
+        if since is not None and since.tree == self._known:
+            self._since = Since(since.tree)
+        if not before.images:
+            return self._taken(tree, where)
+        self.loader.held = before
+        try:
+            return self._taken(tree, where)
+        finally:
+            self.loader.held = NOTHING_HELD
 
     def _held(self, tree: CommitTree, since: Applied | None) -> Held:
         """What images held when a plan was applied last, where their documents are others now."""
@@ -272,16 +270,14 @@ class GitSource:
     def _dirty_tree(self, tree: CommitTree) -> bool:
         return self._working is not None and tree is self._working.tree
 
-    @contextmanager
-    def _opened(self, revision: str | None) -> Iterator[tuple[CommitTree, Revision]]:
+    def _opened(self, revision: str | None) -> tuple[CommitTree, Revision]:
         if self.dirty and revision is None:
             self.close()
             self._working = working = snapshot(self.repository, self.root)
             self._head = working.head
-            yield working.tree, working.revision
-            return
+            return working.tree, working.revision
         where = self.repository.revision(revision, root=self.root)
-        yield self.tree(where.tree), where
+        return self.tree(where.tree), where
 
     def tree(self, tree: str) -> CommitTree:
         return CommitTree(self.repository.folder, tree, objects=self.repository.objects)

@@ -68,13 +68,16 @@ def _id_of(data: bytes, digits: int) -> str:
 
 def _bytes(path: str) -> bytes | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        data = bytes_of(path)
     except (OSError, ValueError):
         return None
+    return data if len(data) < _MOST else None
+
+
+def bytes_of(path: str) -> bytes:
+    """What a small file holds. Raises OSError; ValueError where no file can be called so."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.read(descriptor, _MOST)
-    except OSError:
-        return None
+        return os.read(descriptor, _MOST)
     finally:
         os.close(descriptor)
-    return data if len(data) < _MOST else None

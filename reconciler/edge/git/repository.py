@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from reconciler.core.desired import Revision
 from reconciler.edge.git.command import Begun, begin, run, without_credentials
-from reconciler.edge.git.loose import Loose
+from reconciler.edge.git.loose import Loose, bytes_of
 from reconciler.edge.git.objects import Objects, TreeDifference
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
@@ -97,7 +97,7 @@ class Repository:
     def branch_if_any(self) -> str | None:
         """The branch that HEAD is on; None if it is on none. Raises SourceUnreadable where HEAD cannot be read."""
         try:
-            head = (self.git_folder / "HEAD").read_text().strip()
+            head = bytes_of(f"{self.git_folder}/HEAD").decode(errors="surrogateescape").strip()
         except OSError as error:
             raise SourceUnreadable(f"{self.folder}: .git/HEAD cannot be read: {error.strerror}") from error
         if head == "ref: refs/heads/.invalid":  # refs kept in another format: git alone knows
@@ -122,11 +122,12 @@ class Repository:
     def tree(self, commit: str, root: str = "") -> str:
         """The id of the tree at a root. Raises RevisionMissing if there is no such folder in it, SourceUnreadable if a
         commit's own tree is not there."""
-        known = self._commits.get(commit) if not _root(root) else None
+        root = _root(root)
+        known = self._commits.get(commit) if not root else None
         if known is not None and self._loose.there(known.tree):
             return known.tree
-        found = self.objects.find(f"{commit}:{_root(root)}" if _root(root) else f"{commit}^{{tree}}")
-        if found is None and not _root(root):
+        found = self.objects.find(f"{commit}:{root}" if root else f"{commit}^{{tree}}")
+        if found is None and not root:
             raise SourceUnreadable(
                 f"{self.identity}: the tree of {commit[:12]} is missing",
                 hint="the clone is incomplete or damaged: git fsck, or clone it anew",
@@ -308,7 +309,7 @@ def _above(folder: Path, prefix: str) -> Path:
 
 def _root(root: str) -> str:
     cleaned = root.strip("/")
-    if ".." in PurePosixPath(cleaned).parts:
+    if ".." in cleaned.split("/"):
         raise SourceRefused(f"the root {root!r} leads out of the repository")
     return "" if cleaned == "." else cleaned
 

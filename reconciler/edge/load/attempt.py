@@ -191,7 +191,7 @@ class Attempt:
 
     def commit(self) -> None:
         for layer in vars(self).values():
-            if isinstance(layer, Layer):
+            if isinstance(layer, Layer) and layer.over:
                 layer.commit()
         self.users.commit()
 

@@ -35,6 +35,8 @@ class Judge:
             broken=attempt.broken,
             capabilities=attempt.capabilities,
         )
+        self._read = {declared.kind for unit in attempt.units.values() for declared in unit.reading.declared}
+        """Kinds of what this attempt read."""
         self.contested = self._contested()
         self.catalog.drivers = [name for name, count in attempt.drivers.items() if count]
 
@@ -205,6 +207,8 @@ class Judge:
 
     def _changed(self, *kinds: str) -> list[Declared]:
         """Things of these kinds that this attempt read."""
+        if self._read.isdisjoint(kinds):
+            return []
         return [one for unit in self.attempt.units.values() for one in unit.reading.declared if one.kind in kinds]
 
     def _all(self, kind: str, *fields: str) -> list[Declared]:

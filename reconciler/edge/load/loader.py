@@ -112,7 +112,10 @@ class Loader:
         attempt = self._judged(tree, changes)
         delta = self._delta(attempt)
         attempt.commit()
-        self._tree, self._revision, self._locator, self._desired = tree, revision, None, None
+        self._tree, self._revision, self._locator = tree, revision, None
+        if self._desired is not None:
+            same = not delta.policy and not attempt.limits.changed()
+            self._desired = msgspec.structs.replace(self._desired, revision=revision) if same else None
         return msgspec.structs.replace(delta, desired=self.desired)
 
     def glance(self, tree: Tree, changes: Changes) -> Delta:

@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from _ruamel_yaml import (
-    CParser,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
+from _ruamel_yaml import CParser
 
 from reconciler.edge.load import events
+from reconciler.edge.load.events import MappingEnd, MappingStart, Scalar, SequenceEnd, SequenceStart
 from reconciler.edge.load.findings import Path, Refused
 from reconciler.edge.load.roundtrip import Place, Read
 from reconciler.edge.load.scalars import PLAIN
@@ -43,16 +37,16 @@ class _Places:
         return Place(self.line + mark.line, mark.column + 1)
 
     def node(self, event: Any, path: Path) -> None:
-        if type(event) is ScalarEvent and not event.value and event.implicit[0]:
+        if type(event) is Scalar and not event.value and event.implicit[0]:
             raise Refused  # nothing is written here: where that is, the two see differently
         self.out.values[path] = self.place(event.start_mark)
-        if type(event) is MappingStartEvent:
-            while type(key := self.get()) is not MappingEndEvent:
+        if type(event) is MappingStart:
+            while type(key := self.get()) is not MappingEnd:
                 inner = (*path, PLAIN[key.value] if key.implicit[0] else key.value)
                 self.out.keys[inner] = self.place(key.start_mark)
                 self.node(self.get(), inner)
-        elif type(event) is SequenceStartEvent:
+        elif type(event) is SequenceStart:
             number = 0
-            while type(item := self.get()) is not SequenceEndEvent:
+            while type(item := self.get()) is not SequenceEnd:
                 self.node(item, (*path, number))
                 number += 1

@@ -187,7 +187,7 @@ class Reader:
             attempt.broken.append(stream.lost(data, chunks))
         old = attempt.records.files.get(path)
         kept = {one.digest: one for one in old.documents if one.digest} if old else {}
-        stamp = self.stamp(path)
+        stamp = self.stamp(path) if len(chunks) > 1 else b""
         documents: list[Document] = []
         for index, chunk in enumerate(chunks):
             digest = digest_of(chunk, stamp) if len(chunks) > 1 else b""

@@ -17,7 +17,7 @@ from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
 from reconciler.edge.forked import framed, receive
-from reconciler.edge.load import checks, document, events, roundtrip, stream
+from reconciler.edge.load import checks, document, roundtrip, stream
 from reconciler.edge.load.alike import Likenesses, Place, place_of
 from reconciler.edge.load.attempt import Attempt
 from reconciler.edge.load.findings import MANY, Refused
@@ -87,7 +87,6 @@ class Worker:
     def run(self, source: BinaryIO, sink: BinaryIO) -> None:
         """Both phases, over pipes."""
         gc.disable()
-        events.lean()
         _say(sink, self.sort_out())
         setup: Setup = pickle.loads(receive(source))
         _say(sink, self.lower(setup))
