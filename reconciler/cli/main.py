@@ -61,16 +61,20 @@ def process() -> None:
     os._exit(code)
 
 
-def _plain_typing() -> None:
+def _plain_msgspec() -> None:
     """msgspec asks typing_extensions, where that is installed, for what typing itself has had since Python 3.11, and it
-    takes as long to import as all the rest of msgspec. Whoever needs more of it imports it as ever."""
-    if "typing_extensions" in sys.modules:
+    takes as long to import as all the rest of msgspec; and uuid, which asks platform for the system's name alone.
+    Whoever needs more of either imports it as ever."""
+    if "typing_extensions" in sys.modules or "platform" in sys.modules:
         return
+    system = type(sys)("platform")
+    system.system = lambda: os.uname().sysname  # type: ignore[attr-defined]
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # as if it were not installed
+    sys.modules["platform"] = system
     try:
         import msgspec  # noqa: F401
     finally:
-        del sys.modules["typing_extensions"]
+        del sys.modules["typing_extensions"], sys.modules["platform"]
 
 
 def _command(place: str) -> Callable[[Namespace], int]:
@@ -80,7 +84,7 @@ def _command(place: str) -> Callable[[Namespace], int]:
     module, _, function = place.partition(":")
     gc.disable()
     try:
-        _plain_typing()
+        _plain_msgspec()
         found: Callable[[Namespace], int] = getattr(import_module(module), function)
     finally:
         gc.freeze()

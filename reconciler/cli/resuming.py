@@ -48,6 +48,7 @@ async def resumed(here: Looking, request: Request, revision: str | None, *, reme
         plan = planner.plan(await dated(request, here.ports, desired))
         if remember and kept.overviews is not None and not plan.changes:
             here.remember(plan, planner, kept.overviews, revision)
+        here.taken_up = planner
         return plan
     except (Doubt, Mend, TryLater):
         # a mistake too is told from scratch
@@ -59,6 +60,8 @@ async def resumed(here: Looking, request: Request, revision: str | None, *, reme
 async def _look_again(here: Looking, planner: Planner, names: Collection[str]) -> None:
     """Ask these nodes. One that says what it said before costs an answer; a target whose first whole listing is still
     to be noted tells all of it."""
+    if not names:
+        return
     world, ledger, desired = planner.world, planner.world.ledger, planner.world.desired
     assert desired is not None, "it was taken up"
     covered = set(ledger.covered)

@@ -20,7 +20,8 @@ from reconciler.cli.terminal import confirmed, say
 from reconciler.core.ledger import Applied, Held
 from reconciler.core.refs import PER_TARGET, Ref, kind_of, short
 from reconciler.edge.chain import Chain
-from reconciler.edge.git import CommitTree, commit_files
+from reconciler.edge.git import CommitTree
+from reconciler.edge.git.commit import commit_files
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.loader import Loader
 from reconciler.errors import SpecErrors, UsageError

@@ -101,6 +101,15 @@ def test_it_takes_no_event_loop_no_planner_and_no_yaml(still: Run) -> None:
     assert not loaded & (heavy | {f"reconciler.{name}" for name in ours})
 
 
+def test_what_is_kept_from_msgspec_is_there_for_whoever_imports_it(still: Run) -> None:
+    code = (
+        "from reconciler.cli.main import main; main(['plan']); import os, platform, typing_extensions, uuid\n"
+        "assert platform.system() == platform.uname().system == os.uname().sysname and typing_extensions.TypeVar\n"
+        "assert uuid._platform_system == platform.system()"
+    )
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+
+
 def test_nodes_that_answer_at_once_are_asked_without_an_event_loop(run: Run) -> None:
     code = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},

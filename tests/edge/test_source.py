@@ -14,7 +14,8 @@ from reconciler.core.desired import Desired, Lineage, Policy, Revision
 from reconciler.core.ledger import Applied
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
-from reconciler.edge.git import Mirror, Repository
+from reconciler.edge.git import Repository
+from reconciler.edge.git.mirror import Mirror
 from reconciler.edge.remembered import Remembered, TreeMemory
 from reconciler.edge.source import GitSource
 from reconciler.errors import RevisionMissing, SpecErrors

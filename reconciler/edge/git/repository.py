@@ -41,6 +41,8 @@ class Repository:
     def __init__(self, folder: Path, *, git_folder: Path, common: Path, top: Path | None, identity: str) -> None:
         self.folder = folder
         self.git_folder = git_folder
+        self.common = common
+        """What linked working trees have in common: objects, refs, configuration."""
         self._shallow = common / "shallow"
         self._loose = Loose(common)
         self.top = top

@@ -6,7 +6,8 @@ Must not go here: applying (such a Revision has no commit, and is never applied)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class Uncommitted:
             # which are documents is told here: git takes a third longer where it compares each path with a pattern
             within = ("--", f":(top,literal){root}") if root else ()
             command = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", *within)
-            self._looking = begin(repository.top, command, env=environment(extra=_without_filters(repository.top)))
+            self._looking = begin(repository.top, command, env=environment(extra=_without_filters(repository)))
 
     def told(self, *, timeout: float = 60) -> bool:
         """To be asked once. Raises SourceUnreadable, also when it takes longer than `timeout` (s) from now on."""
@@ -104,13 +105,17 @@ def _would_be(repository: Repository, objects: Path, extra: Mapping[str, str]) -
     index = repository.git_folder / "index"
     if index.exists():
         copy2(index, objects / "index")  # it knows which files are unchanged, so they are not read again
-    env = environment(extra={**extra, **_without_filters(repository.top)})
+    env = environment(extra={**extra, **_without_filters(repository)})
     run(repository.top, ("add", "--all", "--", "."), env=env, timeout=600)
     return run(repository.top, ("write-tree",), env=env).decode().strip()
 
 
-def _without_filters(top: Path) -> dict[str, str]:
-    """Settings that switch off each filter the configuration names: `git add` would run them."""
+def _without_filters(repository: Repository) -> dict[str, str]:
+    """Settings that switch off each filter the configuration names: `git add` would run them. To be asked each time:
+    the configuration may change."""
+    if not _may_name_filters(repository):
+        return {}
+    top = repository.top or repository.folder
     try:
         names = run(
             top, ("config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$")
@@ -123,6 +128,36 @@ def _without_filters(top: Path) -> dict[str, str]:
     numbered = {f"GIT_CONFIG_KEY_{place}": name for place, (name, _) in enumerate(settings)}
     numbered |= {f"GIT_CONFIG_VALUE_{place}": value for place, (_, value) in enumerate(settings)}
     return {"GIT_CONFIG_COUNT": str(len(settings)), **numbered}
+
+
+def _may_name_filters(repository: Repository) -> bool:
+    """Whether git has to be asked: which names there are it alone can tell, but where no file that it reads has the
+    word, there are none."""
+    return any(map(_may_name_filter, _configurations(repository)))
+
+
+def _configurations(repository: Repository) -> Iterator[Path]:
+    """The files that git reads its configuration from when we run it (see command), if they are there."""
+    yield repository.common / "config"
+    yield repository.git_folder / "config.worktree"
+    named, home, xdg = (os.environ.get(name) for name in ("GIT_CONFIG_GLOBAL", "HOME", "XDG_CONFIG_HOME"))
+    if named is not None:
+        yield Path(named)
+        return
+    if home:
+        yield Path(home, ".gitconfig")
+    if xdg or home:
+        yield Path(xdg or f"{home}/.config", "git", "config")
+
+
+def _may_name_filter(file: Path) -> bool:
+    try:
+        text = file.read_bytes().lower()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return b"filter" in text or b"include" in text
 
 
 def _object_store(repository: Repository) -> Path:

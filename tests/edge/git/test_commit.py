@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.edge.git import Author, Repository, commit_files, touched_by
-from reconciler.edge.git.authors import author_of
+from reconciler.edge.git import Repository
+from reconciler.edge.git.authors import Author, author_of, touched_by
+from reconciler.edge.git.commit import commit_files
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable, UsageError
 
 Clone = Any

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.edge.git import CommitTree, Mirror
+from reconciler.edge.git import CommitTree
+from reconciler.edge.git.mirror import Mirror
 from reconciler.errors import SourceRefused, SourceUnreadable, UsageError
 
 Clone = Any

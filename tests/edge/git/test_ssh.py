@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reconciler.edge.git import CommitTree, Mirror
+from reconciler.edge.git import CommitTree
+from reconciler.edge.git.mirror import Mirror
 from reconciler.errors import SourceUnreadable
 
 Clone = Any

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.edge.git import Repository, Uncommitted, snapshot
+from reconciler.edge.git import Repository, Uncommitted, snapshot, worktree
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
 Clone = Any
@@ -80,6 +81,59 @@ def test_filters_of_the_repository_are_not_run(clone: Clone) -> None:
     _, contents = taken(clone)
     assert contents == {"a.yaml": b"edited", "b.yaml": b"new"}
     assert not trap.exists()
+
+
+@pytest.mark.parametrize("place", ["local", "worktree", "linked", "home", "xdg", "xdg-home", "named", "included"])
+def test_filters_are_found_wherever_git_reads_its_configuration(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    clone.commit({"a.yaml": "a", ".gitattributes": "*.yaml filter=trap\n"})
+    trap, top = tmp_path / "ran", clone.path
+    home, xdg, apart = tmp_path / "home", tmp_path / "xdg" / "git", tmp_path / "apart"
+    for folder in (home / ".config" / "git", xdg):
+        folder.mkdir(parents=True)
+    for name in ("GIT_CONFIG_GLOBAL", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    if place in ("worktree", "linked"):
+        clone.git("config", "extensions.worktreeConfig", "true")
+    if place == "linked":
+        top = tmp_path / "linked"
+        clone.git("worktree", "add", "-q", "-b", "other", str(top))
+    files = {
+        "local": top / ".git" / "config", "worktree": top / ".git" / "config.worktree",
+        "linked": clone.path / ".git" / "worktrees" / "linked" / "config.worktree", "home": home / ".gitconfig",
+        "xdg": xdg / "config", "xdg-home": home / ".config" / "git" / "config", "named": apart, "included": apart,
+    }  # fmt: skip
+    if place == "named":
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(apart))
+    if place == "xdg":
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(xdg.parent))
+    if place == "included":
+        (home / ".gitconfig").write_text(f"[INCLUDE]\n\tpath = {apart}\n")
+    with Repository.open(top) as repository:
+        assert not worktree._may_name_filters(repository) or place == "included"
+        with files[place].open("a") as file:
+            file.write(f'[Filter "trap"]\n\tclean = touch {trap}; cat\n\trequired = true\n')
+        told = subprocess.run(
+            ["git", "-C", str(top), "config", "filter.trap.required"], capture_output=True, check=False
+        )
+        assert told.stdout == b"true\n", "git reads it there"
+        (top / "a.yaml").write_text("b")
+        os.utime(top / "a.yaml", ns=(1, 1))
+        assert Uncommitted(repository).told()
+        snapshot(repository).close()
+    assert not trap.exists()
+
+
+def test_a_configuration_that_cannot_be_read_is_left_to_git(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone.commit({"a.yaml": "a"})
+    with Repository.open(clone.path) as repository:
+        assert not worktree._may_name_filters(repository)
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path))
+        assert worktree._may_name_filters(repository)
 
 
 def test_what_is_not_committed_is_noticed_without_running_filters(clone: Clone) -> None:
