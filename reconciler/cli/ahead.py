@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.core.ledger import Ledger
-from reconciler.edge.chain import large, read
+from reconciler.edge.chain import kept, large, read
 
 
 class Ahead(Protocol):
@@ -82,5 +82,8 @@ class Process:
         self._folding.end()
 
 
-def begun(path: Path) -> Ahead:
-    return Process(path) if large(path) else Thread(path)
+def begun(path: Path) -> Ahead | None:
+    """None where there is next to nothing to do ahead: a checkpoint tells nearly all of it."""
+    if not large(path):
+        return Thread(path)
+    return None if kept(path) else Process(path)

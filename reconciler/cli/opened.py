@@ -120,7 +120,7 @@ def _gone_on(reading: Ahead | None) -> None:
     import reconciler.edge.index.documents  # noqa: F401
 
 
-def _begun(args: Namespace, hint: str) -> Ahead:
+def _begun(args: Namespace, hint: str) -> Ahead | None:
     from reconciler.cli.ahead import begun
 
     return begun(State(_named_folder(args) or state_folder(hint)).journal)

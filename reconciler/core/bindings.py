@@ -10,7 +10,7 @@ takes a microsecond or two. Things with a realisation on each target are few, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from itertools import chain
 
 import msgspec
@@ -55,6 +55,17 @@ class Bindings(MutableMapping[Key, Binding]):
         self.words = Words()
         self._open: tuple[bytes, Binding] | None = None
         """The row that was opened last."""
+
+    @classmethod
+    def from_rows(cls, words: Words, each: Iterable[tuple[Ref, bytes]], past: dict[Ref, int]) -> Bindings:
+        """Those of things with a realisation on each target, from rows. The rows of the others go into `single`."""
+        found = cls()
+        found.words = words
+        for ref, row in each:
+            binding = opened(words.one(ref), row, words.values)
+            found[binding.ref, binding.target] = binding
+        found.past = past
+        return found
 
     # -- as a map --------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Owns: the numbering. Must not go here: what a row is (bindings, facts). What was
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 
@@ -22,6 +23,14 @@ class Words:
     def __init__(self) -> None:
         self.values: list[Any] = [None]
         self._numbers: dict[Any, int] = {None: 0}
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> Words:
+        """Those that have these values, in the order of their numbers."""
+        found = cls()
+        for value in values:
+            found.number(value)
+        return found
 
     def number(self, value: Any) -> int:
         found = self._numbers.get(value)

@@ -16,16 +16,19 @@ import os
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Union, get_args
+from typing import TYPE_CHECKING, Any, Union, get_args
 
 import msgspec
 
 from reconciler.core.hashes import blake2b
 from reconciler.core.ledger import Entry, Ledger, Record, Sealed, Settled
 from reconciler.edge.forked import possible
-from reconciler.errors import JournalBroken, JournalUnwritable, StateUnusable
+from reconciler.errors import JournalBroken, JournalUnwritable, StateUnusable, TrueupError
+
+if TYPE_CHECKING:
+    from reconciler.edge.checkpoint import Checkpoint  # who asks for the head alone does without
 
 FORMAT = 1
 _APPLICATION = 0x74727570  # "trup", so that file(1) and we know whose file it is
@@ -142,9 +145,28 @@ class Chain:
         JournalBroken, also where there is no such row."""
         return list(self._records(_decode, (sequence, head or _ORIGIN)))
 
-    def ledger(self) -> Ledger:
-        """All of them folded. Raises as `records`."""
-        return Ledger(self._records(_decode_sealed))
+    def ledger(self, pace: Callable[[Iterator[Record]], Iterator[Record]] = iter) -> Ledger:
+        """All of them folded. `pace`: gives the records on, and may wait. Raises as `records`."""
+        return Ledger(pace(self._records(_decode_sealed)))
+
+    def ended(self, sequence: int, current: bytes) -> bool:
+        """Whether a row of it ended with this entry, and had this hash. Raises JournalBroken."""
+        if (sequence, current) == self._head:
+            return True
+        with _told(self.path):
+            row = self._db.execute("SELECT previous FROM journal WHERE sequence = ?", (sequence + 1,)).fetchone()
+        return row is not None and row[0] == current
+
+    def onward(self, kept: Checkpoint) -> Ledger | None:
+        """A checkpoint's ledger, with each row after it verified and folded; None where it is none of this journal's,
+        or is not whole."""
+        with suppress(JournalBroken):
+            ledger = kept.ledger() if self.ended(*kept.row) else None
+            if ledger is not None:
+                for record in self._records(_decode_sealed, kept.row):
+                    ledger.fold(record)
+            return ledger
+        return None
 
     def _records(
         self, decode: Callable[[bytes], tuple[Any, ...]], start: tuple[int, bytes] = (0, _ORIGIN)
@@ -195,17 +217,50 @@ def present(path: Path) -> bool:
 
 
 def read(path: Path) -> Ledger:
-    """The ledger as it stands, for those who only look (`status`, `plan`): verified, nothing kept open.
+    """The ledger as it stands, for those who only look (`status`, `plan`): verified from its checkpoint on, nothing
+    kept open. What lies before that is proved whenever the journal is opened to be written, and by `records`.
 
-    Raises as Chain.open; an empty ledger where there is no journal yet.
+    Raises as Chain.open and `records`; an empty ledger where there is no journal yet.
     """
     if not present(path):
         return Ledger()
-    chain = Chain.open(path, read_only=True)
+    # the checkpoint first: whoever writes both writes the journal before it
+    with _opened(path) as (kept, chain):
+        return (kept and chain.onward(kept)) or whole(chain)
+
+
+def kept(path: Path) -> bool:
+    """Whether `read` finds a checkpoint that fits, so that it is quick. False on any doubt."""
     try:
-        return chain.ledger()
-    finally:
-        chain.close()
+        with _opened(path) as (found, chain):
+            return found is not None and chain.ended(*found.row)
+    except TrueupError:
+        return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Checkpoint | None, Chain]]:
+    from reconciler.edge.checkpoint import Checkpoint
+
+    with ExitStack() as stack:
+        found = Checkpoint.open(path)
+        if found is not None:
+            stack.callback(found.close)
+        chain = Chain.open(path, read_only=True)
+        stack.callback(chain.close)
+        yield found, chain
+
+
+def whole(chain: Chain) -> Ledger:
+    """Every row, verified and folded: of a large journal by another process, then what is read and thrown away leaves
+    no gaps in this one's memory. Raises as `records`."""
+    if large(chain.path):
+        from reconciler.edge.folded import Folding
+
+        found = Folding(chain.path).ledger(chain.head)
+        if found is not None:
+            return found
+    return chain.ledger()
 
 
 def _begun(path: Path) -> Path:
@@ -218,7 +273,10 @@ def set_aside(path: Path, now: float) -> Path | None:
 
     Nobody may have it open: the caller holds the datacenter's lock.
     """
+    from reconciler.edge.checkpoint import remove
+
     _begun(path).unlink(missing_ok=True)
+    remove(path)
     if not path.exists():
         return None
     aside = path.with_name(f"{path.stem}-aside-{int(now)}{path.suffix}")
@@ -248,6 +306,8 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
         # asks the file for the first time, so that one which is no database is told here
         connection.execute("PRAGMA user_version")
+        if read_only:
+            connection.execute("BEGIN")  # the head and the rows of one moment, while somebody writes
     except BaseException:
         connection.close()
         raise

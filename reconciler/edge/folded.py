@@ -1,40 +1,41 @@
-"""A large journal folded by a process of its own: what comes back is the ledger as it is kept, mostly bytes.
+"""A large journal folded by a process of its own: what comes back is the ledger as a checkpoint has it, mostly bytes.
 
-Owns: the process, how a ledger goes over the pipe, and that a doubt is no answer: whoever asked then reads the journal
-himself, and meets what is wrong with it. Must not go here: reading and folding (chain), when it is begun (cli).
+Owns: the process, and that a doubt is no answer: whoever asked then reads the journal himself, and meets what is wrong
+with it. Must not go here: reading and folding (chain), a ledger as bytes (checkpoint), when it is begun (cli).
 
-Folding takes 20 us a machine, and taking what comes back one or two.
+Folding takes 20 us a machine, and taking what comes back one or two. It runs ahead of who will ask, but not without
+bounds: what nobody has asked for yet would lie there while documents are read, which is when most memory is in use.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from reconciler.core.ledger import Ledger
-from reconciler.core.refs import Ref
+from reconciler.core.ledger import Ledger, Record
 from reconciler.edge.chain import Chain
+from reconciler.edge.checkpoint import head_of, rows, taken
 from reconciler.edge.collector import quiet_collector
-from reconciler.edge.forked import Forked, framed
+from reconciler.edge.forked import Forked, framed, receive
 
-_MANY = 20_000
-"""Rows that go together."""
+_AHEAD = 400_000
+"""Entries that are folded before somebody asks: some 80 MB of rows."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(dict[Ref, bytes]).decode
+_decode_row = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
 
 
 class Folding:
     """One journal being folded. Call `end` in any case."""
 
     def __init__(self, path: Path) -> None:
-        def work(_: BinaryIO, sink: BinaryIO) -> None:
-            _fold(path, sink)
+        def work(source: BinaryIO, sink: BinaryIO) -> None:
+            _fold(path, source, sink)
 
         self._process: Forked | None = Forked(work)
 
@@ -44,14 +45,15 @@ class Folding:
             return None
         messages = self._messages(self._process)
         try:
-            found, last = pickle.loads(next(messages))
-            for rows in messages:
-                found.bindings.single.update(_decode(rows))
+            with suppress(BrokenPipeError):  # it has said all already, or nothing
+                self._process.tell(b"asked")
+            if head not in (None, _decode_row(next(messages))):
+                return None
+            return taken(messages)
         except EOFError:
             return None
         finally:
             self.end()
-        return found if head in (None, last) else None
 
     def _messages(self, process: Forked) -> Iterator[bytes]:
         """Until an empty one. Raises EOFError."""
@@ -67,13 +69,20 @@ class Folding:
             process.end()
 
 
-def _fold(path: Path, sink: BinaryIO) -> None:  # pragma: no cover - in the fork
+def _fold(path: Path, source: BinaryIO, sink: BinaryIO) -> None:  # pragma: no cover - in the fork
+    def ahead(records: Iterator[Record]) -> Iterator[Record]:
+        yield from islice(records, _AHEAD)
+        for record in records:
+            receive(source)
+            yield record
+            break
+        yield from records
+
     with quiet_collector():
         chain = Chain.open(path, read_only=True)
-        ledger = chain.ledger()
-    rows, ledger.bindings.single = ledger.bindings.single, {}
-    sink.write(framed(pickle.dumps((ledger, chain.head), protocol=pickle.HIGHEST_PROTOCOL)))
-    entries = iter(rows.items())
-    while part := dict(islice(entries, _MANY)):
-        sink.write(framed(_encode(part)))
+        ledger = chain.ledger(ahead)
+    sink.write(framed(_encode(chain.head)))
+    sink.write(framed(head_of(ledger)))
+    for part in rows(ledger.bindings.single, drop=True):
+        sink.write(framed(part))
     sink.write(framed(b""))

@@ -1,7 +1,7 @@
 """The journal as the runtime uses it: append, durable on return, folded into the ledger.
 
-Owns: group commit, and the thread that writes. Must not go here: the format on disk (chain), what entries mean
-(core.ledger).
+Owns: group commit, the thread that writes, and at which moments a checkpoint may be written. Must not go here: the
+format on disk (chain, checkpoint), what entries mean (core.ledger).
 
 One thread owns the file. Entries that come while it commits gather in the open batch, which is its next one: so the
 cost of a durable commit (0.15-0.3 ms here) is shared by all who wait, and nobody waits for more than three of them.
@@ -21,7 +21,8 @@ import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger, Record
 from reconciler.core.rests import stamped, timely
-from reconciler.edge.chain import Chain, large
+from reconciler.edge.chain import Chain, whole
+from reconciler.edge.checkpoint import Checkpoint, Checkpoints
 from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
 
@@ -54,8 +55,10 @@ class Journal:
     All methods belong to the event loop's thread; `ledger` changes there alone.
     """
 
-    def __init__(self, chain: Chain, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, chain: Chain, ledger: Ledger, clock: Clock, kept: int = 0) -> None:
+        """`kept`: the entry up to which there is a checkpoint."""
         self._chain = chain
+        self._checkpoints = Checkpoints(chain.path, kept)
         self._ledger = ledger
         self._clock = clock
         self._open = _Batch()
@@ -73,8 +76,8 @@ class Journal:
 
         Raises JournalBroken naming the row, JournalUnwritable, StateUnusable.
         """
-        chain, ledger = await anyio.to_thread.run_sync(_open, path)
-        return cls(chain, ledger, clock)
+        chain, ledger, kept = await anyio.to_thread.run_sync(_open, path)
+        return cls(chain, ledger, clock, kept)
 
     @property
     def ledger(self) -> Ledger:
@@ -116,17 +119,23 @@ class Journal:
         return batch
 
     async def close(self) -> None:
-        """Waits for what was handed over, then closes the file."""
+        """Waits for what was handed over, then closes the file; leaves a checkpoint where it is worth it."""
         self._hand_over()
         thread, self._thread = self._thread, None
         self._failed = self._failed or JournalUnwritable(f"{self._chain.path}: the journal was closed")
         if thread is None:
             self._chain.close()
-            return
-        self._queue.put(None)
+        else:
+            self._queue.put(None)
         with anyio.CancelScope(shield=True):
-            while thread.is_alive():
-                await anyio.to_thread.run_sync(thread.join, 1)
+            await _ended(thread)
+            self._checkpoint()
+            await _ended(self._checkpoints.thread)
+
+    def _checkpoint(self) -> None:
+        """Writes one if it is worth it; at rest, when all that was written is folded."""
+        if self._torn is None:
+            self._checkpoints.offer(self._ledger, self._chain.head)
 
     def _round_ended(self) -> None:
         self._called = False
@@ -179,21 +188,27 @@ class Journal:
         self._handed -= 1
         if not self._handed or len(self._open.entries) >= _ENOUGH:
             self._hand_over()
+        if not self._handed and not self._ledger.in_flight:
+            self._checkpoint()
 
 
-def _folded(chain: Chain) -> Ledger | None:
-    """By another process, if it is large: then what is read and thrown away leaves no gaps in this one's memory."""
-    if not large(chain.path):
-        return None
-    from reconciler.edge.folded import Folding
-
-    return Folding(chain.path).ledger(chain.head)
+async def _ended(thread: threading.Thread | None) -> None:
+    while thread is not None and thread.is_alive():
+        await anyio.to_thread.run_sync(thread.join, 1)
 
 
-def _open(path: Path) -> tuple[Chain, Ledger]:
+def _open(path: Path) -> tuple[Chain, Ledger, int]:
+    """Every row is verified, whatever a checkpoint says. That is looked at, so that one which cannot be used is
+    written anew: to the last entry in it, 0 if there is none."""
     chain = Chain.open(path)
     try:
-        return chain, _folded(chain) or chain.ledger()
+        ledger, kept = whole(chain), Checkpoint.open(path)
+        if kept is None:
+            return chain, ledger, 0
+        try:
+            return chain, ledger, kept.row[0] if chain.ended(*kept.row) and kept.whole() else 0
+        finally:
+            kept.close()
     except BaseException:
         chain.close()
         raise

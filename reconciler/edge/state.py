@@ -3,7 +3,8 @@
 Owns: finding the folder, its layout, its permissions, writing small files whole. Must not go here: what the files mean.
 
     DIR/datacenter       the id of the datacenter it belongs to
-    DIR/journal.db       the journal (edge/chain)
+    DIR/journal.db       the journal (edge/chain); -wal and -shm beside it are SQLite's, and part of it
+    DIR/journal.db-ledger  what it came to, for those who only look; may be lost (edge/checkpoint)
     DIR/lock, DIR/fence  who acts on the datacenter, and how many have before (edge/lock)
     DIR/socket           where a running loop answers (edge/calls)
     DIR/key              the key of secrets' digests (edge/secrets)

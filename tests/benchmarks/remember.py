@@ -1,6 +1,7 @@
 """A journal as it stands after everything of a generated fleet was applied: `python -m … SITE STATE`.
 
-Owns: what a controller would have written. Must not go here: making sites (drivers.sim), measuring.
+Owns: what a controller would have written, the checkpoint included that it would have left; of a journal that is there
+only that. Must not go here: making sites (drivers.sim), measuring.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import anyio
+
 from drivers.sim.store import Store
 from reconciler.core.ledger import Address, Applied, Bound, Claimed, Covered, Entry, Settled
 from reconciler.core.observed import Object
 from reconciler.core.plan import rest_digest
 from reconciler.core.refs import Ref, Target, make_ref, tenant_of
 from reconciler.edge.chain import Chain
+from reconciler.edge.clock import SystemClock
 from reconciler.edge.git import Repository
+from reconciler.edge.journal import Journal
 from reconciler.edge.state import State
 
 _BATCH = 5_000
@@ -25,6 +30,18 @@ SHARED = frozenset({"admin"})
 
 
 def main(site: Path, folder: Path) -> None:
+    if not folder.exists():
+        _write(site, folder)
+    anyio.run(_close, State(folder).journal)
+
+
+async def _close(journal: Path) -> None:
+    """As whoever wrote it does."""
+    async with await Journal.open(journal, SystemClock()):
+        pass
+
+
+def _write(site: Path, folder: Path) -> None:
     with Repository.open(site) as repository:
         revision = repository.revision(None)
     store = Store(str(site / "fleet.db"))

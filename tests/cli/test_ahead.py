@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from reconciler.cli import ahead, opened, session
 from reconciler.cli.exits import Exit
 from reconciler.cli.main import main
-from reconciler.edge import chain
+from reconciler.edge import chain, checkpoint
 from reconciler.edge import state as states
 from reconciler.edge.forked import possible
 from reconciler.edge.load import bulk
@@ -103,6 +104,29 @@ def test_a_plan_is_the_same_where_another_process_reads_the_documents_and_a_thre
         told.append((code, re.sub(r'"observed_at": [\d.]+', "", capsys.readouterr().out)))
     assert told[0] == told[1]
     assert [name == OTHER for name in begun] == [misled]
+
+
+def test_a_large_journal_with_a_checkpoint_is_read_here_and_the_plan_is_the_same(
+    read: list[Path], run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "LARGE", 1)
+    plain = run("plan", "--json").out
+    journal = next((folder.parent / "states").glob("*/journal.db"))
+    assert not chain.kept(journal)
+    monkeypatch.setattr(checkpoint, "FEW", 1)
+    assert run("pause", "Node/edge1", "--for", "1h", "--reason", "a look").code == Exit.DONE
+    assert run("resume", "Node/edge1").code == Exit.DONE
+    assert chain.kept(journal)
+    read.clear()
+    for name in ("index", "still"):
+        (journal.parent / name).unlink(missing_ok=True)
+    told = run("plan", "--json").out
+    assert _steps(told) == _steps(plain)
+    assert read == [journal]
+
+
+def _steps(told: str) -> object:
+    return [change["steps"] for change in json.loads(told)["changes"]]
 
 
 def test_a_broken_journal_is_told_as_ever(read: list[Path], run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,7 @@ def entries() -> list[Entry]:
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A journal that counts as large, and comes back in several messages."""
     monkeypatch.setattr("reconciler.edge.chain.LARGE", 1)
-    monkeypatch.setattr(folded, "_MANY", 3)
+    monkeypatch.setattr("reconciler.edge.checkpoint._MANY", 3)
     chain = Chain.open(tmp_path / "j.db")
     for entry in entries():
         chain.append([entry], 5.0)
@@ -54,13 +56,45 @@ def memory(ledger: Ledger) -> dict[str, object]:
     return {**plain, "runs": runs, "past": ledger.bindings.past, "spread": ledger.bindings.spread}
 
 
-def test_it_is_the_same_ledger(path: Path) -> None:
+@pytest.mark.parametrize("ahead", [0, 5, 1_000])
+def test_it_is_the_same_ledger(path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    monkeypatch.setattr(folded, "_AHEAD", ahead)
     found = Folding(path).ledger()
     assert found is not None
     chain = Chain.open(path, read_only=True)
     assert memory(found) == memory(chain.ledger())
     assert len(found.bindings) == 8
     chain.close()
+
+
+def test_it_runs_ahead_of_who_asks_only_so_far(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody has asked for yet is not kept ready by the gigabyte."""
+    monkeypatch.setattr(folded, "_AHEAD", 5)
+    folding = Folding(path)
+    process = folding._process
+    assert process is not None
+    for _ in range(50):
+        assert not process.pending()
+        threading.Event().wait(0.01)
+    found = folding.ledger()
+    assert found is not None
+    assert len(found.bindings) == 8
+
+
+def test_less_than_that_is_told_before_anybody_asks(path: Path) -> None:
+    folding = Folding(path)
+    process = folding._process
+    assert process is not None
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert process.pending()
+    assert folding.ledger() is not None
+
+
+def test_one_that_is_gone_is_no_answer(path: Path) -> None:
+    folding = Folding(path)
+    assert folding._process is not None
+    os.kill(folding._process.pid, signal.SIGKILL)
+    assert folding.ledger() is None
 
 
 def test_it_is_told_only_where_the_journal_did_not_go_on(path: Path) -> None:

@@ -18,17 +18,16 @@ from reconciler.core import facts as fact_rows
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
 from reconciler.core.known import Taken
-from reconciler.core.ledger import Applied, Binding, Held, Intent, Ledger, Paused, Result, Run, Spent, Status
+from reconciler.core.ledger import Binding, Ledger
 from reconciler.core.observed import Report
-from reconciler.core.outages import Outages
 from reconciler.core.placement import Room, Rooms
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target
-from reconciler.core.rests import Rests
 from reconciler.core.shape import Shape
 from reconciler.core.sights import Strangers
 from reconciler.core.standing import Standing
 from reconciler.core.world import World
+from reconciler.edge.checkpoint import Brief
 from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer, walked
 
 WORLD = {
@@ -70,27 +69,6 @@ class _Sights(msgspec.Struct):
     _owned: dict[str, int]
 
 
-class _Ledger(msgspec.Struct):
-    sequence: int
-    last_at: float
-    rests: Rests
-    claims: dict[Target, str]
-    covered: set[Target]
-    written: dict[Target, int]
-    in_flight: dict[tuple[str, str], Intent]
-    outages: Outages
-    """Those that have not ended: no plan asks how long others were."""
-    flying: dict[Target, int]
-    halfway: dict[tuple[Ref, Target | None], Result]
-    applied: Applied | None
-    witnessed: set[Ref]
-    accepted: set[str]
-    spent: list[tuple[float, Spent]]
-    pauses: dict[str, Paused]
-    lifted: dict[str, frozenset[float]]
-    held: dict[Ref, Held]
-
-
 class Whole(msgspec.Struct):
     """What is read back at once."""
 
@@ -103,9 +81,9 @@ class Whole(msgspec.Struct):
     """What was not at rest, or not remembered: it is decided again."""
     world: _World
     sights: _Sights
-    ledger: _Ledger
+    ledger: Brief
+    """Of outages only those that have not ended: no plan asks how long others were."""
     unmanaged: dict[Target, tuple[int, int, int]]
-    runs: dict[str, tuple[int, dict[str, Status]]]
     order: list[tuple[float, Target]]
     """Targets by their load."""
 
@@ -156,7 +134,6 @@ def write(planner: Planner, writer: Writer) -> Whole:
         _taken(_World, world), _taken(_Sights, sights), _remembered(ledger),
         {target: (took.memory, took.cpu, took.disk) for target, took in sights.unmanaged.items()
          if took.memory or took.cpu or took.disk},
-        {plan: (run.generation, run.outcomes) for plan, run in ledger.runs.items()},
         rooms._order,
     )  # fmt: skip
 
@@ -185,8 +162,8 @@ def _taken(kind: type[Any], owner: object) -> Any:
     return kind(*(getattr(owner, name) for name in kind.__struct_fields__))
 
 
-def _remembered(ledger: Ledger) -> _Ledger:
-    found: _Ledger = _taken(_Ledger, ledger)
+def _remembered(ledger: Ledger) -> Brief:
+    found = Brief.of(ledger)
     found.outages = msgspec.structs.replace(ledger.outages, last={})
     return found
 
@@ -235,14 +212,12 @@ def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
     bindings.single = Shelf(lambda ref: bindings.packed(binding_rows.opened(ref, single[ref], words)), len(single))
     world.resources = resources_of(reader)
     world.reports = sights.reports
-    shorts: tuple[tuple[Any, Any], ...] = ((world, whole.world), (sights, whole.sights), (ledger, whole.ledger))
+    shorts: tuple[tuple[Any, Any], ...] = ((world, whole.world), (sights, whole.sights))
     for owner, found in shorts:
         for name in found.__struct_fields__:
             setattr(owner, name, getattr(found, name))
     sights.unmanaged = {target: Demand(*took) for target, took in whole.unmanaged.items()}
-    for plan, (generation, outcomes) in whole.runs.items():
-        ledger.runs[plan] = Run(generation)
-        ledger.runs[plan].outcomes = outcomes
+    whole.ledger.tell(ledger)
     world._timed = set(whole.world._timers)
     world.rooms = rooms = Rooms(())
     rooms.by_target, rooms._order = Shelf.of(reader, "rooms", Room), whole.order
