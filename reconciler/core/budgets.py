@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from reconciler.core import order, rules
 from reconciler.core.desired import Budget, NodeWant, Policy
 from reconciler.core.ledger import Ledger, Spent
-from reconciler.core.plan import WORDS, Action, BudgetUse, Cause, Difference, Hold
+from reconciler.core.plan import WORDS, Action, BudgetUse, Cause, Difference, Hold, Manner
 from reconciler.core.refs import Ref, Target, kind_of, node_of, tenant_of
 from reconciler.core.work import Work
 from reconciler.core.world import World
@@ -195,14 +195,15 @@ def destroys(work: Work) -> bool:
 def restarts(work: Work) -> bool:
     """A machine that runs is stopped for a change of it."""
     running = work.found is not None and work.found.fields.get("state") == "running"
-    cold = any(difference.manner.value in ("reboot", "stopped") for difference in work.differences)
-    whole = work.action in (Action.REPLACE, Action.MOVE)
-    return running and (whole or (cold and work.action in (Action.UPDATE, Action.RENAME)) or halts(work.differences))
+    if not running or work.action in (Action.REPLACE, Action.MOVE):
+        return running
+    cold = any([difference.manner in (Manner.REBOOT, Manner.STOPPED) for difference in work.differences])
+    return (cold and work.action in (Action.UPDATE, Action.RENAME)) or halts(work.differences)
 
 
 def halts(differences: Iterable[Difference]) -> bool:
     """Whether a drain stops the machine."""
-    return any(each.path == "/state" and each.cause is Cause.OPERATION for each in differences)
+    return any([each.path == "/state" and each.cause is Cause.OPERATION for each in differences])
 
 
 def creates(work: Work) -> bool:

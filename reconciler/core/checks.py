@@ -107,8 +107,8 @@ def _unmounted(works: Sequence[Work], holds: Sequence[Hold], world: World) -> It
     comes = {work.ref: work.target for work in works if work.resource is not None}
     comes |= {volume: work.target for work in works for volume in work.along}
     for work in works:
-        mounts = volumes_of(work.resource) if work.resource is not None and _asks_for_more(work, "/volumes") else ()
-        for volume in mounts:
+        mounts = volumes_of(work.resource) if work.resource is not None else ()
+        for volume in mounts if mounts and _asks_for_more(work, "/volumes") else ():
             place = comes.get(volume) or (world.where(volume) if world.lives(volume) else None)
             if place != work.target:
                 sentence = f"it mounts {volume}, which is {f'on {place}' if place else 'not there'}"

@@ -59,6 +59,8 @@ def decide_machine(world: World, ref: Ref, now: float) -> tuple[Decision, ...]:
         return ()
     seen, binding, former = world.seen(ref), world.binding(ref), None
     source = resource.former if resource is not None else None
+    if source is not None and not world.known(source):
+        source = None  # the name alone: there is nothing to take over
     if source is not None and renamed_to(world, source) == ref and _taken_over(world, source, ref):
         seen = (*(pair for pair in seen if pair[1].lifecycle == "quarantined"), *world.seen(source))
         binding, former = world.binding(source), source

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from reconciler.core.refs import Ref, kind_of
+from reconciler.core.refs import Ref
 
 
 class Demand(msgspec.Struct, frozen=True, gc=False):
@@ -129,7 +129,7 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
 
 def volumes_of(resource: Resource) -> tuple[Ref, ...]:
     """The volumes that a machine mounts."""
-    return tuple(ref for ref in resource.references if kind_of(ref) == "Volume")
+    return tuple([ref for ref in resource.references if ref.startswith("Volume/")])
 
 
 class Budget(msgspec.Struct, frozen=True):

@@ -68,16 +68,16 @@ def _unlike(before: Fields, after: Fields, above: str, told: set[str]) -> tuple[
     was, now = {}, {}
     for key in sorted(before.keys() | after.keys()):
         left, right = before.get(key, _NOTHING), after.get(key, _NOTHING)
-        if _same(left, right):
-            continue
-        path = f"{above}/{escape(key)}"
-        if left is _NOTHING or right is _NOTHING or (type(left) in _PLAIN and type(right) in _PLAIN):
-            told.add(path)
+        if type(left) in _LEAVES and type(right) in _LEAVES:
+            if type(left) is not type(right) or left != right:
+                told.add(f"{above}/{escape(key)}")
         elif isinstance(left, MAPS) and isinstance(right, MAPS):
-            inner = _unlike(left, right, path, told)
+            inner = _unlike(left, right, f"{above}/{escape(key)}", told)
             if inner[0]:
                 was[key], now[key] = inner
-        else:
+        elif left is _NOTHING or right is _NOTHING:
+            told.add(f"{above}/{escape(key)}")
+        elif not _same(left, right):
             was[key], now[key] = _prepared(left), _prepared(right)
     return was, now
 
@@ -85,7 +85,7 @@ def _unlike(before: Fields, after: Fields, above: str, told: set[str]) -> tuple[
 _NOTHING = object()
 
 
-_PLAIN = frozenset({str, int, bool, type(None)})
+_LEAVES = frozenset({str, int, bool, type(None)})
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -93,13 +93,13 @@ def _same(left: Any, right: Any) -> bool:
     kind = type(left)
     if kind is not type(right):
         return False
-    if kind in _PLAIN:
+    if kind in _LEAVES:
         return bool(left == right)
     return kind is list and len(left) == len(right) and all(map(_same, left, right))
 
 
 def _prepared(value: Any) -> Any:
-    if type(value) in _PLAIN:
+    if type(value) in _LEAVES:
         return value
     if isinstance(value, Mapping):
         return {key: _prepared(value[key]) for key in sorted(value)}

@@ -113,9 +113,9 @@ class Known:
         """Answers to `seen` and `binding` since anything came in: deciding asks the same again and again."""
         self._closures: dict[tuple[Ref, ...], tuple[Ref, ...]] = {}
         self._referred: dict[tuple[Ref, ...], dict[Ref, Resource]] = {}
-        """What machines refer to, by their references: answers for as long as nothing else is desired."""
+        """What machines refer to, by their references: answers for as long as none of that is desired otherwise."""
         self._moulds: dict[tuple[Any, ...], Mould | None] = {}
-        """By what the form of a machine is made of. As long."""
+        """By what the form of a machine is made of: for as long as nothing is."""
 
     @property
     def generation(self) -> int:
@@ -401,6 +401,15 @@ class Known:
         """Something is other than before: what was answered may be so no more."""
         self._glances.clear()
         self._proofs.clear()
+
+    def _wanted_anew(self, changed: set[Ref]) -> None:
+        """These are wanted otherwise, or no more: what was worked out of things that others refer to may be so no more.
+        Of a whole fleet it is not kept any longer either."""
+        self._moulds.clear()
+        many = len(self._closures) > _GLANCES or len(self._referred) > _GLANCES
+        if many or not self._combinations.keys().isdisjoint(changed):
+            self._closures.clear()
+            self._referred.clear()
 
     def known(self, ref: Ref) -> bool:
         """Whether the ref is wanted, seen or remembered."""

@@ -55,13 +55,11 @@ class World(Known):
         """A revision. `changed`: the refs whose resources may differ from the last one's; None looks at all."""
         before, self.desired = self.desired, desired
         self._came_in()
-        self._closures.clear()
-        self._referred.clear()
-        self._moulds.clear()
         wanted = desired.resources
         if changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
         changed, usual = set(changed), list[Resource]()
+        self._wanted_anew(changed)
         if before is None and not self.reports:
             usual = [new for ref, new in wanted.items() if ref in changed and _is_usual(new)]
             changed.difference_update([new.ref for new in usual])

@@ -23,6 +23,9 @@ from reconciler.edge.load.machine import member_refs
 from reconciler.edge.load.records import Document, Layer, Records, Total, Users
 from reconciler.edge.load.tree import Tree
 
+_LATELY = 256
+"""Answers that are kept from one attempt to the next: a whole fleet read anew leaves more, and they go."""
+
 Changes = Mapping[str, str | None]
 """Path → blob id, or None where the file is gone."""
 
@@ -194,6 +197,18 @@ class Attempt:
             if isinstance(layer, Layer) and layer.over:
                 layer.commit()
         self.users.commit()
+        if self.defaults.over or len(self.records.resolved) > _LATELY:
+            self.records.resolved.clear()
+        if not self.of_machines_alone or len(self.records.frames) > _LATELY:
+            self.records.frames.clear()
+
+    @property
+    def of_machines_alone(self) -> bool:
+        """Whether all that machines can name is as it was."""
+        return not (
+            self.entries.over or self.datacenters.over or self.drivers.over
+            or self.dubious or self.poisoned or self.broken
+        )  # fmt: skip
 
 
 def names_of(declared: Declared) -> tuple[Ref, ...]:

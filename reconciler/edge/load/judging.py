@@ -38,6 +38,8 @@ class Judge:
         self._read = {declared.kind for unit in attempt.units.values() for declared in unit.reading.declared}
         """Kinds of what this attempt read."""
         self.contested = self._contested()
+        if attempt.of_machines_alone:
+            self.catalog.frames = attempt.records.frames
         self.catalog.drivers = [name for name, count in attempt.drivers.items() if count]
 
     def judge(self) -> None:

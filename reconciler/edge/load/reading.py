@@ -127,13 +127,14 @@ class Reader:
         folder = file.rpartition("/")[0]
 
         def resolve(kind: str) -> defaults.KindDefaults:
-            found = self._resolved.get((folder, kind))
+            memory = self._resolved if self.attempt.defaults.over else self.attempt.records.resolved
+            found = memory.get((folder, kind))
             if found is None:
                 chain = [given for one in defaults.folders_of(file) if (given := self.attempt.defaults.get(one))]
                 found = defaults.resolve(chain, kind)
                 if self._lacking:
                     found = msgspec.structs.replace(found, lacking=self._parts_lacking(file, kind))
-                self._resolved[folder, kind] = found
+                memory[folder, kind] = found
             return found
 
         return resolve

@@ -12,6 +12,7 @@ import msgspec
 
 from reconciler.core.desired import Limits, NodeWant, Resource
 from reconciler.core.refs import Ref
+from reconciler.edge.load.defaults import KindDefaults
 from reconciler.edge.load.document import Declared
 
 K = TypeVar("K")
@@ -227,6 +228,11 @@ class Records:
         self.claims: dict[str, Document] = {}
         self.totals: dict[str, Total] = {}
         self.resources: dict[Ref, Resource] = {}
+        self.resolved: dict[tuple[str, str], KindDefaults] = {}
+        """(folder, kind) → the defaults there, of documents read lately: as long as no `_defaults.yaml` changes."""
+        self.frames: dict[Any, Any] = {}
+        """What machines share that name the same things (frame.py), of those read lately: as long as nothing but
+        machines changes."""
 
     def position(self, document: Document) -> int:
         """Which document of its file it is, from 0."""
