@@ -19,6 +19,8 @@ from reconciler.core.hashes import sha1
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MOST = 256 << 10
 """Bytes of an object, beyond which git reads it."""
+_USUAL = 16 << 10
+"""Bytes that nearly every file is below."""
 
 
 class Loose:
@@ -75,9 +77,11 @@ def _bytes(path: str) -> bytes | None:
 
 
 def bytes_of(path: str) -> bytes:
-    """What a small file holds. Raises OSError; ValueError where no file can be called so."""
+    """What a file holds, of a large one the beginning. Raises OSError; ValueError where no file can be called so."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, _MOST)
+        # room for the most would be asked of the system each time, and given back: that takes ten times as long
+        data = os.read(descriptor, _USUAL)
+        return data if len(data) < _USUAL else data + os.read(descriptor, _MOST)
     finally:
         os.close(descriptor)
