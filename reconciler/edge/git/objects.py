@@ -21,6 +21,7 @@ from typing import IO, NamedTuple
 
 from reconciler.edge.git.command import OPTIONS, clean, environment, failed, missing_git
 from reconciler.edge.git.loose import Loose
+from reconciler.edge.git.trees import Change, Trees, Untold, spelled
 from reconciler.errors import SourceUnreadable, TrueupError
 
 NO_INDEX = "/proc/trueup-has-no-index"
@@ -213,7 +214,8 @@ class Objects:
 class TreeDifference:
     """What differs between two trees of one repository, in time that follows the difference."""
 
-    def __init__(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, trees: Trees, extra: Mapping[str, str] | None = None) -> None:
+        self._trees = trees
         # an index would be read, at a cost that grows with the fleet; the answer does not need it
         away = {"GIT_INDEX_FILE": NO_INDEX, **(extra or {})}
         self._pipe = Pipe(folder, ("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--stdin"), away)
@@ -234,14 +236,20 @@ class TreeDifference:
         with self._pipe.lock:
             if self._last is not None and self._last[:2] == (before, after):
                 return list(self._last[2])
-            # a line that is no object id is echoed and flushed: it marks the end of the answer
-            answer = self._pipe.ask(f"{before} {after}\nend\n".encode())
-            head = answer.readline()
-            if head.split() != [before.encode(), after.encode()]:
-                raise self._pipe.ended()
-            found = list(self._changes(answer))
+            try:
+                found = [_path_change(each) for each in self._trees.between(before, after)]
+            except Untold:
+                found = self._told_by_git(before, after)
             self._last = (before, after, list(found)) if len(found) <= _SMALL else None
             return found
+
+    def _told_by_git(self, before: str, after: str) -> list[PathChange]:
+        # a line that is no object id is echoed and flushed: it marks the end of the answer
+        answer = self._pipe.ask(f"{before} {after}\nend\n".encode())
+        head = answer.readline()
+        if head.split() != [before.encode(), after.encode()]:
+            raise self._pipe.ended()
+        return list(self._changes(answer))
 
     def _changes(self, answer: IO[bytes]) -> Iterator[PathChange]:
         rest = b""
@@ -256,6 +264,14 @@ class TreeDifference:
             was, now, old, new, _ = raw.decode().split(" ")
             mode = was.removeprefix(":") if _id(new) is None else now
             yield PathChange(path.decode(errors="surrogateescape"), _id(old), _id(new), mode)
+
+
+def _path_change(change: Change) -> PathChange:
+    before, after = change.before, change.after
+    there = after or before
+    assert there is not None, "what differs is there, or was"
+    path, mode = change.path.decode(errors="surrogateescape"), spelled(there[0])
+    return PathChange(path, before and before[1], after and after[1], mode)
 
 
 def _id(text: str) -> str | None:

@@ -16,6 +16,7 @@ from reconciler.core.desired import Revision
 from reconciler.edge.git.command import Begun, begin, run, without_credentials
 from reconciler.edge.git.loose import Loose, bytes_of
 from reconciler.edge.git.objects import Objects, TreeDifference
+from reconciler.edge.git.trees import Trees
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
 _REMEMBERED = 1_000  # answers about ancestry, and commits' parents: the newest ones
@@ -78,8 +79,12 @@ class Repository:
     @property
     def difference(self) -> TreeDifference:
         if self._difference is None:
-            self._difference = TreeDifference(self.folder)
+            self._difference = TreeDifference(self.folder, Trees(self._loose, self._object))
         return self._difference
+
+    def _object(self, id_: str) -> tuple[str, bytes] | None:
+        found = self.objects.contents(id_)
+        return (found[0].kind, found[1]) if found is not None else None
 
     def root_of(self, folder: Path) -> str:
         """A folder of the working tree as a root: `""` for the top, `sites/a` beneath it."""

@@ -13,10 +13,17 @@ import pytest
 
 from reconciler.edge.git import CommitTree, Opening, Repository
 from reconciler.edge.git.command import run
-from reconciler.edge.git.objects import PathChange
+from reconciler.edge.git.loose import Loose
+from reconciler.edge.git.objects import PathChange, TreeDifference
+from reconciler.edge.git.trees import Trees
 from reconciler.errors import RevisionMissing, SourceRefused, SourceUnreadable
 
 Clone = Any
+
+
+def asked_of_git(clone: Clone) -> TreeDifference:
+    """The difference as git tells it, whatever lies there as a file."""
+    return TreeDifference(clone.path, Trees(Loose(clone.path / "nowhere"), lambda _: None))
 
 
 def tree_at(clone: Clone, root: str = "", revision: str = "HEAD") -> CommitTree:
@@ -153,9 +160,11 @@ def test_differences_follow_renames_as_removal_and_addition(clone: Clone) -> Non
         assert changes["b.yaml"] == PathChange("b.yaml", ids["HEAD~:s/b.yaml"], ids["HEAD:s/b.yaml"], "100644")
         assert changes["z.yaml"] == PathChange("z.yaml", None, ids["HEAD~:s/a.yaml"], "100644")
         assert repository.difference.between(first, first) == []
-        with pytest.raises(SourceUnreadable):
-            repository.difference.between(first, "1" * 40)
-        assert len(repository.difference.between(first, second)) == 5
+        for difference in (repository.difference, asked_of_git(clone)):
+            with pytest.raises(SourceUnreadable):
+                difference.between(first, "1" * 40)
+            assert len(difference.between(first, second)) == 5
+            assert {change.path: change for change in difference.between(first, second)} == changes
 
 
 @pytest.mark.parametrize("name", ["end\n", "x\nend\n", "\nend\nend\n", "end"])
@@ -165,8 +174,9 @@ def test_a_path_that_looks_like_the_end_of_the_answer_is_not_taken_for_it(clone:
     clone.commit({name: "a", "zz.yaml": "z"})
     second = clone.git("rev-parse", "HEAD^{tree}")
     with Repository.open(clone.path) as repository:
-        assert {change.path for change in repository.difference.between(first, second)} == {name, "zz.yaml"}
-        assert repository.difference.between(second, first)[0].after is None
+        for difference in (repository.difference, asked_of_git(clone)):
+            assert {change.path for change in difference.between(first, second)} == {name, "zz.yaml"}
+            assert difference.between(second, first)[0].after is None
 
 
 def test_changes_say_what_the_listing_would(clone: Clone) -> None:
