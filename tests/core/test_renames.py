@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from reconciler.core.desired import Behaviour, Lineage, Resource
+from reconciler.core.desired import FIRST, Behaviour, Lineage, Resource
 from reconciler.core.ledger import Renamed
 from reconciler.core.plan import (
     Action,
@@ -47,7 +47,7 @@ def test_a_rename_keeps_the_thing_its_uid_and_its_address() -> None:
 def test_going_between_one_and_a_count_renames(count: bool) -> None:
     one, first = machine(body={"hostname": "web"}), machine("web-1", body={"hostname": "web"})
     fleet = settled(one if count else first)
-    new = Behaviour(renamed_from=first.ref if not count else one.ref)
+    new = Behaviour(renamed_from=one.ref if count else FIRST)
     wanted = msgspec.structs.replace(first if count else one, behaviour=new, digest="x")
     assert [change.action for change in fleet.plan(small_site(OTHER, wanted)).changes] == [Action.RENAME]
 
