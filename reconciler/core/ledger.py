@@ -108,27 +108,28 @@ class Ledger:
         """Take one more record. Records come in the order of their sequence."""
         self.sequence = record.sequence
         self.last_at = record.at
-        entry = record.entry
-        fold = _FOLDS.get(type(entry))
-        if fold is not None:
-            fold(self, entry)
-        else:
-            _PLACED[type(entry)](self, entry, record)
+        _FOLDS[type(record.entry)](self, record.entry)
 
-    def _spent(self, entry: Spent, record: Record) -> None:
-        insort(self.spent, (record.at, entry), key=_at)
+    def take(self, first: int, at: float, entries: Iterable[Entry]) -> None:
+        """The same of what one commit wrote: its entries, numbered from `first` on."""
+        self.last_at = at
+        for self.sequence, entry in enumerate(entries, first):
+            _FOLDS[type(entry)](self, entry)
 
-    def _beat(self, entry: Beat, record: Record) -> None:
-        self.rests.beat(Instant(record.at, entry.boot, entry.up, entry.synced))
+    def _spent(self, entry: Spent) -> None:
+        insort(self.spent, (self.last_at, entry), key=_at)
 
-    def _vouched(self, entry: Vouched, record: Record) -> None:
-        self.rests.vouch(record.at)
+    def _beat(self, entry: Beat) -> None:
+        self.rests.beat(Instant(self.last_at, entry.boot, entry.up, entry.synced))
 
-    def _result(self, entry: Result, record: Record) -> None:
-        sequence = record.sequence
-        self.written[entry.target] = sequence
-        if entry.source is not None:
-            self.written[entry.source] = sequence
+    def _vouched(self, entry: Vouched) -> None:
+        self.rests.vouch(self.last_at)
+
+    def _result(self, entry: Result) -> None:
+        target, source = entry.target, entry.source
+        self.written[target] = self.sequence
+        if source is not None:
+            self.written[source] = self.sequence
         intent = self.in_flight.pop((entry.plan, entry.step), None)
         if intent is not None:
             self.flying[intent.target] -= 1
@@ -194,7 +195,7 @@ class Ledger:
             )
         )  # fmt: skip
 
-    def _quarantined(self, entry: Quarantined, record: Record) -> None:
+    def _quarantined(self, entry: Quarantined) -> None:
         self.rests.put(entry.uid, entry.seconds, entry.said)
         self.outages.drop(entry.uid)
         seconds = entry.seconds if entry.said is None else entry.said
@@ -202,7 +203,7 @@ class Ledger:
         if old is None and self._superseded(entry.ref):
             return
         base = old or Binding(entry.ref, entry.uid, entry.incarnation, entry.target)
-        self._put(msgspec.structs.replace(base, quarantined_until=record.at + seconds, moving=None))
+        self._put(msgspec.structs.replace(base, quarantined_until=self.last_at + seconds, moving=None))
         self.witnessed.discard(entry.ref)
 
     def _same(self, entry: Settled | Sealed | Quarantined | Purged | Forgotten) -> Binding | None:
@@ -320,12 +321,9 @@ _FOLDS: dict[type, Any] = {
     Resumed: Ledger._resumed,
     Held: Ledger._held,
     Intent: Ledger._intent,
-}
-_PLACED: dict[type, Any] = {
     Result: Ledger._result,
     Spent: Ledger._spent,
     Quarantined: Ledger._quarantined,
     Beat: Ledger._beat,
     Vouched: Ledger._vouched,
 }
-"""Those for which it counts when they were written, or in which place."""

@@ -185,8 +185,9 @@ class Step(msgspec.Struct, frozen=True):
     @property
     def turns(self) -> str:
         """The state into which it brings a machine from another one, `stopped` or `running`; empty for other steps."""
-        before, after = self.precondition.fields.get("/state"), self.effect.fields.get("/state")
-        return str(after) if None not in (before, after) and before != after else ""
+        before = self.precondition.fields.get("/state")
+        after = None if before is None else self.effect.fields.get("/state")
+        return "" if after is None or after == before else str(after)
 
     def intent(self, plan: str) -> Intent:
         """What is journalled before it is carried out as part of a plan (its digest)."""

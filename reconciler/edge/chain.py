@@ -123,8 +123,8 @@ class Chain:
         with suppress(sqlite3.Error):
             self._db.close()
 
-    def append(self, entries: Sequence[Entry], at: float) -> list[Record]:
-        """Adds all of the entries or none; durable on return. Raises JournalUnwritable."""
+    def append(self, entries: Sequence[Entry], at: float) -> int:
+        """Adds all of the entries or none; durable on return. The sequence of the first. Raises JournalUnwritable."""
         last, previous = self._head
         text = _encode(entries)
         current = link(previous, last + 1, at, text)
@@ -134,7 +134,7 @@ class Chain:
                 "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (last + 1, len(entries), at, text, previous, current)
             )
         self._head = (last + len(entries), current)
-        return [Record(sequence, at, entry) for sequence, entry in enumerate(entries, last + 1)]
+        return last + 1
 
     def records(self) -> Iterator[Record]:
         """Every entry, each row verified. Raises JournalBroken, naming the first row at fault."""

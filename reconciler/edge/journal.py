@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from reconciler.core.ledger import Entry, Ledger, Record
+from reconciler.core.ledger import Entry, Ledger
 from reconciler.core.rests import stamped, timely
 from reconciler.edge.chain import Chain, whole
 from reconciler.edge.checkpoint import Checkpoint, Checkpoints
@@ -33,19 +35,51 @@ _AHEAD = 2  # batches handed over and not settled: one it writes, and one that i
 
 class _Durable(asyncio.Future[None]):
     """Done once a batch is durable, for all who wait for it: one object for them, where an event makes one for each.
-    Who is cancelled while waiting hears of it once the commit has ended, and takes nobody along."""
+    Who is cancelled while waiting hears of it once the commit has ended, and takes nobody along.
+
+    Who waits goes on at once, one after the other, in the loop's callback that tells it: a callback for each, as a
+    future makes them, took longer than what most do until they wait again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[tuple[Callable[[_Durable], object], Context | None]] = deque()
 
     def cancel(self, msg: Any = None) -> bool:
         return False
 
+    def add_done_callback(self, fn: Callable[[_Durable], object], /, *, context: Context | None = None) -> None:
+        if self.done():
+            super().add_done_callback(fn, context=context)
+        else:
+            self._waiting.append((fn, context))
+
+    def settle(self) -> None:
+        """To be called by the loop itself, where no task is running."""
+        self.set_result(None)
+        try:
+            while self._waiting:
+                fn, context = self._waiting.popleft()
+                if context is None:
+                    fn(self)
+                else:
+                    context.run(fn, self)
+        finally:
+            # one of them ended the loop: the others are left to whoever winds it up
+            while self._waiting:
+                fn, context = self._waiting.popleft()
+                super().add_done_callback(fn, context=context)
+
 
 class _Batch:
-    __slots__ = ("done", "entries", "error")
+    __slots__ = ("at", "done", "entries", "error", "first")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.done = _Durable()
         self.error: TrueupError | None = None
+        self.first = 0
+        self.at = 0.0
 
 
 class Journal:
@@ -156,40 +190,40 @@ class Journal:
     def _work(self) -> None:
         """The writer's thread: one commit a batch, until told to end."""
         while (batch := self._queue.get()) is not None:
-            records: list[Record] = []
             try:
-                records = self._written(batch.entries)
+                self._written(batch)
             except TrueupError as error:
                 batch.error = error
             except Exception as error:  # whatever it is, nobody may wait for ever
                 batch.error = JournalUnwritable(f"{self._chain.path}: {error}")
             try:
-                self._loop.call_soon_threadsafe(self._settle, batch, records)
+                self._loop.call_soon_threadsafe(self._settle, batch)
             except RuntimeError:  # the loop is gone: what was written is durable, and nobody waits
                 break
         self._chain.close()
 
-    def _written(self, entries: list[Entry]) -> list[Record]:
-        if not timely(entries):
-            return self._chain.append(entries, self._clock.now())
-        now = self._clock.instant()
-        return self._chain.append(stamped(entries, now), now.at)
+    def _written(self, batch: _Batch) -> None:
+        if timely(batch.entries):
+            now = self._clock.instant()
+            batch.at, batch.entries = now.at, stamped(batch.entries, now)
+        else:
+            batch.at = self._clock.now()
+        batch.first = self._chain.append(batch.entries, batch.at)
 
-    def _settle(self, batch: _Batch, records: list[Record]) -> None:
-        """Back in the loop's thread: fold, wake those who wait, and send off what has gathered."""
-        fold = self._ledger.fold
-        try:
-            for record in records:
-                fold(record)
-        except Exception as error:  # the ledger no longer says what the file does: nothing more is done on its word
-            self._failed = self._torn = JournalUnwritable(f"{self._chain.path}: it cannot be taken in: {error}")
+    def _settle(self, batch: _Batch) -> None:
+        """Back in the loop's thread: fold, send off what has gathered, and wake those who wait."""
+        if batch.error is None:
+            try:
+                self._ledger.take(batch.first, batch.at, batch.entries)
+            except Exception as error:  # the ledger no longer says what the file does: nothing is done on its word
+                self._failed = self._torn = JournalUnwritable(f"{self._chain.path}: it cannot be taken in: {error}")
         batch.error = batch.error or self._torn
-        batch.done.set_result(None)
         self._handed -= 1
         if not self._handed or len(self._open.entries) >= _ENOUGH:
             self._hand_over()
         if not self._handed and not self._ledger.in_flight:
             self._checkpoint()
+        batch.done.settle()
 
 
 async def _ended(thread: threading.Thread | None) -> None:

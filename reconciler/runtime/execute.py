@@ -207,7 +207,7 @@ class Execution:
             for worker in board.workers:
                 overdue = worker.step is not None and min(worker.expires, board.latest) <= now
                 if overdue or (worker.fetching and board.stopped is not None):
-                    worker.scope.cancel()
+                    worker.cut_off()
             await anyio.sleep(_TICK)
 
 

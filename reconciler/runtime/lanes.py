@@ -137,9 +137,14 @@ class Lanes:
     def finish(self, lane: Lane, outcome: Outcome) -> bool:
         """The step in hand has ended. True: the lane's next step may run at once in the same hand (the slot is
         kept). What waits for the step in other lanes is not told before `release`."""
-        step = lane.step
+        steps, position = lane.steps, lane.position
+        step = steps[position]
         self.outcomes[step.id] = outcome
-        lane.position += 1
+        lane.position = position = position + 1
+        if position < len(steps) and outcome.status in GOOD and not self._done:
+            after = steps[position]
+            if after.needs == (step.id,) and not after.gates and after.target == step.target:
+                return True  # the usual case, told quickly: it needs the one before it, and nothing else
         ready = self._ready(lane)
         if ready and lane.step.target == step.target:
             return True

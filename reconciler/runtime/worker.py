@@ -10,12 +10,12 @@ that step goes on only after it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 import msgspec
 
-from reconciler.core.ledger import Entry, Ledger, Result, Spent
+from reconciler.core.ledger import Entry, Intent, Ledger, Result, Spent
 from reconciler.core.outages import Downtime
 from reconciler.core.pauses import refusal as paused
 from reconciler.core.plan import Plan, Step
@@ -27,7 +27,7 @@ from reconciler.ports import Clock, Fencing, Files, Journal, Secrets
 from reconciler.runtime.events import Emit, StepEnded, StepProgress, Stopping, started
 from reconciler.runtime.lanes import Lane, Lanes
 from reconciler.runtime.observe import in_words
-from reconciler.runtime.provide import Content, content, files_for, redacted, secret_names, secrets_for
+from reconciler.runtime.provide import content, files_for, plain, redacted, secret_names, secrets_for
 from reconciler.runtime.summary import GOOD
 
 Allowance = Callable[[tuple[Spent, ...], Ledger, float], str | None]
@@ -164,15 +164,16 @@ class Board:
 
 class Worker:
     """Takes lanes, one step at a time. `step` and `expires` are set exactly while a driver has the step, `fetching`
-    while secrets or files for it are. Only then may `scope` be cancelled."""
+    while secrets or files for it are. Only then may it be `cut_off`."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
         self.step: Step | None = None
         self.expires = 0.0
         self.fetching = False
-        self.scope = anyio.CancelScope(shield=True)
         self.wake = anyio.Event()
+        self._scope = anyio.CancelScope(shield=True)
+        self._cut = False
         self._lane: Lane | None = None
         self._outcome: Outcome | None = None
         self._intended = False
@@ -182,20 +183,26 @@ class Worker:
         """Where in them the result stands of which the change goes on in this hand."""
         self._ended: list[tuple[Step, Outcome, float]] = []
 
+    def cut_off(self) -> None:
+        """What is in hand has taken too long, or is not needed any more."""
+        self._cut = True
+        self._scope.cancel()
+
     async def run(self) -> None:
         """Until nothing can come any more. Shielded: whoever wants it to end stops the board."""
         more = True
         while more:
-            with anyio.CancelScope(shield=True) as self.scope:
+            self._cut = False
+            with anyio.CancelScope(shield=True) as self._scope:
                 more = await self._work()
-            if self.scope.cancelled_caught and self._intended:
+            if self._scope.cancelled_caught and self._intended:
                 waited = anyio.current_time() - self._began
                 self._outcome = Outcome("unconfirmed", f"cut off: no answer within {waited:.0f} s")
 
     async def _work(self) -> bool:
-        """Step after step. True: the scope has been cancelled, go on in a fresh one."""
+        """Lane after lane. True: the scope has been cancelled, go on in a fresh one."""
         board = self.board
-        while not self.scope.cancel_called:
+        while not self._cut:
             if self._outcome is not None:
                 self._record(self._outcome)
             lane = None if board.stopped is not None else self._lane or board.lanes.next()
@@ -203,7 +210,7 @@ class Worker:
                 self._lane = lane
                 if board.resting and board.lanes.turns:
                     board.nudge()
-                await self._carry_out(lane.step)
+                await self._carry_out(lane)
             elif self._kept or self._ended:
                 await self._journal([])
             elif not await self._rest():
@@ -219,51 +226,68 @@ class Worker:
         await self.wake.wait()
         return not board.over
 
-    async def _carry_out(self, step: Step) -> None:
-        board = self.board
-        self._began, self._intended = board.time(), False
-        secrets = files = _NOTHING
-        try:
-            names, wanted = secret_names(step), content(step)
-            if names or wanted:
-                secrets, files = await self._fetch(names, wanted)
-            driver = board.means.driver(step.target)
-        except TrueupError as error:
-            self._outcome = Outcome("failed", str(error))
-            return
-        except Exception as error:
-            # Opening a driver is its author's code: what goes wrong there is this step's failure alone.
-            self._outcome = Outcome("failed", in_words(error))
-            return
-        if self.scope.cancel_called or board.give_way():
-            return
-        entries = self._intent(step)
-        if entries is None or not await (self._spend(entries) if len(entries) > 1 else self._journal(entries)):
-            return
-        self._intended = True
-        context = self._context(step, secrets, files)
-        self.expires = self._began + context.deadline
-        self.step = step
-        if board.emit is not None:
-            board.emit(started(step))
-        try:
-            outcome = await driver.apply(step, context)
-        except Exception as error:
-            # Against the contract: nobody can say what happened on the node.
-            outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
-        finally:
-            self.step = None
-        if outcome.outbid:
-            board.outbid()
-        if secrets:
-            outcome = Outcome(outcome.status, redacted(outcome.reason, secrets))
-        self._outcome = outcome
+    async def _carry_out(self, lane: Lane) -> None:
+        """Step after step, for as long as the lane stays in this hand. In one frame, since most steps need nothing
+        but their intent and their call."""
+        board, means = self.board, self.board.means
+        while self._lane is lane and board.stopped is None:
+            step = lane.steps[lane.position]
+            self._began, self._intended = board.time(), False
+            secrets = files = _NOTHING
+            try:
+                if not plain(step):
+                    secrets, files = await self._fetch(step)
+                driver = means.driver(step.target)
+            except TrueupError as error:
+                self._record(Outcome("failed", str(error)))
+                continue
+            except Exception as error:
+                # Opening a driver is its author's code: what goes wrong there is this step's failure alone.
+                self._record(Outcome("failed", in_words(error)))
+                continue
+            if self._cut or board.give_way():
+                return
+            refusal = self._refusal(lane, step)
+            if refusal is not None:
+                self._refuse(refusal)
+                continue
+            intent = step.intent(board.plan.digest)
+            if step.on_intent:
+                if not await self._spend(step, intent):
+                    continue
+            else:
+                try:
+                    await self._handed_in(intent)
+                except TrueupError as error:
+                    self._unwritten(error)
+                    return
+                if self._ended:
+                    self._let_go()
+            context = self._context(step, secrets, files)
+            self.expires, self._intended, self.step = self._began + context.deadline, True, step
+            if board.emit is not None:
+                board.emit(started(step))
+            try:
+                outcome = await driver.apply(step, context)
+            except Exception as error:
+                # Against the contract: nobody can say what happened on the node.
+                outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
+            finally:
+                self.step = None
+            if outcome.outbid:
+                board.outbid()
+            if secrets:
+                outcome = Outcome(outcome.status, redacted(outcome.reason, secrets))
+            if self._cut:
+                self._outcome = outcome
+                return
+            self._record(outcome)
 
-    async def _fetch(
-        self, names: frozenset[str], wanted: Content | None
-    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Secrets and files. Raises TrueupError if one cannot be had."""
-        means = self.board.means
+    async def _fetch(self, step: Step) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Secrets and files, if it needs any. Raises TrueupError if one cannot be had."""
+        means, names, wanted = self.board.means, secret_names(step), content(step)
+        if not names and not wanted:
+            return _NOTHING, _NOTHING
         await self._journal([])
         self.fetching = True
         try:
@@ -294,26 +318,22 @@ class Worker:
 
         return msgspec.structs.replace(context, progress=progress)
 
-    def _intent(self, step: Step) -> list[Entry] | None:
-        """What to make durable before the step: its intent and what comes with it. None: it is to be left alone."""
+    def _refusal(self, lane: Lane, step: Step) -> str | None:
+        """Why it is to be left alone, by what is known by now; None if it is not."""
         board = self.board
         refusal = None
-        if self._lane is not None and self._lane.position == 0:
+        if lane.position == 0 and board.ledger.pauses:
             refusal = paused(board.ledger, step, board.means.clock.now())
         if refusal is None and step.verb == "purge":
             refusal = unrested(board.ledger, step, board.means.clock.instant())
-        if refusal is not None:
-            self._refuse(refusal)
-            return None
-        entries: list[Entry] = [step.intent(board.plan.digest)]
-        if step.on_intent:
-            again = step.id in board.tried
-            entries += [entry for entry in step.on_intent if not (again and isinstance(entry, Spent))]
-        return entries
+        return refusal
 
-    async def _spend(self, entries: list[Entry]) -> bool:
-        """Make an intent durable, if the budgets allow what it spends. False: it was not to be."""
+    async def _spend(self, step: Step, intent: Intent) -> bool:
+        """Make durable an intent and what comes with it, if the budgets allow what that spends. False: it was not to
+        be."""
         board = self.board
+        again = step.id in board.tried
+        entries = [intent, *(entry for entry in step.on_intent if not (again and isinstance(entry, Spent)))]
         spent = tuple(entry for entry in entries if isinstance(entry, Spent))
         if not spent:
             return await self._journal(entries)
@@ -328,17 +348,17 @@ class Worker:
 
     def _refuse(self, why: str) -> None:
         self.board.refused.append(why)
-        self._outcome = Outcome("deferred", why)
+        self._record(Outcome("deferred", why))
 
     def _record(self, outcome: Outcome) -> None:
         """A step has ended. Its result waits for the next commit of this worker."""
         board, lane = self.board, self._lane
         assert lane is not None
-        self._outcome, step, place = None, lane.step, len(self._kept)
+        self._outcome, step, place = None, lane.steps[lane.position], len(self._kept)
         good = outcome.status in GOOD
         if self._intended:
-            said = (outcome.status, outcome.reason, step.source)
-            self._kept.append(Result(board.plan.digest, step.id, step.target, step.ref, *said))
+            plan, status, reason = board.plan.digest, outcome.status, outcome.reason
+            self._kept.append(Result(plan, step.id, step.target, step.ref, status, reason, step.source))
         if good and step.on_applied:
             self._kept.extend(step.on_applied)
         self._ended.append((step, outcome, self._began))
@@ -357,29 +377,39 @@ class Worker:
         if place is not None:
             self._kept[place] = msgspec.structs.replace(self._kept[place], more=True)
 
-    async def _journal(self, entries: list[Entry]) -> bool:
+    async def _journal(self, entries: Sequence[Entry]) -> bool:
         """Make durable what is kept and these; then tell of the steps that ended and let go on what waited for them."""
-        board = self.board
-        if self._halfway is not None:
-            if entries:
-                self._halfway = None
-            else:
-                self._rests_halfway()
+        if self._halfway is not None and not entries:
+            self._rests_halfway()
         if self._kept or entries:
             try:
-                await board.means.journal.append([*self._kept, *entries])
+                await self._handed_in(*entries)
             except TrueupError as error:
-                self._kept, self._ended = [], []
-                board.fail(error)
+                self._unwritten(error)
                 return False
-            self._kept = []
         if self._ended:
-            ended, self._ended = self._ended, []
-            for step, outcome, began in ended:
-                board.lanes.release(step.id)
-                board.tell_ended(step, outcome, began)
-            if board.lanes.passed:
-                board.tell_passed()
-            if board.resting:
-                board.nudge()
+            self._let_go()
         return True
+
+    def _handed_in(self, *entries: Entry) -> Awaitable[None]:
+        """What is kept and these, on their way. To be awaited at once; then `_let_go`, or `_unwritten`."""
+        self._halfway = None
+        kept, self._kept = self._kept, []
+        kept += entries
+        return self.board.means.journal.append(kept)
+
+    def _unwritten(self, error: TrueupError) -> None:
+        self._ended = []
+        self.board.fail(error)
+
+    def _let_go(self) -> None:
+        """What ended is durable: tell of it, and let go on what waited for it."""
+        board = self.board
+        for step, outcome, began in self._ended:
+            board.lanes.release(step.id)
+            board.tell_ended(step, outcome, began)
+        self._ended = []
+        if board.lanes.passed:
+            board.tell_passed()
+        if board.resting:
+            board.nudge()

@@ -331,7 +331,7 @@ async def test_what_a_stop_leaves_in_flight_is_in_it(path: Path) -> None:
 
 async def test_a_ledger_that_is_torn_leaves_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with await Journal.open(path, SystemClock()) as journal:
-        monkeypatch.setattr(journal.ledger, "fold", lambda _: 1 / 0)
+        monkeypatch.setattr(journal.ledger, "take", lambda *_: 1 / 0)
         with pytest.raises(Exception, match="cannot be taken in"):
             await journal.append(applied(10))
     assert not place(path).exists()

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reconciler.core.ledger import Bound, Entry, Intent, Ledger, Paused, Record, Result
+from reconciler.core.ledger import Bound, Entry, Intent, Ledger, Paused, Result
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.edge.chain import Chain, read, set_aside
 from reconciler.edge.clock import SystemClock
@@ -140,12 +140,12 @@ async def test_more_than_a_batch_at_once_is_written_in_order(tmp_path: Path) -> 
 async def test_what_cannot_be_taken_in_ends_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is durable, but the ledger no longer says what the file does: nothing more may be begun on its word."""
 
-    def broken(_ledger: Ledger, _record: Record) -> None:
+    def broken(_ledger: Ledger, *_: object) -> None:
         raise ValueError("torn")
 
     async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
         with monkeypatch.context() as patched:
-            patched.setattr(Ledger, "fold", broken)
+            patched.setattr(Ledger, "take", broken)
             with pytest.raises(JournalUnwritable, match="it cannot be taken in: torn"):
                 await journal.append([intent(1)])
         with pytest.raises(JournalUnwritable, match="it cannot be taken in"):

@@ -152,8 +152,7 @@ def test_what_was_read_back_from_disk_is_what_was_folded_live(history: list[Entr
         while rest:
             size = data.draw(st.integers(1, len(rest)))
             batch, rest = rest[:size], rest[size:]
-            for record in chain.append(batch, float(len(rest))):
-                live.fold(record)
+            live.take(chain.append(batch, float(len(rest))), float(len(rest)), batch)
         chain.close()
         chain = Chain.open(path, read_only=True)
         assert memory(Ledger(chain.records())) == memory(live)
