@@ -56,7 +56,7 @@ def bare(fields: bytes, ref: Ref, addresses: Iterable[tuple[str, str]]) -> bytes
     """JSON with a control character, of which JSON has none, in place of each word of the thing's own. `addresses`: the
     address and the MAC of each."""
     for place, word in enumerate(_own(ref, addresses)):
-        fields = fields.replace(word, bytes((place,)))
+        fields = fields.replace(word, PLACES[place])
     return fields
 
 
@@ -64,7 +64,7 @@ def filled(bare: bytes, ref: Ref, addresses: Iterable[tuple[str, str]]) -> bytes
     """The JSON again: what `bare` did last is undone first."""
     own = _own(ref, addresses)
     for place in range(len(own) - 1, -1, -1):
-        bare = bare.replace(bytes((place,)), own[place])
+        bare = bare.replace(PLACES[place], own[place])
     return bare
 
 
@@ -83,7 +83,8 @@ def _own(ref: Ref, addresses: Iterable[tuple[str, str]]) -> list[bytes]:
     words = [name_of(ref)]
     for both in addresses:
         words += both
-    return [word.encode() for word in words[:_CONTROLS] if word]
+    return [word.encode() for word in words[: len(PLACES)] if word]
 
 
-_CONTROLS = 32
+PLACES = [bytes((place,)) for place in range(32)]
+"""Control characters, of which canonical JSON has none."""

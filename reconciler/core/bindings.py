@@ -22,8 +22,8 @@ from reconciler.core.words import Values, Words
 Key = tuple[Ref, Target]
 
 
-class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A Binding but for its ref; numbers stand for words."""
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A Binding but for its ref; numbers stand for words, 0 for None."""
 
     uid: Uid
     incarnation: int
@@ -38,7 +38,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Row).decode
+_decode = msgspec.msgpack.Decoder(Row).decode
 
 
 class Bindings(MutableMapping[Key, Binding]):
@@ -133,6 +133,11 @@ class Bindings(MutableMapping[Key, Binding]):
             kept = self._open = (row, opened(ref, row, self.words.values))
         return kept[1]
 
+    def row(self, ref: Ref) -> Row | None:
+        """The same as it is kept, for whoever looks at very many: a Binding of it takes as long again to make."""
+        row = self.single.get(ref)
+        return None if row is None else _decode(row)
+
     def targets(self, ref: Ref) -> Collection[Target]:
         """Where a ref is bound, in no order that means anything."""
         row = self.single.get(ref)
@@ -166,7 +171,7 @@ class Bindings(MutableMapping[Key, Binding]):
         number = self.words.number
         sealed = number(bare(fields, ref, [(ip, mac) for _, ip, mac, _ in found.addresses]))
         last = (sealed, number(revision), protected, None, 0)
-        row = _Row(uid, found.incarnation, found.target, found.addresses, found.demand, *last)
+        row = Row(uid, found.incarnation, found.target, found.addresses, found.demand, *last)
         self.single[ref] = _encode(row)
         return True
 
@@ -181,7 +186,7 @@ class Bindings(MutableMapping[Key, Binding]):
         number = self.words.number
         addresses = tuple([(number(each.network), each.ip, each.mac, each.authored) for each in binding.addresses])
         return _encode(
-            _Row(
+            Row(
                 binding.uid, binding.incarnation, number(binding.target), addresses, number(binding.demand),
                 number(binding.sealed), number(binding.revision), binding.protected, binding.quarantined_until,
                 number(binding.moving),

@@ -1,14 +1,13 @@
-"""A target's objects while nobody looks at them: one packed block, of which one object can be taken without the others.
+"""A target's objects while nobody looks at them: one block, of which one object can be taken without the others.
 
 Owns: the form of a block, and objects by ref, whether they came in a report or out of a block. Must not go here: which
-targets are packed, and when (sights).
+targets are closed and which blocks are compressed (sights).
 
 Taking all hundred machines of a node out of their block to look at one was half of what a commit of one file costs.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
@@ -24,14 +23,9 @@ _UNMARKED = Ref("")
 
 
 def block(objects: tuple[Object, ...]) -> bytes:
-    """Objects behind the refs that they bear, to be compressed."""
+    """Objects behind the refs that they bear."""
     refs = [found.marks.ref if found.marks is not None else _UNMARKED for found in objects]
     return _encode((refs, objects))
-
-
-def packed(objects: tuple[Object, ...]) -> bytes:
-    """The same, compressed."""
-    return zlib.compress(block(objects), 1)
 
 
 def grouped(objects: Iterable[Object]) -> dict[Ref, list[Object]]:
@@ -56,10 +50,10 @@ class Listed:
 
 
 class Unpacked:
-    """The same out of a packed block: each is made when it is asked for, and once."""
+    """The same out of a block: each is made when it is asked for, and once."""
 
     def __init__(self, data: bytes) -> None:
-        refs, self._raw = _decode(zlib.decompress(data))
+        refs, self._raw = _decode(data)
         self._made: dict[int, Object] = {}
         self._places: dict[Ref, list[int]] = {}
         for place, ref in enumerate(refs):

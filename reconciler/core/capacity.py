@@ -6,7 +6,7 @@ choice of a target (placement).
 
 from __future__ import annotations
 
-from reconciler.core.desired import Drain, NodeMember, NodeWant, Policy
+from reconciler.core.desired import Demand, Drain, NodeMember, NodeWant, Policy
 from reconciler.core.observed import Report
 from reconciler.core.placement import PLENTY, Room
 from reconciler.core.refs import Target
@@ -17,8 +17,16 @@ NOTHING = Capability(kinds=frozenset(), image_types=frozenset(), brands=frozense
 """What a driver that is not installed can take."""
 
 
-def room_of(target: Target, node: NodeWant, report: Report | None, *, state: Standing, policy: Policy) -> Room:
-    """The room with nothing promised and no capability yet; a capacity that the driver cannot tell is PLENTY."""
+def sizing(policy: Policy) -> tuple[object, object]:
+    """What of the policy decides how much room a target has."""
+    return policy.overprovision, policy.reserve
+
+
+def room_of(
+    target: Target, node: NodeWant, report: Report | None, *, state: Standing, policy: Policy, strange: Demand
+) -> Room:
+    """The room with nothing promised and no capability yet; a capacity that the driver cannot tell is PLENTY.
+    `strange`: what is taken there by what is not ours."""
     member = node.members.get(target.partition("/")[2], NodeMember())
     declared = frozenset(node.nics)
     carried = declared if report is None or report.carries is None else declared & frozenset(report.carries)
@@ -33,9 +41,9 @@ def room_of(target: Target, node: NodeWant, report: Report | None, *, state: Sta
     return Room(
         target,
         NOTHING,
-        promised("memory"),
-        promised("cpu"),
-        promised("disk"),
+        promised("memory") - strange.memory,
+        promised("cpu") - strange.cpu,
+        promised("disk") - strange.disk,
         rack=member.rack or node.rack,
         traits={**node.traits, **member.traits},
         tags=carried,

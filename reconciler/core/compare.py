@@ -44,6 +44,14 @@ def wanted_of(resource: Resource, shape: Shape, context: NativeContext) -> Field
     return {**wanted, "state": "stopped"} if context.halted and wanted.get("state") == "running" else wanted
 
 
+def as_wanted(resource: Resource, found: Object, shape: Shape, context: NativeContext) -> bool:
+    """Whether what is there is of the form that is wanted, marks included: nothing that was applied before matters."""
+    wanted = wanted_of(resource, shape, context)
+    if found.unknown or found.fields != wanted:
+        return False
+    return marks_behind(resource, found, rest_digest(resource.ref, wanted, protected=resource.protected)) is None
+
+
 def compare(resource: Resource, found: Object, last: Fields | None, shape: Shape, context: NativeContext) -> Comparison:
     """Compare what the target holds with what it should hold. `last`: the fields applied last, if known."""
     wanted = wanted_of(resource, shape, context)

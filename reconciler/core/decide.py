@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.core.classify import Bucket, Case, classify
-from reconciler.core.compare import Comparison, compare, sticky_addresses
+from reconciler.core.compare import Comparison, as_wanted, compare, sticky_addresses
 from reconciler.core.desired import Resource
 from reconciler.core.ledger import Address, Binding
 from reconciler.core.moves import Departure, departure
@@ -187,6 +187,8 @@ def decide_realisation(world: World, ref: Ref, target: Target, *, needed: bool =
     if heir is not None and not world.seen_on(heir, target):
         return None
     seen, former = world.seen_on(ref, target), None
+    if resource is not None and len(seen) == 1 and _as_wanted(world, resource, seen[0], target):
+        return None
     source = resource.former if resource is not None else None
     if not seen and source is not None and renamed_to(world, source) == ref:
         seen = world.seen_on(source, target)
@@ -203,6 +205,10 @@ def decide_realisation(world: World, ref: Ref, target: Target, *, needed: bool =
             return msgspec.structs.replace(base, bucket=Bucket.ORPHANED)
         return compared(world, msgspec.structs.replace(base, bucket=Bucket.MATCHED))
     return _unseen(world, base, target, needed=needed)
+
+
+def _as_wanted(world: World, resource: Resource, found: Object, target: Target) -> bool:
+    return as_wanted(resource, found, world.shape_of(target), world.context(resource, target))
 
 
 def _unseen(world: World, base: Decision, target: Target, *, needed: bool) -> Decision | None:

@@ -6,7 +6,8 @@ Must not go here: what follows from them for others (world).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,6 +39,44 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_FACTS = Facts()
+
+
+class Kind(NamedTuple):
+    """What machines take from the world alike; the addresses on these networks are each one's own."""
+
+    demand: Demand
+    networks: tuple[Ref, ...]
+    needs: tuple[Ref, ...]
+
+
+class Resting(msgspec.Struct, frozen=True, array_like=True):
+    """Machines of one target that are at rest if nobody else bears the ref or the identity of one, column by column."""
+
+    kinds: list[Kind]
+    refs: list[Ref]
+    identities: list[int]
+    """The sums of their uids (`sights.sum_of`)."""
+    kind: list[int]
+    """The place of each one's kind."""
+    ips: list[tuple[str, ...]]
+    """Of each, in the order of its kind's networks."""
+
+    def facts(self, target: Target) -> Iterator[tuple[Ref, Facts]]:
+        for ref, number, ips in zip(self.refs, self.kind, self.ips, strict=True):
+            kind = self.kinds[number]
+            held = tuple(zip(kind.networks, ips, strict=True))
+            yield ref, Facts(target, kind.demand, held, held, kind.needs)
+
+    def known_by(self, refs: list[Ref]) -> Resting:
+        """By these objects of their refs."""
+        return Resting(self.kinds, refs, self.identities, self.kind, self.ips)
+
+    def but(self, others: Collection[Ref]) -> Resting:
+        """Without these."""
+        places = [place for place, ref in enumerate(self.refs) if ref not in others]
+        identities, kind = [self.identities[place] for place in places], [self.kind[place] for place in places]
+        ips = [self.ips[place] for place in places]
+        return Resting(self.kinds, [self.refs[place] for place in places], identities, kind, ips)
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -77,10 +116,16 @@ class FactsTable(MutableMapping[Ref, Facts]):
     def __setitem__(self, ref: Ref, facts: Facts) -> None:
         self.rows[ref] = self.packed(facts)
 
-    def add(self, found: Mapping[Ref, Facts]) -> None:
+    def add(self, target: Target, found: Resting) -> None:
         """Those of many at once."""
-        packed = self.packed
-        self.rows.update([(ref, packed(facts)) for ref, facts in found.items()])
+        number, rows = self._words.number, self.rows
+        place, kinds = number(target), list[tuple[int, int, tuple[int, ...]]]()
+        for each in found.kinds:
+            networks = tuple([number(network) for network in each.networks])
+            kinds.append((number(each.demand), number(each.needs), networks))
+        for ref, kind, ips in zip(found.refs, found.kind, found.ips, strict=True):
+            demand, needs, networks = kinds[kind]
+            rows[ref] = _encode(_Row(place, demand, needs, tuple(zip(networks, ips, strict=True))))
 
     def __delitem__(self, ref: Ref) -> None:
         del self.rows[ref]

@@ -5,10 +5,9 @@ Owns: the tables and the questions. Must not go here: keeping the tables up to d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
-
-import msgspec
 
 from reconciler.core.addresses import Holders, Pool
 from reconciler.core.classify import Seen
@@ -114,8 +113,9 @@ class Known:
         self._closures: dict[tuple[Ref, ...], tuple[Ref, ...]] = {}
         self._referred: dict[tuple[Ref, ...], dict[Ref, Resource]] = {}
         """What machines refer to, by their references: answers for as long as none of that is desired otherwise."""
-        self._moulds: dict[tuple[Any, ...], Mould | None] = {}
-        """By what the form of a machine is made of: for as long as nothing is."""
+        self._moulds: dict[tuple[Any, ...], dict[tuple[Any, ...], Mould | None]] = {}
+        """By what the form of a machine is made of, what its target has to do with it first: for as long as nothing is
+        desired otherwise."""
 
     @property
     def generation(self) -> int:
@@ -126,6 +126,9 @@ class Known:
         """The object of this value that its document goes by."""
         resource = self.resources.get(ref)
         return resource.ref if resource is not None else ref
+
+    def own_all(self, refs: Iterable[Ref]) -> list[Ref]:
+        return [*map(self._own, refs)]
 
     @property
     def taken(self) -> Mapping[str, Taken]:
@@ -314,9 +317,9 @@ class Known:
     def needed(self, resource: Resource, target: Target) -> tuple[Ref, ...]:
         """All that it needs on this target: its closure, and its tenant's project where there are any. Machines alike
         share one answer."""
-        closure, tenant = self.closure(resource), tenant_of(resource.ref)
-        node = self.targets.get(target)
-        if node is None or not node.projects or tenant is None:
+        closure, node = self.closure(resource), self.targets.get(target)
+        tenant = tenant_of(resource.ref) if node is not None and node.projects else None
+        if tenant is None:
             return closure
         found = (*closure, make_ref("Tenant", tenant))
         return self._closures.setdefault(found, found)
@@ -334,7 +337,7 @@ class Known:
             known = ((ref, self.resources.get(ref)) for ref in resource.references)
             references = {ref: found for ref, found in known if found is not None}
             self._referred[resource.references] = references
-        whole = tuple(address for address in addresses if address is not None)
+        whole = tuple([address for address in addresses if address is not None])
         drain = self.drains.get(target)
         halted = drain is not None and drain.how == "stop"
         parties, residents = self._parties_of(resource, target) if resource.parties else ({}, frozenset[Ref]())
@@ -350,25 +353,25 @@ class Known:
             residents=residents,
         )
 
-    def mould(self, resource: Resource, target: Target) -> Mould | None:
-        """What the machine's form on this target is filled into, if it has one."""
-        drain = self.drains.get(target)
-        node = self.targets[target]
-        tenant = tenant_of(resource.ref) if node.projects else None
-        cannot = tuple(self.standings[target].cannot)
-        key = (resource.body, resource.references, node.driver, drain is not None, tenant, cannot)
-        found = self._moulds.get(key, ...)
-        if found is ...:
-            found = taken(
-                resource,
-                self.shape_of(target),
-                lambda named, addresses: self.context(named, target, addresses),
-                self.needed(resource, target),
-            )
-            if found is not None:  # of machines at rest the ledger has these bytes already
-                found = msgspec.structs.replace(found, bare=self.ledger.bindings.words.shared(found.bare))
-            self._moulds[key] = found
-        return found
+    def moulds(self, target: Target) -> Callable[[Resource], Mould | None]:
+        """What the form of a machine on this target is filled into, if it has one."""
+        node, shape = self.targets[target], self.shape_of(target)
+        place = (node.driver, target in self.drains, tuple(self.standings[target].cannot))
+        known = self._moulds.setdefault(place, {})
+        kept = self.ledger.bindings.words.shared  # of machines at rest the ledger has these bytes already
+
+        def mould(resource: Resource) -> Mould | None:
+            key = (resource.body, resource.references, tenant_of(resource.ref) if node.projects else None)
+            found = known.get(key, ...)
+            if found is ...:
+                contexts = partial(self._context_at, target)
+                found = known[key] = taken(resource, shape, contexts, self.needed(resource, target), kept)
+            return found
+
+        return mould
+
+    def _context_at(self, target: Target, resource: Resource, addresses: tuple[Address, ...]) -> NativeContext:
+        return self.context(resource, target, addresses)
 
     def _parties_of(self, resource: Resource, target: Target) -> tuple[dict[Ref, Addresses], frozenset[Ref]]:
         """Their addresses, of those that have any, and who of them is on the target."""
@@ -413,4 +416,7 @@ class Known:
 
     def known(self, ref: Ref) -> bool:
         """Whether the ref is wanted, seen or remembered."""
-        return ref in self.facts or ref in self.resources or ref in self.sights or self.ledger.bindings.known(ref)
+        bindings = self.ledger.bindings
+        if ref in self.resources or ref in self.facts.rows or ref in bindings.single or ref in bindings.spread:
+            return True
+        return ref in self.sights

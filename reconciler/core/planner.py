@@ -56,8 +56,11 @@ class Planner:
 
     def take_glimpse(self, glimpse: Glimpse) -> bool:
         """The same of a target that somebody looked at in our stead, of which we have no report."""
-        told = self.world.take_glimpse(glimpse)
-        return self._taken(told, glimpse.report.target, resting_as_told(self.world, glimpse))
+        if glimpse.resting is None:
+            return self.take_report(glimpse.report)
+        found = glimpse.resting.known_by(self.world.own_all(glimpse.resting.refs))
+        told, target = self.world.take_glimpse(glimpse, found), glimpse.report.target
+        return self._taken(told, target, resting_as_told(self.world, target, found))
 
     def _taken(self, told: Collection[Ref], target: Target, at_rest: Collection[Ref]) -> bool:
         self._clear(at_rest)
@@ -99,9 +102,10 @@ class Planner:
 
     def _clear(self, refs: Iterable[Ref]) -> None:
         """There is nothing to do for these."""
-        for ref in refs:
-            self.pending.pop((ref, ""), None)
-            self.untold.discard((ref, ""))
+        keys = [(ref, "") for ref in refs]
+        for key in self.pending.keys() & keys:
+            del self.pending[key]
+        self.untold.difference_update(keys)
 
     def _decide_at(self, target: Target) -> bool:
         refs = self.world.refresh_at(target)

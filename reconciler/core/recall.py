@@ -80,7 +80,7 @@ def _thing(
     entries: list[Entry] = []
     same = binding is not None and binding.uid == marks.uid
     if binding is not None and not same and binding.incarnation > marks.incarnation:
-        sure = binding.applied is None and world.unreadable(binding.target) is None
+        sure = binding.sealed is None and world.unreadable(binding.target) is None
         if found.lifecycle != "live" or binding.quarantined_until is not None or not sure:
             return ()
         entries.append(Forgotten(binding.ref, binding.uid, binding.target))
@@ -136,7 +136,7 @@ def _realisation(world: World, ref: Ref, target: Target, now: float) -> tuple[En
         return ()
     binding = world.ledger.bindings.get((ref, target))
     if binding is not None and binding.uid == marks.uid:
-        rest = () if binding.applied is not None else _settled(seen[0], marks, target)
+        rest = () if binding.sealed is not None else _settled(seen[0], marks, target)
         return (*rest, *_pause(world, marks, now))
     bound = Bound(ref, marks.uid, marks.incarnation, target)
     return (bound, *_settled(seen[0], marks, target), *_pause(world, marks, now))

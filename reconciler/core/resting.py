@@ -7,131 +7,175 @@ Must not go here: what is done about a machine that is not at rest.
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 
-from reconciler.core.blocks import grouped, packed
-from reconciler.core.compare import marks_behind, sticky_addresses, wanted_of
+from reconciler.core.bindings import Row
+from reconciler.core.blocks import block, grouped
+from reconciler.core.compare import as_wanted, marks_behind, sticky_addresses
 from reconciler.core.desired import Resource
-from reconciler.core.facts import Facts
-from reconciler.core.glimpse import Glimpse, Kind, Resting
-from reconciler.core.ledger import Address, Binding
+from reconciler.core.facts import Facts, Kind, Resting
+from reconciler.core.glimpse import Glimpse
+from reconciler.core.ledger import Address
+from reconciler.core.mould import Mould
 from reconciler.core.moves import departure
 from reconciler.core.observed import Object, Report
 from reconciler.core.pauses import borne
-from reconciler.core.plan import rest_digest, sealed_digest
-from reconciler.core.refs import Ref, Target
+from reconciler.core.plan import sealed_digest
+from reconciler.core.refs import Ref, Target, Uid
 from reconciler.core.sights import sum_of
 from reconciler.core.values import canonical
 from reconciler.core.world import World
+
+LOOSE = 20_000
+"""As many objects take some 25 MB as they are, and compressing them all takes as long as a third of deciding."""
 
 
 def resting(world: World, target: Target) -> list[Ref]:
     """The machines of a target that surely are at rest. They are clean, their facts are up to date."""
     if target not in world.targets or world.standings[target].problem is not None or world.desired is None:
         return []
-    mine, dirty, found = world.desired.datacenter_id, world.dirty, dict[Ref, Facts]()
+    mine, dirty, look = world.desired.datacenter_id, world.dirty, _Look(world, target)
+    single: dict[Ref, Facts] = {}
     for ref, thing in world.sights.alone(target):
-        if ref in dirty and thing.marks is not None and thing.marks.datacenter == mine:
-            facts = _usual(world, ref, target, thing)
-            if facts is not None:
-                found[world.resources[ref].ref] = facts
-    world.put_all(target, found)
-    dirty.difference_update(found)
-    return list(found)
+        if ref not in dirty or thing.marks is None or thing.marks.datacenter != mine:
+            continue
+        facts = look.alone(ref, thing) if look.takes(ref, thing) is None else None
+        if facts is not None:
+            single[world.resources[ref].ref] = facts
+    for ref, facts in single.items():
+        world.put_facts(ref, facts)
+    dirty.difference_update(single)
+    return [*single, *_put(world, target, look.taken)]
 
 
-def resting_as_told(world: World, glimpse: Glimpse) -> list[Ref]:
+def resting_as_told(world: World, target: Target, told: Resting) -> list[Ref]:
     """The same of those that a glimpse tells of, once it was taken in."""
-    target, found = glimpse.report.target, dict[Ref, Facts]()
-    dirty, alone = world.dirty, world.sights.is_alone
-    for each, facts in glimpse.facts():
-        if each.ref in dirty and alone(each.ref, target, each.identity):
-            found[world.resources[each.ref].ref] = facts
-    world.put_all(target, found)
-    dirty.difference_update(found)
-    return list(found)
+    others = set(told.refs) - world.dirty
+    others.update(world.sights.crowded(target, told.refs, told.identities))
+    return _put(world, target, told.but(others) if others else told)
+
+
+def _put(world: World, target: Target, found: Resting) -> list[Ref]:
+    world.put_resting(target, found)
+    world.dirty.difference_update(found.refs)
+    return found.refs
 
 
 def rests(world: World, ref: Ref) -> bool:
     """The same of one machine."""
-    binding = world.ledger.bindings.sole(ref)
-    found = world.only(ref, binding.target) if binding is not None else None
-    return binding is not None and found is not None and _usual(world, ref, binding.target, found) is not None
+    row = world.ledger.bindings.row(ref)
+    target: Target | None = world.ledger.bindings.words.values[row.target] if row is not None else None
+    found = world.only(ref, target) if target is not None else None
+    if target is None or found is None:
+        return False
+    look = _Look(world, target)
+    taken = look.takes(ref, found)
+    return look.alone(ref, found) is not None if taken is None else taken
 
 
-def glimpsed(world: World, report: Report) -> Glimpse:
+def glimpsed(world: World, report: Report, *, loose: int = LOOSE) -> Glimpse:
     """A target's first report told shortly. `world` knows all that is wanted and remembered; what it has seen itself
-    does not count."""
-    kinds: dict[Kind, int] = {}
-    resting, others = list[Resting](), list[Object]()
-    found = _surely(world, report)
-    for each in report.objects:
-        facts = found.get(each.marks.ref) if each.marks is not None else None
-        if facts is None or each.marks is None:
-            others.append(each)
-            continue
-        kind = Kind(facts.demand, tuple([network for network, _ in facts.addresses]), facts.needs)
-        ips = tuple([ip for _, ip in facts.addresses])
-        resting.append(Resting(each.marks.ref, sum_of(each.marks.uid), kinds.setdefault(kind, len(kinds)), ips))
-    if not resting:
-        return Glimpse(report, (), (), b"")
-    short = msgspec.structs.replace(report, objects=tuple(others))
-    return Glimpse(short, tuple(kinds), tuple(resting), packed(report.objects))
-
-
-def _surely(world: World, report: Report) -> dict[Ref, Facts]:
-    """Machines of a report that are at rest as far as it tells."""
-    target, found = report.target, dict[Ref, Facts]()
-    if report.claim is None or target not in world.targets or world.desired is None:
-        return found
+    does not count. `loose`: of how many things wanted at most the objects are not compressed."""
+    target, desired = report.target, world.desired
+    if report.claim is None or target not in world.targets or desired is None:
+        return Glimpse(report, None)
     world.presume(msgspec.structs.replace(report, objects=()))
     if world.standings[target].problem is not None:
-        return found
-    mine = world.desired.datacenter_id
-    for ref, (thing, *others) in grouped(report.objects).items():
-        if not others and thing.marks is not None and thing.marks.datacenter == mine:
-            facts = _usual(world, ref, target, thing, alike=True)
-            if facts is not None:
-                found[ref] = facts
-    return found
+        return Glimpse(report, None)
+    others = list[Object]()
+    found = _among(world, report, desired.datacenter_id, others)
+    if not found.refs:
+        return Glimpse(report, None)
+    short, whole = msgspec.structs.replace(report, objects=tuple(others)), block(report.objects)
+    if len(world.resources) > loose:
+        return Glimpse(short, found, zlib.compress(whole, 1), compressed=True)
+    return Glimpse(short, found, whole)
 
 
-def _usual(world: World, ref: Ref, target: Target, found: Object, *, alike: bool = False) -> Facts | None:
-    """What the machine takes from the world, if it is at rest; else None. `found`: the only one to bear its ref and
-    its uid. `alike`: only of machines whose form is that of others, so that nothing that is seen need be asked for."""
-    resource, binding, marks = world.resources.get(ref), world.ledger.bindings.sole(ref), found.marks
-    if resource is None or binding is None or marks is None:
-        return None
-    if (binding.uid, binding.incarnation, binding.target) != (marks.uid, marks.incarnation, target):
-        return None
-    if found.lifecycle != "live" or found.unknown or binding.sealed is None or binding.quarantined_until is not None:
-        return None
-    if marks.paused_until is not None and borne(world.ledger, marks, 0.0) is not None:
-        return None
-    wants = resource.demand
-    if binding.demand != (wants.memory, wants.cpu, wants.disk):
-        return None
-    if binding.moving is not None or departure(world, resource, target) is not None:
-        return None
-    mould = world.mould(resource, target)
-    addresses = mould.addresses(resource, binding.addresses) if mould is not None else None
-    if mould is None or addresses is None:
-        return world.facts_of(ref) if not alike and _as_wanted(world, resource, binding, found) else None
-    form = mould.form(ref, addresses)
-    if form != canonical(found.fields):
-        return None
-    if marks_behind(resource, found, sealed_digest(ref, form, protected=resource.protected)) is not None:
-        return None
-    held = tuple(sorted([(address.network, address.ip) for address in addresses]))
-    return Facts(target, wants, held, held, mould.needs)
+def _among(world: World, report: Report, mine: str, others: list[Object]) -> Resting:
+    """Machines of a report that are at rest as far as it tells, of a form that others have too, so that nothing that is
+    seen need be asked for; what else it holds goes to the `others`."""
+    look, by_ref = _Look(world, report.target), grouped(report.objects)
+    for each in report.objects:
+        marks = each.marks
+        if marks is None or marks.datacenter != mine or len(by_ref[marks.ref]) > 1 or not look.takes(marks.ref, each):
+            others.append(each)
+    return look.taken
 
 
-def _as_wanted(world: World, resource: Resource, binding: Binding, found: Object) -> bool:
-    """Whether what is there is of the form that is wanted, marks included: that form is made."""
-    addresses: tuple[Address | None, ...] = sticky_addresses(resource, binding, world.current)
-    if None in addresses:
-        return False
-    context = world.context(resource, binding.target, addresses)
-    wanted = wanted_of(resource, world.shape_of(binding.target), context)
-    applied = rest_digest(resource.ref, wanted, protected=resource.protected)
-    return found.fields == wanted and marks_behind(resource, found, applied) is None
+class _Look:
+    """At the machines of one target. Of each that is asked for it is known that nobody else there bears its ref."""
+
+    def __init__(self, world: World, target: Target) -> None:
+        bindings = world.ledger.bindings
+        self._world, self._target, self._resources = world, target, world.resources
+        self._row, self._words, self._mould = bindings.row, bindings.words.values, world.moulds(target)
+        self.taken = Resting([], [], [], [], [])
+        """Of whom it was said that they are at rest, and that others are like them."""
+        self._kinds: dict[Kind, int] = {}
+        self._of_mould: dict[int, tuple[int, list[int]]] = {}
+        """By the identity of a mould, which the world keeps: the kind of its machines, and in which order their
+        addresses are told."""
+
+    def takes(self, ref: Ref, found: Object) -> bool | None:
+        """Whether it is at rest; None if its form is not that of others, so that it has to be asked for alone."""
+        bound = self._of_one_mind(ref, found)
+        if bound is None:
+            return False
+        resource, row, uid = bound
+        mould = self._mould(resource)
+        held = mould.held(resource, row.addresses, self._words) if mould is not None else None
+        if mould is None or held is None:
+            return None
+        form = mould.form(ref, held)
+        if form != canonical(found.fields):
+            return False
+        if marks_behind(resource, found, sealed_digest(ref, form, protected=resource.protected)) is not None:
+            return False
+        kind, order = self._of_mould.get(id(mould)) or self._kind_of(mould)
+        taken = self.taken
+        taken.refs.append(resource.ref)
+        taken.identities.append(sum_of(uid))
+        taken.kind.append(kind)
+        taken.ips.append(tuple([held[place][1] for place in order]))
+        return True
+
+    def _kind_of(self, mould: Mould) -> tuple[int, list[int]]:
+        networks = mould.networks
+        order = sorted(range(len(networks)), key=networks.__getitem__)
+        kind = Kind(mould.demand, tuple([networks[place] for place in order]), mould.needs)
+        number = self._kinds.setdefault(kind, len(self._kinds))
+        if number == len(self.taken.kinds):
+            self.taken.kinds.append(kind)
+        self._of_mould[id(mould)] = (number, order)
+        return number, order
+
+    def alone(self, ref: Ref, found: Object) -> Facts | None:
+        """What it takes from the world, if what is there is of the form that is wanted, marks included: that form is
+        made."""
+        world, binding, bound = self._world, self._world.ledger.bindings.sole(ref), self._of_one_mind(ref, found)
+        assert bound is not None, "what is not of one mind is not asked for"
+        assert binding is not None, "what is of one mind is remembered"
+        addresses: tuple[Address | None, ...] = sticky_addresses(bound[0], binding, world.current)
+        if None in addresses:
+            return None
+        context = world.context(bound[0], self._target, addresses)
+        return world.facts_of(ref) if as_wanted(bound[0], found, world.shape_of(self._target), context) else None
+
+    def _of_one_mind(self, ref: Ref, found: Object) -> tuple[Resource, Row, Uid] | None:
+        """What is wanted and remembered of it, and its uid, if its marks say the same and nothing is under way."""
+        resource, row, marks = self._resources.get(ref), self._row(ref), found.marks
+        if resource is None or row is None or marks is None:
+            return None
+        if (row.uid, row.incarnation) != (marks.uid, marks.incarnation) or self._words[row.target] != self._target:
+            return None
+        if found.lifecycle != "live" or found.unknown or not row.sealed or row.quarantined_until is not None:
+            return None
+        if marks.paused_until is not None and borne(self._world.ledger, marks, 0.0) is not None:
+            return None
+        wants = resource.demand
+        if row.moving or self._words[row.demand] != (wants.memory, wants.cpu, wants.disk):
+            return None
+        return (resource, row, marks.uid) if departure(self._world, resource, self._target) is None else None

@@ -16,6 +16,7 @@ import msgspec
 
 from reconciler.core.blocks import Listed, Opened, Unpacked, block
 from reconciler.core.desired import Demand
+from reconciler.core.facts import Resting
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.observed import Object, Report
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of
@@ -61,6 +62,8 @@ class Sights:
         self._packed: dict[Target, bytes] = {}
         self._closing: dict[Target, Callable[[], bytes]] = {}
         """What is being packed."""
+        self._loose: dict[Target, bytes] = {}
+        """Blocks as they came, of a fleet so small that they are not packed before somebody keeps them."""
         self._places: dict[Ref, tuple[Target, ...]] = {}
         """Where a thing is seen that lives in one place."""
         self._spread: dict[Ref, dict[Target, None]] = {}
@@ -125,25 +128,27 @@ class Sights:
                     changed.update(dict.fromkeys(self._bear(ref, (), (found,))))
         return changed
 
-    def take_glimpse(self, glimpse: Glimpse, datacenter: str) -> dict[Ref, None]:
-        """As `take`, of a target that was not seen before. `datacenter`: whose marks the machines at rest bear."""
+    def take_glimpse(self, glimpse: Glimpse, resting: Resting, datacenter: str) -> dict[Ref, None]:
+        """As `take`, of a target that was not seen before; the refs of those at rest are not among those returned.
+        `resting`: they, by the refs that others know. `datacenter`: whose marks they bear."""
         target, fresh = glimpse.report.target, Listed(glimpse.report.objects)
         assert target not in self.reports, "a glimpse is of a first look"
         self.reports[target] = msgspec.structs.replace(glimpse.report, objects=())
-        self._packed[target], self._glimpsed = glimpse.whole, (target, fresh)
-        self._look(target, fresh.objects, {datacenter: len(glimpse.resting)})
+        (self._packed if glimpse.compressed else self._loose)[target] = glimpse.whole
+        self._glimpsed = (target, fresh)
+        self._look(target, fresh.objects, {datacenter: len(resting.refs)})
         changed: dict[Ref, None] = {}
-        for each in glimpse.resting:
-            ref = self._own(each.ref)
-            changed[ref] = None
-            self._place(ref, target, there=True)
-            known = self._bearers.get(each.identity)
+        places, bearers, alone = self._places, self._bearers, self._alone.setdefault(target, (target,))
+        for ref, number in zip(resting.refs, resting.identities, strict=True):
+            if places.setdefault(ref, alone) is not alone:
+                places[ref] = (*places[ref], target)
+            known = bearers.get(number)
             if known is None:
-                self._bearers[each.identity] = ref
-            else:
-                bearers = known if isinstance(known, tuple) else (known,)
-                self._bearers[each.identity] = (*bearers, ref)
-                changed.update(dict.fromkeys([other for other in bearers if other != ref]))
+                bearers[number] = ref
+                continue
+            others = known if isinstance(known, tuple) else (known,)
+            bearers[number] = (*others, ref)
+            changed.update(dict.fromkeys([other for other in others if other != ref]))
         changed.update(self._all_new(target, fresh))
         return changed
 
@@ -160,7 +165,8 @@ class Sights:
         self._count(target, ())
         self.strangers.pop(target, None)
         for table in (
-            self.reports, self.unmanaged, self._open, self._packed, self._closing, self._alone, self._owners,
+            self.reports, self.unmanaged, self._open, self._packed, self._closing, self._loose, self._alone,
+            self._owners,
         ):  # fmt: skip
             table.pop(target, None)
         return gone
@@ -196,9 +202,11 @@ class Sights:
         """The objects of this ref, if the last glimpse was of this target and has them."""
         return self._glimpsed[1].by_ref.get(ref) if self._glimpsed is not None and self._glimpsed[0] == target else None
 
-    def is_alone(self, ref: Ref, target: Target, identity: int) -> bool:
-        """Whether nobody else bears this ref, or an identity of this sum."""
-        return self._places.get(ref) == (target,) and self._bearers.get(identity) == ref
+    def crowded(self, target: Target, refs: Iterable[Ref], identities: Iterable[int]) -> list[Ref]:
+        """Of these that are seen on the target, those whose ref, or an identity of their sum, somebody else bears."""
+        places, bearers, alone = self._places, self._bearers, (target,)
+        both = zip(refs, identities, strict=True)
+        return [ref for ref, number in both if places.get(ref) != alone or bearers.get(number) != ref]
 
     def alone(self, target: Target) -> Iterator[tuple[Ref, Object]]:
         """All such objects of the target, each with its ref."""
@@ -230,9 +238,11 @@ class Sights:
     def packed(self) -> Iterator[tuple[Target, bytes]]:
         """What each target lists, as it is kept while nobody looks at it."""
         shut = self._packed.keys() | self._closing.keys()
-        begun = {
-            target: self._compress(block(each.objects)) for target, each in self._open.items() if target not in shut
-        }
+        begun = {target: self._compress(data) for target, data in self._loose.items()}
+        shut |= begun.keys()
+        for target, each in self._open.items():
+            if target not in shut:
+                begun[target] = self._compress(block(each.objects))
         for target in self.reports:
             known = self._closed(target)
             yield target, begun[target]() if known is None else known
@@ -292,22 +302,25 @@ class Sights:
     def _opened(self, target: Target) -> Opened:
         found = self._open.get(target)
         if found is None:
-            packed = self._closed(target)
-            assert packed is not None, "what is not open was closed"
-            found = self._keep(target, Unpacked(packed), packed=True)
+            data = self._loose.get(target)
+            if data is None:
+                packed = self._closed(target)
+                assert packed is not None, "what is not open was closed"
+                data = zlib.decompress(packed)
+            found = self._keep(target, Unpacked(data), closed=True)
         return found
 
-    def _keep(self, target: Target, fresh: Opened, *, packed: bool = False) -> Opened:
-        """Open from now on; whatever was looked at longest ago is packed, if it is not so already."""
-        if not packed:
-            self._packed.pop(target, None)
-            self._closing.pop(target, None)
+    def _keep(self, target: Target, fresh: Opened, *, closed: bool = False) -> Opened:
+        """Open from now on; whatever was looked at longest ago is packed, if it is not closed already. `closed`: so is
+        this one, and stays it."""
+        for table in (self._packed, self._closing, self._loose) if not closed else ():
+            table.pop(target, None)
         self._open.pop(target, None)
         self._open[target] = fresh
         while len(self._open) > self._at_most:
             oldest = next(iter(self._open))
             closing = self._open.pop(oldest)
-            if oldest not in self._packed and oldest not in self._closing:
+            if not any([oldest in table for table in (self._packed, self._closing, self._loose)]):
                 self._closing[oldest] = self._compress(block(closing.objects))
         while len(self._closing) > _UNDER_WAY:
             self._closed(next(iter(self._closing)))

@@ -9,15 +9,16 @@ report that of one target at most. The world keeps tables of its own: what it wa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 
 from reconciler.core.addresses import Holders, Pool, several
 from reconciler.core.blocks import grouped
-from reconciler.core.capacity import NOTHING, room_of
+from reconciler.core.capacity import NOTHING, room_of, sizing
 from reconciler.core.compare import takes_of
-from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Policy, Resource
-from reconciler.core.facts import NO_FACTS, Facts
+from reconciler.core.desired import FIRST, Demand, Desired, NodeWant, Resource
+from reconciler.core.facts import NO_FACTS, Facts, Resting
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.known import Known
 from reconciler.core.ledger import Entry, Intent, Ledger, Record, Result, touched
@@ -80,7 +81,7 @@ class World(Known):
                 self._dirty_target(target)
         elif self.nodes != desired.nodes:
             self._take_nodes(desired, _differing(self.nodes, desired.nodes))
-        if before is not None and _sizing(before.policy) != _sizing(desired.policy):
+        if before is not None and sizing(before.policy) != sizing(desired.policy):
             self._stale_rooms.update(self.targets)
         if before is None:
             self.ledger.bindings.rename(self._own)
@@ -118,18 +119,19 @@ class World(Known):
         self._stale_rooms.add(target)
         return changed
 
-    def take_glimpse(self, glimpse: Glimpse) -> dict[Ref, None]:
-        """As `take_report` of a target of which nothing was seen before."""
-        if not glimpse.resting:
-            return self.take_report(glimpse.report)
+    def take_glimpse(self, glimpse: Glimpse, resting: Resting) -> dict[Ref, None]:
+        """As `take_report` of a target of which nothing was seen before. `resting`: those it tells of, by our refs."""
         report, mine = glimpse.report, self.desired.datacenter_id if self.desired else ""
-        changed = self.sights.take_glimpse(glimpse, mine)
+        others = self.sights.take_glimpse(glimpse, resting, mine)
         self._came_in()
         self._judge(report.target)
         self._take_claim(None, report)
-        self._dirty_target(report.target, {**dict.fromkeys(changed, ()), **grouped(report.objects)})
+        self._dirty_target(report.target, {**dict.fromkeys(others, ()), **grouped(report.objects)})
+        self.dirty.update(resting.refs)
+        for ref in resting.refs:
+            self._stain_kin(ref)
         self._stale_rooms.add(report.target)
-        return changed
+        return {**dict.fromkeys(resting.refs), **others}
 
     def presume(self, report: Report) -> None:
         """Judge its target by a report that is not taken; it is without objects."""
@@ -241,28 +243,29 @@ class World(Known):
             self._need(old.target, old.needs, -1)
             self._need(new.target, new.needs, 1)
 
-    def put_all(self, target: Target, found: Mapping[Ref, Facts]) -> None:
-        """The same of many machines that are all on one target, and none is on its way to another."""
-        rows = self.facts.rows
-        known = [ref for ref in found if ref in rows]
-        for ref in known:
-            self.put_facts(ref, found[ref])
-        fresh = {ref: new for ref, new in found.items() if ref not in rows} if known else found
-        self.facts.add(fresh)
-        self.homes.setdefault(target, {}).update(dict.fromkeys(fresh))
-        needs: dict[tuple[Ref, ...], int] = {}
-        memory = cpu = disk = 0
-        for ref, new in fresh.items():
-            demand, needs[new.needs] = new.demand, needs.get(new.needs, 0) + 1
-            memory, cpu, disk = memory + demand.memory, cpu + demand.cpu, disk + demand.disk
-            for network, ip in new.addresses:
-                (self.holders.get(network) or self.holders.setdefault(network, Holders())).take(ip, ref)
-            for watcher in self.watchers.get(ref, ()) if new.addresses else ():
+    def put_resting(self, target: Target, found: Resting) -> None:
+        """The same of machines that are at rest on one target."""
+        known = {ref for ref in found.refs if ref in self.facts.rows}
+        for ref, new in found.facts(target) if known else ():
+            if ref in known:
+                self.put_facts(ref, new)
+        fresh, holders = found.but(known) if known else found, self.holders
+        self.facts.add(target, fresh)
+        self.homes.setdefault(target, {}).update(dict.fromkeys(fresh.refs))
+        held = [
+            [holders.get(net) or holders.setdefault(net, Holders()) for net in kind.networks] for kind in fresh.kinds
+        ]
+        for ref, number, ips in zip(fresh.refs, fresh.kind, fresh.ips, strict=True):
+            for network, ip in zip(held[number], ips, strict=True):
+                network.take(ip, ref)
+            for watcher in self.watchers.get(ref, ()) if ips else ():
                 self._stain(watcher)
+        for ref, new in fresh.facts(target) if self._taken is not None else ():
             self._count(ref, new, 1)
-        self.rooms.promise(target, Demand(memory, cpu, disk))
-        for each, count in needs.items():
-            self._need(target, each, count)
+        for number, count in Counter(fresh.kind).items():
+            demand = fresh.kinds[number].demand
+            self.rooms.promise(target, Demand(demand.memory * count, demand.cpu * count, demand.disk * count))
+            self._need(target, fresh.kinds[number].needs, count)
 
     def facts_of(self, ref: Ref) -> Facts:
         """What a machine takes from the world by all that is known now."""
@@ -302,6 +305,9 @@ class World(Known):
         """To be decided anew: a machine, or the realisation of another thing on the target (None: on all). A thing
         under its former name and the one that takes it over are decided together."""
         self._stain_one(ref, target)
+        self._stain_kin(ref, target)
+
+    def _stain_kin(self, ref: Ref, target: Target | None = None) -> None:
         if ref in self.renames or ref.endswith(FIRST):
             for heir in self.heirs(ref):
                 self._stain_one(heir, target)
@@ -470,9 +476,8 @@ class World(Known):
         node = self.targets[target]
         capability = self.shapes[node.driver].capability if node.driver in self.shapes else NOTHING
         report, state = self.reports.get(target), self.standings[target]
-        room = room_of(target, node, report, state=state, policy=self.desired.policy)
-        taken = self.sights.unmanaged.get(target, Demand())
-        room.memory, room.cpu, room.disk = room.memory - taken.memory, room.cpu - taken.cpu, room.disk - taken.disk
+        strange = self.sights.unmanaged.get(target, Demand())
+        room = room_of(target, node, report, state=state, policy=self.desired.policy, strange=strange)
         room.capability = capability
         return room
 
@@ -489,8 +494,3 @@ def _keep(kept: set[Target], target: Target, *, wanted: bool) -> None:
 
 def _differing(old: Mapping[str, NodeWant], new: Mapping[str, NodeWant]) -> set[str]:
     return {name for name in {*old, *new} if old.get(name) != new.get(name)}
-
-
-def _sizing(policy: Policy) -> tuple[object, object]:
-    """What of the policy decides how much room a target has."""
-    return policy.overprovision, policy.reserve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,12 +28,18 @@ KNOWN = {APP: network("app"), DB: network("db", tenant="acme", subnet="10.0.2.0/
 SHAPES: list[Shape] = [SimShape(), LocalShape(), IncusShape()]
 
 
-def context(_: Resource, addresses: tuple[Address, ...]) -> NativeContext:
-    return NativeContext(node(), Target("edge1"), addresses, KNOWN)
+def context(_: Resource, addresses: tuple[Address, ...], known: Mapping[Ref, Resource] = KNOWN) -> NativeContext:
+    return NativeContext(node(), Target("edge1"), addresses, known)
 
 
-def mould_of(one: Resource, shape: Shape = SHAPES[0]) -> Mould | None:
-    return taken(one, shape, context, one.references)
+def mould_of(one: Resource, shape: Shape = SHAPES[0], known: Mapping[Ref, Resource] = KNOWN) -> Mould | None:
+    return taken(one, shape, partial(context, known=known), one.references, bytes)
+
+
+def words_of(addresses: tuple[Address, ...]) -> tuple[list[Any], tuple[tuple[int, str, str, bool], ...]]:
+    """Addresses as the bindings keep them: with the networks by number."""
+    words: list[Any] = [None, *{each.network: None for each in addresses}]
+    return words, tuple([(words.index(each.network), each.ip, each.mac, False) for each in addresses])
 
 
 def addresses_of(one: Resource, end: int) -> tuple[Address, ...]:
@@ -78,21 +85,24 @@ def test_the_form_of_each_is_the_mould_filled(
     for each in (one, other) if mould is not None else ():
         assert mould is not None
         addresses = addresses_of(each, end)
-        assert mould.addresses(each, addresses[::-1]) == addresses
-        assert mould.form(each.ref, addresses) == canonical(wanted_of(each, shape, context(each, addresses)))
+        words, held = words_of(addresses)
+        found = mould.held(each, held[::-1], words)
+        assert found is not None
+        assert tuple(found) == held
+        assert mould.form(each.ref, found) == canonical(wanted_of(each, shape, context(each, addresses)))
 
 
 def test_machines_of_one_mould_want_the_same_networks_and_take_the_same() -> None:
     one = like("one", nics=(APP, DB))
     mould = mould_of(one)
     assert mould is not None
-    addresses = addresses_of(one, 9)
-    assert mould.addresses(like("two", nics=(APP, DB)), addresses) == addresses
-    assert mould.addresses(one, addresses[::-1]) == addresses
-    assert mould.addresses(one, addresses[:1]) is None
-    assert mould.addresses(one, (addresses[0], addresses[0])) is None
-    assert mould.addresses(like("two", nics=(DB, APP)), addresses) is None
-    assert mould.addresses(like("two", nics=(APP, DB), memory=2 * GiB), addresses) is None
+    words, held = words_of(addresses_of(one, 9))
+    assert mould.held(like("two", nics=(APP, DB)), held, words) == held
+    assert mould.held(one, held[::-1], words) == [*held]
+    for others in (held[:1], held[:1] * 2, (*held, (0, "10.0.9.9", "", False))):
+        assert mould.held(one, others, words) is None
+    assert mould.held(like("two", nics=(DB, APP)), held, words) is None
+    assert mould.held(like("two", nics=(APP, DB), memory=2 * GiB), held, words) is None
 
 
 class Silent(SimShape):
@@ -136,12 +146,16 @@ def test_more_interfaces_than_there_are_words_for_have_none() -> None:
     known = {Ref(f"Network/acme/n{at}"): network(f"n{at}", tenant="acme") for at in range(16)}
     for count in (15, 16):
         one = like("plain", nics=tuple(known)[:count])
-        found = taken(one, SHAPES[0], lambda _, got: NativeContext(node(), Target("edge1"), got, known), one.references)
+        found = taken(
+            one, SHAPES[0], lambda _, got: NativeContext(node(), Target("edge1"), got, known), one.references, bytes
+        )
         assert (found is not None) == (count == 15)
 
 
 def test_a_word_of_a_network_is_no_address() -> None:
     known = {APP: resource(APP, {**msgspec.json.decode(KNOWN[APP].body), "gateway": "192.0.2.1"})}
     one = like("plain")
-    found = taken(one, SHAPES[0], lambda _, got: NativeContext(node(), Target("edge1"), got, known), one.references)
+    found = taken(
+        one, SHAPES[0], lambda _, got: NativeContext(node(), Target("edge1"), got, known), one.references, bytes
+    )
     assert found is None

@@ -9,7 +9,7 @@ from itertools import count
 
 import msgspec
 
-from reconciler.core.blocks import Listed, Unpacked, packed
+from reconciler.core.blocks import Listed, Unpacked, block
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref, Target, Uid, mint, realisation_uid
@@ -86,7 +86,7 @@ def test_one_object_out_of_a_block_is_the_one_of_all() -> None:
     unmarked = msgspec.structs.replace(report.objects[0], marks=None, native_id="by-hand")
     twice = msgspec.structs.replace(report.objects[-1], native_id="copied")
     told = Listed((unmarked, *report.objects, twice))
-    kept = Unpacked(packed(told.objects))
+    kept = Unpacked(block(told.objects))
     for ref in (*told.by_ref, Ref("Machine/acme/nobody"), Ref("")):
         assert kept.of(ref) == told.of(ref)
     assert kept.of(next(iter(told.by_ref)))[0] is kept.objects[1]
