@@ -410,7 +410,7 @@ class Known:
         Of a whole fleet it is not kept any longer either."""
         self._moulds.clear()
         many = len(self._closures) > _GLANCES or len(self._referred) > _GLANCES
-        if many or not self._combinations.keys().isdisjoint(changed):
+        if many or any(ref in self._combinations for ref in changed):
             self._closures.clear()
             self._referred.clear()
 
