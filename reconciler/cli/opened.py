@@ -1,7 +1,7 @@
 """Where a command works: repository, source, drivers, state folder, opened together once.
 
-Owns: opening them, the journal read beside the tree, and telling that nothing has changed since the last plan. Light: a
-plan that is recalled needs no more than this. Must not go here: looking at nodes, writing (session).
+Owns: opening them, a large journal read beside the tree, and telling that nothing has changed since the last plan.
+Light: a plan that is recalled needs no more than this. Must not go here: looking at nodes, writing (session).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ class Opened(msgspec.Struct, frozen=True, dict=True):
 @asynccontextmanager
 async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opened]:
     """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told.
-    `ahead`: the journal will be asked for, so it is read beside the tree."""
+    `ahead`: the journal will be asked for, so where that takes long it is read beside the tree."""
     registry = Registry()
     where = args.directory or "."
     mirror = mirror_of(where, args.state)
@@ -100,7 +100,7 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
         source.dirty = bool(getattr(args, "dirty", False))
         hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
         reading = _begun(args, hint) if hint is not None else None
-        source.meanwhile = partial(_gone_on, reading) if ahead else None
+        source.meanwhile = _imported if ahead else None
         try:
             datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
             state = State.open(datacenter_id, _named_folder(args))
@@ -112,10 +112,8 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
                 reading.end()
 
 
-def _gone_on(reading: Ahead | None) -> None:
+def _imported() -> None:
     """A plan needs these once the site is read: importing them takes as long as a thousand documents."""
-    if reading is not None:
-        reading.begin()
     import reconciler.cli.resuming
     import reconciler.edge.index.documents  # noqa: F401
 

@@ -322,7 +322,7 @@ def _learning(node: NodeWant) -> bool:
 @asynccontextmanager
 async def looking(args: Namespace, *, plans: bool = False) -> AsyncIterator[Looking]:
     """Open what is needed to look: no lock, nothing written but stored plans. `plans`: the journal will be asked for,
-    so it is read beside the tree."""
+    so where that takes long it is read beside the tree."""
     async with placed(args, ahead=plans) as opened, looked(args, opened) as here:
         yield here
 

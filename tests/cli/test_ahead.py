@@ -1,4 +1,4 @@
-"""The journal is read beside the tree where its place can be guessed; a wrong guess costs time alone."""
+"""A large journal is read beside the tree where its place can be guessed; a wrong guess costs time alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from reconciler.cli.exits import Exit
 from reconciler.cli.main import main
 from reconciler.edge import chain, checkpoint
 from reconciler.edge import state as states
+from reconciler.edge.chain import Chain
 from reconciler.edge.forked import possible
 from reconciler.edge.load import bulk
 from tests.cli.conftest import Run, commit, edit
@@ -50,14 +51,29 @@ def test_the_journal_is_read_once(read: list[Path], run: Run) -> None:
     assert len(read) == 1
 
 
-def test_what_looks_like_the_id_and_is_not_misleads_nobody(read: list[Path], run: Run, folder: Path) -> None:
-    text = (folder / "datacenter.yaml").read_text()
-    (folder / "datacenter.yaml").write_text(f"# was id: {OTHER}\n{text}")
+def test_what_looks_like_the_id_and_is_not_misleads_nobody(
+    read: list[Path], run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another journal is folded ahead: it is left alone, and the right one is read."""
+    monkeypatch.setattr(chain, "LARGE", 1)
+    other = folder.parent / "states" / OTHER / "journal.db"
+    other.parent.mkdir(mode=0o700)
+    Chain.open(other).close()
+    (folder / "datacenter.yaml").write_text(f"# was id: {OTHER}\n{(folder / 'datacenter.yaml').read_text()}")
     commit("Remember the old id")
+    begun: list[Path] = []
+
+    class Noted(ahead.Ahead):
+        def __init__(self, path: Path) -> None:
+            begun.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(ahead, "Ahead", Noted)
     told = run("plan")
     assert told.code == Exit.DONE
     assert "512Mi → 513Mi" in told.out
-    assert [path.parent.name == OTHER for path in read] == [False], "of a small tree it is read when it is needed"
+    assert begun == [other]
+    assert [path.parent.name == OTHER for path in read] == [False]
 
 
 def test_a_large_journal_is_read_by_another_process(
@@ -73,7 +89,7 @@ def test_a_large_journal_is_read_by_another_process(
 
 @pytest.mark.skipif(not possible(), reason="NOT RUN: this host has one core, or does not fork")
 @pytest.mark.parametrize("misled", [False, True])
-def test_a_plan_is_the_same_where_another_process_reads_the_documents_and_a_thread_the_journal(
+def test_a_plan_is_the_same_where_another_process_reads_the_documents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], misled: bool
 ) -> None:
     site = tmp_path / "site"
@@ -82,17 +98,10 @@ def test_a_plan_is_the_same_where_another_process_reads_the_documents_and_a_thre
         monkeypatch.chdir(site)
         Path("datacenter.yaml").write_text(f"# was id: {OTHER}\n{Path('datacenter.yaml').read_text()}")
         commit("Remember the old id")
-    begun: list[str] = []
-
-    class Noted(ahead.Thread):
-        def begin(self) -> None:
-            begun.append(self.path.parent.name)
-            super().begin()
 
     def by_id(datacenter_id: str) -> Path:
         return tmp_path / f"states-{number}" / datacenter_id
 
-    monkeypatch.setattr(ahead, "Thread", Noted)
     monkeypatch.setattr(opened, "state_folder", by_id)
     monkeypatch.setattr(states, "state_folder", by_id)
     told = []
@@ -103,7 +112,6 @@ def test_a_plan_is_the_same_where_another_process_reads_the_documents_and_a_thre
         code = main(["-C", str(site), "plan", "--json"])
         told.append((code, re.sub(r'"observed_at": [\d.]+', "", capsys.readouterr().out)))
     assert told[0] == told[1]
-    assert [name == OTHER for name in begun] == [misled]
 
 
 def test_a_large_journal_with_a_checkpoint_is_read_here_and_the_plan_is_the_same(
