@@ -5,7 +5,9 @@ Owns: options, their metavars and one-line helps. Must not go here: imports of a
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
 
 
 def _formats(parser: ArgumentParser) -> None:
@@ -168,6 +170,8 @@ def add_journal(parser: ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdigit():
+        from argparse import ArgumentTypeError
+
         raise ArgumentTypeError(f"{text!r} is no count: write a whole number")
     return int(text)
 

@@ -5,6 +5,7 @@ Owns: signals, the socket's answers, what a running loop prints. Must not go her
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from argparse import Namespace
@@ -42,9 +43,14 @@ from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.observe import Asking
 from reconciler.runtime.rounds import Cadence
 
+_YOUNG = 10_000
+"""Objects made before the collector looks at them: a process that stays keeps less of what nobody uses any more than a
+command that ends (main)."""
+
 
 def run(args: Namespace) -> int:
     """Follow git and the nodes; with --once, one cycle."""
+    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
     if args.once and args.handlers:
         raise UsageError("handlers hang off the loop: --once does not wait for them", hint="leave out one of the two")
     return anyio.run(_once if args.once else _run, args)

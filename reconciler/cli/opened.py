@@ -6,7 +6,6 @@ Light: a plan that is recalled needs no more than this. Must not go here: lookin
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
@@ -27,6 +26,8 @@ from reconciler.edge.still import StillMemory, Unchanged, key_of
 from reconciler.errors import Mend, TryLater
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from reconciler.cli.ahead import Ahead
     from reconciler.edge.git import Uncommitted
 

@@ -40,7 +40,8 @@ def parser(arguments: Sequence[str] | None = None) -> Parser:
     """A parser for these arguments: only the command that they name is built. None: all of them."""
     name = command_name(arguments) if arguments is not None else None
     top = Parser(prog="trueup", allow_abbrev=False, usage="trueup [-C DIR] COMMAND …", formatter_class=_UNSEEN)
-    top.add_argument("--version", action=_Version, help="show the version and exit")
+    version = "show the version and exit"
+    top.add_argument("--version", action=_Version, default=argparse.SUPPRESS, help=version)
     _everywhere(top, default=None)
     if name is not None and name not in BY_NAME:
         top.error(_unknown(name))

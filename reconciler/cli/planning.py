@@ -6,7 +6,6 @@ Owns: from arguments to a request, what is printed, the exit code. Must not go h
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +24,8 @@ from reconciler.edge.clock import SystemClock
 from reconciler.errors import Mend, TryLater
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from reconciler.cli import session
     from reconciler.cli.observation import Observation
     from reconciler.edge.git import Uncommitted

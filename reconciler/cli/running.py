@@ -6,14 +6,16 @@ Owns: handing the repository to the session. Must not go here: what a session is
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.remotes import is_remote
 from reconciler.edge.git import Opening, Repository
 from reconciler.waiting import run as run_waiting
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def run(command: Callable[[Namespace], Coroutine[Any, Any, int]], args: Namespace) -> int:

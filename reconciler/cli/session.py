@@ -6,7 +6,6 @@ Must not go here: what commands do with it, deciding (core).
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -43,6 +42,8 @@ from reconciler.runtime.revision import InForce, Ports, dated, in_force, off_bra
 from reconciler.waiting import alone
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from reconciler.cli.observation import Observation
     from reconciler.core.planner import Planner
     from reconciler.core.world import World

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from reconciler.cli.progress import Counting
 
 
