@@ -28,12 +28,14 @@ from reconciler.edge.load.packing import (
     Likes,
     Message,
     PackedDocument,
+    Shared,
     Unpacker,
     pack,
     unpack,
 )
 from reconciler.edge.load.reading import Reader
 from reconciler.edge.load.records import Document, filed
+from reconciler.edge.load.skeleton import Skeletons
 from reconciler.edge.load.worker import Setup, Worker
 
 WORKERS = 2
@@ -127,6 +129,7 @@ class Bulk:
         self.meanwhile = meanwhile
         self.fork_from = fork_from
         self.reader = reader
+        reader.fast = Skeletons().read  # a tenant's documents are much like another's
         self.progress = progress
         self.files: list[tuple[str, str]] = []
         self.done = 0
@@ -213,31 +216,37 @@ class Bulk:
     def _likes(self, unpacker: Unpacker, likes: Likes) -> None:
         """Machines of which only the name is news. Many: so without a call for each."""
         attempt = self.attempt
-        files, owners, resources = attempt.files.over, attempt.owners.over, attempt.resources.over
+        places, files, owners = self.files, attempt.files.over, attempt.owners.over
+        resources, known = attempt.resources.over, dict[int, tuple[Shared, tuple[str, ...], list[Document]]]()
         for index, kind, ref, digest in zip(likes.files, likes.kinds, likes.refs, likes.digests, strict=True):
-            path, blob = self.files[index]
-            shared, uses = unpacker.kind(kind)
+            of = known.get(kind)
+            if of is None:
+                shared, uses = unpacker.kind(kind)
+                of = known[kind] = (shared, uses, self._using(uses))
+            shared, uses, using = of
+            path, blob = places[index]
             made = Document(path, b"", ref, uses)
             files[path] = filed(blob, (made,))
             if owners.setdefault(ref, made) is not made:
                 raise Leave(f"{ref} is declared twice")
             resources[ref] = shared.resource(ref, digest)
-            using = self._users.get(uses)
-            if using is None:
-                using = self._users[uses] = []
             using.append(made)
         of_kind = dict(zip(likes.kinds, likes.refs, strict=True))
         for kind, count in Counter(likes.kinds).items():
             attempt.count(of_kind[kind], unpacker.kind(kind)[0].demand, count)
 
+    def _using(self, uses: tuple[str, ...]) -> list[Document]:
+        """The documents so far that use these things."""
+        found = self._users.get(uses)
+        if found is None:
+            found = self._users[uses] = []
+        return found
+
     def _document(self, unpacker: Unpacker, path: str, packed: PackedDocument) -> Document:
         attempt = self.attempt
         uses = unpacker.uses(packed.uses)
         made = Document(path, packed.digest, (), uses, packed.claims)
-        known = self._users.get(uses)
-        if known is None:
-            known = self._users[uses] = []
-        known.append(made)
+        self._using(uses).append(made)
         for one in packed.resources:
             attempt.keep(unpacker.resource(one))
         attempt.groups.over.update(packed.groups)

@@ -139,12 +139,16 @@ class Packer:
             self._new.uses.append(uses)
         return number
 
-    def like(self, index: int, ref: Ref, digest: str, *, shared: int, uses: int) -> None:
-        """The file of this index is one machine, of shared parts and uses that were sent before."""
+    def kind(self, shared: int, uses: int) -> int:
+        """The number of machines of these shared parts and uses."""
         kind = self._kinds.get((shared, uses))
         if kind is None:
             kind = self._kinds[shared, uses] = len(self._kinds)
             self._new.kinds.append((shared, uses))
+        return kind
+
+    def like(self, index: int, kind: int, ref: Ref, digest: str) -> None:
+        """The file of this index is one machine of this kind."""
         likes = self._new.likes
         likes.files.append(index)
         likes.kinds.append(kind)

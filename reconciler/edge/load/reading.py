@@ -5,7 +5,7 @@ Owns: which texts are read in an attempt. Must not go here: what depends on them
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from reconciler.edge.load.document import Reading
 from reconciler.edge.load.findings import MANY, Finding, Refused, Warning_
 from reconciler.edge.load.records import Document, Layer, filed
 
-_NO_DOCUMENTS = (b"#cloud-config", b"#!")
+NO_DOCUMENTS = (b"#cloud-config", b"#!")
 """How files begin that are YAML, or end in .yaml, and are somebody else's."""
 
 
@@ -30,10 +30,12 @@ def is_defaults(path: str) -> bool:
     return path.rpartition("/")[2] == defaults.NAME
 
 
-def value_of(file: str, index: int, chunk: stream.Chunk) -> tuple[Any, roundtrip.Read | None]:
+def value_of(
+    file: str, index: int, chunk: stream.Chunk, fast: Callable[[str], Any] = events.read
+) -> tuple[Any, roundtrip.Read | None]:
     """The plain value: the fast tier's, or else the round trip's, which also writes the messages."""
     try:
-        return events.read(chunk.text), None
+        return fast(chunk.text), None
     except Refused:
         read = roundtrip.read(file, index, chunk)
         return read.value, read
@@ -42,6 +44,8 @@ def value_of(file: str, index: int, chunk: stream.Chunk) -> tuple[Any, roundtrip
 class Reader:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
+        self.fast: Callable[[str], Any] = events.read
+        """The fast tier: raises Refused."""
         self._resolved: dict[tuple[str, str], defaults.KindDefaults] = {}
         self._stamps: dict[str, bytes] = {}
         self._fresh: list[Unit] = []
@@ -114,7 +118,7 @@ class Reader:
                 del self.attempt.defaults[path.rpartition("/")[0]]
         for (path, _), data in zip(present, self.attempt.tree.read([blob for _, blob in present]), strict=True):
             folder = path.rpartition("/")[0]
-            values, findings, lacking = defaults_in(path, data)
+            values, findings, lacking = defaults_in(path, data, self.fast)
             self.attempt.findings += findings
             self.attempt.defaults[folder] = values
             if lacking:
@@ -178,7 +182,7 @@ class Reader:
 
     def _read_file(self, path: str, blob: str, data: bytes) -> None:
         attempt = self.attempt
-        if data.startswith(_NO_DOCUMENTS):
+        if data.startswith(NO_DOCUMENTS):
             self._drop_file(path)
             attempt.others[path] = blob
             return
@@ -203,7 +207,7 @@ class Reader:
     def _read_document(self, path: str, index: int, chunk: stream.Chunk, digest: bytes) -> Document:
         attempt = self.attempt
         made = Document(path, digest)
-        value, slow = value_of(path, index, chunk)
+        value, slow = value_of(path, index, chunk, self.fast)
         if slow is None or not slow.findings:
             reading = document.declare(path, index, value, self.defaults_for(path))
         else:
@@ -222,7 +226,9 @@ class Reader:
         return made
 
 
-def defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding], set[tuple[str, str]]]:
+def defaults_in(
+    path: str, data: bytes, fast: Callable[[str], Any] = events.read
+) -> tuple[defaults.Values, list[Finding], set[tuple[str, str]]]:
     """What a `_defaults.yaml` says, what is wrong with it, and which (kind, part) it may lack therefore."""
     chunks, findings = stream.cut(path, data)
     value: Any = {}
@@ -230,7 +236,7 @@ def defaults_in(path: str, data: bytes) -> tuple[defaults.Values, list[Finding],
         summary = "there is a second document, and the defaults of a folder are one"
         findings.append(Finding(path, 1, (), summary, "merge them", line=chunks[1].line, column=1))
     elif chunks:
-        value, slow = value_of(path, 0, chunks[0])
+        value, slow = value_of(path, 0, chunks[0], fast)
         findings += slow.findings if slow is not None else []
     lacking = {(defaults.EVERY, defaults.EVERY)} if findings else set()
     values = value if isinstance(value, dict) else {}

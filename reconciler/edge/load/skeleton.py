@@ -16,23 +16,24 @@ A text in quotes does not begin with a colon: whether the fast tier takes that d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 import msgspec
 
 from reconciler.edge.load import events
-from reconciler.edge.load.findings import Refused
+from reconciler.edge.load.findings import Path, Refused
 from reconciler.edge.load.scalars import PLAIN
 
 _VALUE = re.compile(
-    r"(?<=[:,\[-] )("
+    r" (?<=[:,\[-] )("  # a letter first, which is soon found
     r"[A-Za-z0-9][A-Za-z0-9._/@-]*(?:(?=[,}\]\n])|(?::[A-Za-z0-9._/@-]+)+(?=\n))"
     r'|"(?!:)[ !#-\[\]-~]*"(?=[,}\]\n]))'
 )
-_WORD, _COLONS = "zzplacezz{}zz", "zz:place:zz{}zz"
+WORD, _COLONS = "zzplacezz{}zz", "zz:place:zz{}zz"
 _HOLE = re.compile(r'"zz(?:place|:place:)zz(\d+)zz"')
-_OURS = re.compile("zz:?place:?zz")
+OURS = re.compile("zz:?place:?zz")
 _SKELETONS = 2_000
 """So many are kept; a tree that has more gains nothing."""
 _WORTH = 3
@@ -65,80 +66,97 @@ class _Spelled(dict[str, str]):
         return spelled
 
 
+SPELLED = _Spelled()
+
+
+class Understood(msgspec.Struct, frozen=True):
+    """A skeleton in whose holes other simple values change nothing else in what is read."""
+
+    json: Holed
+    value: Any
+    """What it reads as with a word of ours in each hole."""
+    paths: list[Path]
+    """Where these stand in it."""
+
+
 class Skeletons:
     """Reads texts of single documents, as `events.read` does."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, int | Holed | None] = {}
-        """Skeleton → how often it was met, then its JSON; None if it cannot be used."""
-        self._naming: dict[str, int | None] = {}
-        """Skeleton → which of its holes is `metadata.name`."""
-        self._spelled = _Spelled()
+        self._seen: dict[str, int | Understood | None] = {}
+        """Skeleton → how often it was met, then what it is; None if it cannot be used."""
         self._decode = msgspec.json.Decoder().decode
 
     def read(self, text: str) -> Any:
         """The value of a text that holds one document. Raises Refused."""
-        parts = _VALUE.split(text)
+        parts = taken(text)
         skeleton = "\0".join(parts[::2])
         known = self._seen.get(skeleton, 0)
-        if type(known) is list and len(known) == len(parts) // 2 + 1:
-            spelled = self._spelled
+        if type(known) is Understood and len(known.json) == len(parts) // 2 + 1:
             try:
-                parts[1::2] = [spelled[value] for value in parts[1::2]]
+                parts[1::2] = [SPELLED[value] for value in parts[1::2]]
             except Refused:
                 return events.read(text)
-            parts[::2] = known
+            parts[::2] = known.json
             return self._decode("".join(parts))
         if isinstance(known, int) and (known or len(self._seen) < _SKELETONS):
-            self._seen[skeleton] = _holed(parts[::2]) if known + 1 >= _WORTH else known + 1
+            self._seen[skeleton] = _understood(parts[::2]) if known + 1 >= _WORTH else known + 1
         return events.read(text)
 
-    def name_in(self, text: str) -> tuple[int, int] | None:
-        """Where in the text `metadata.name` is written, so that another simple value there changes nothing else in
-        what is read. None if that cannot be told."""
-        parts = _VALUE.split(text)
-        skeleton = "\0".join(parts[::2])
-        if skeleton not in self._naming:
-            if len(self._naming) >= _SKELETONS:
-                self._naming.clear()
-            self._naming[skeleton] = _naming(parts[::2])
-        hole = self._naming[skeleton]
-        if hole is None:
-            return None
-        first = sum(map(len, parts[: 2 * hole + 1]))
-        return first, first + len(parts[2 * hole + 1])
+    def understood(self, skeleton: str, rest: list[str]) -> Understood | None:
+        """A skeleton whole and in pieces. None if it cannot be used, or was not met before."""
+        known = self._seen.get(skeleton, 0)
+        if isinstance(known, int):
+            if known == 0:
+                if len(self._seen) < _SKELETONS:
+                    self._seen[skeleton] = 1
+                return None
+            known = self._seen[skeleton] = _understood(rest)
+        return known if known is not None and len(known.json) == len(rest) else None
 
 
-def _naming(rest: list[str]) -> int | None:
-    if _holed(rest) is None:
-        return None
-    value = events.read(_filled(rest))
-    metadata = value.get("metadata") if isinstance(value, dict) else None
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    return next((hole for hole, word in enumerate(_words(rest)) if name == word), None)
+def taken(text: str) -> list[str]:
+    """The text in pieces, the simple values taken out, with the space before each: what stands before the first, that
+    value, what follows …"""
+    return _VALUE.split(text)
+
+
+def whole(parts: list[str]) -> str:
+    """The text of such pieces."""
+    return "".join([f" {part}" if at & 1 else part for at, part in enumerate(parts)])
+
+
+def _leaves(value: Any, path: Path) -> Iterator[tuple[Any, Path]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _leaves(inner, (*path, position))
+    else:
+        yield value, path
 
 
 def _words(rest: list[str]) -> list[str]:
     """Our word for each hole of a skeleton."""
-    return [(_COLONS if after[0] == "\n" else _WORD).format(hole) for hole, after in enumerate(rest[1:])]
+    return [(_COLONS if after[0] == "\n" else WORD).format(hole) for hole, after in enumerate(rest[1:])]
 
 
-def _filled(rest: list[str]) -> str:
-    """The text of a skeleton with a word of ours in each hole."""
-    return rest[0] + "".join(chain.from_iterable(zip(_words(rest), rest[1:], strict=True)))
-
-
-def _holed(rest: list[str]) -> Holed | None:
-    """The JSON of a skeleton, or None if it cannot be trusted."""
+def _understood(rest: list[str]) -> Understood | None:
+    """The skeleton in these pieces, or None if it cannot be trusted."""
+    words = _words(rest)
     try:
-        value = events.read(_filled(rest))
+        value = events.read(whole([rest[0], *chain.from_iterable(zip(words, rest[1:], strict=True))]))
         pieces = _HOLE.split(msgspec.json.encode(value).decode())
     except (Refused, UnicodeError, TypeError, ValueError):
         return None
-    whole = "".join(pieces[::2])
-    if pieces[1::2] != [str(hole) for hole in range(len(rest) - 1)] or _OURS.search(whole) or not _plain(value):
+    holes, between = pieces[1::2], pieces[::2]
+    if holes != [str(hole) for hole in range(len(rest) - 1)] or OURS.search("".join(between)) or not _plain(value):
         return None
-    return pieces[::2]
+    if any([after.startswith(":") for after in between[1:]]):
+        return None  # a key without a value, `{a: 1, b}`: it may be one that stands there already, or no text
+    found = dict(_leaves(value, ()))
+    return Understood(between, value, [found[word] for word in words])
 
 
 def _plain(value: Any) -> bool:

@@ -18,19 +18,22 @@ from reconciler.core.refs import Ref
 from reconciler.driver import Capability
 from reconciler.edge.forked import framed, receive
 from reconciler.edge.load import checks, document, roundtrip, stream
-from reconciler.edge.load.alike import Likenesses, Place, place_of
+from reconciler.edge.load.alike import Alike, Likenesses, Place, place_of
 from reconciler.edge.load.attempt import Attempt
 from reconciler.edge.load.findings import MANY, Refused
 from reconciler.edge.load.judging import Judge, shared_uses
+from reconciler.edge.load.kindred import Kindred
+from reconciler.edge.load.lower import Lowered
 from reconciler.edge.load.machine import beside, member_refs
 from reconciler.edge.load.packing import Done, Foreign, Irregular, Message, PackedDocument, Packer, pack
-from reconciler.edge.load.reading import Reader, digest_of
+from reconciler.edge.load.reading import NO_DOCUMENTS, Reader, digest_of
 from reconciler.edge.load.records import Records
 from reconciler.edge.load.skeleton import Skeletons
 from reconciler.edge.load.tree import Tree
 
 _KIND = re.compile(rb"^kind:[ ]*(\S+)", re.MULTILINE)
 _MACHINES = {b"Machine", b"Machines"}
+_USUAL = b"apiVersion: trueup/v1\nkind: Machine\n"
 _BATCH = 200
 """Files that go through the stages together, and in one message."""
 _SEND = 256 * 1024
@@ -46,8 +49,6 @@ class Setup:
 
 _File = tuple[int, str, bytes]
 """(index, path, contents)."""
-_Places = Mapping[int, Place | None]
-"""By the index of a file."""
 
 
 class _Defer(Exception):
@@ -60,6 +61,10 @@ class _Mistaken(Exception):
 
 def only_machines(data: bytes) -> bool:
     """Whether the file seems to hold machines and nothing else. A hint: what turns out otherwise is read again."""
+    if data.startswith(_USUAL) and data.find(b"\nkind:", len(_USUAL)) < 0:
+        return True
+    if data.startswith(NO_DOCUMENTS):
+        return False  # the loader knows
     kinds = _KIND.findall(data)
     return bool(kinds) and all(kind in _MACHINES for kind in kinds)
 
@@ -80,7 +85,7 @@ class Worker:
         self.attempt = Attempt(Records(), tree, capabilities)
         self.packer = Packer()
         self.skeletons = Skeletons()
-        self.likenesses = Likenesses(self.skeletons)
+        self.likenesses = Likenesses()
         self.kept: list[bytes | None] = []
         """What the files of its share hold, if it is machines."""
 
@@ -113,6 +118,9 @@ class Worker:
             getattr(self.attempt, name).over.update(values)
         reader = Reader(self.attempt)
         self.judge = Judge(self.attempt, reader)
+        self.kindred = Kindred(
+            self.packer, self.skeletons, lambda path: reader.defaults_for(path)("Machine"), self._surely
+        )
         self.judge.settle_datacenter()
         deferred: list[_File] = []
         waiting: list[_File] = []
@@ -130,55 +138,49 @@ class Worker:
         yield Foreign([(index, data) for index, _, data in deferred])
 
     def _batch(self, reader: Reader, files: list[_File], deferred: list[_File]) -> Message:
-        """What the files come to: those first of which others of the batch only repeat all but the name."""
-        places = {index: place_of(reader.stamp(path), data) for index, path, data in files}
-        rest = [file for file in files if not self._like(file, places)]
-        first = [self.likenesses.first(places[index]) for index, _, _ in rest]
-        self._read(reader, [file for file, leads in zip(rest, first, strict=True) if leads], places, deferred)
-        more = [file for file, leads in zip(rest, first, strict=True) if not leads and not self._like(file, places)]
-        self._read(reader, more, places, deferred)
+        """What the files come to. Most of a fleet's say the same as others, or nearly so: these are not read."""
+        self._read(reader, self._unlike(reader, files), deferred)
         return self.packer.batch()
 
-    def _read(self, reader: Reader, files: list[_File], places: _Places, deferred: list[_File]) -> None:
+    def _unlike(self, reader: Reader, files: list[_File]) -> list[_File]:
+        """Those of which it is not known from others what they come to; the others are done. In a loop of its own: it
+        is as long as the fleet is."""
+        unlike = []
+        known, like, stamp = self.likenesses.known, self.packer.like, reader.stamp
+        for file in files:
+            index, path, data = file
+            place = place_of(stamp(path), data)
+            found = None if place is None else known.get(place.key) or self._kin(place, data, path)
+            if place is None or found is None:
+                unlike.append(file)
+            else:
+                like(index, found.kind, *found.named(place.name[1]))
+        return unlike
+
+    def _kin(self, place: Place, data: bytes, path: str) -> Alike | None:
+        found = self.kindred.find(place, data, path)
+        if found is not None:
+            self.likenesses.learn(place, found)
+        return found
+
+    def _read(self, reader: Reader, files: list[_File], deferred: list[_File]) -> None:
         """The files read, then declared, then lowered: each stage over all of them, which keeps the processor's caches
         warm (a quarter faster than file by file)."""
         chunks = [self._cut(path, data) for _, path, data in files]
         values = [[self._value(path, chunk) for chunk in own] for (_, path, _), own in zip(files, chunks, strict=True)]
         readings = [self._declared(reader, path, own) for (_, path, _), own in zip(files, values, strict=True)]
         for file, own, texts in zip(files, readings, chunks, strict=True):
-            index, path, data = file
+            index, path, _ = file
             try:
                 if len(texts) == 1:
                     made = [self._document(b"", own[0])]
-                    self._learn(places[index], data, own[0], *made[0])
                 else:
                     stamp = reader.stamp(path)
                     pairs = zip(texts, own, strict=True)
                     made = [self._document(digest_of(chunk, stamp), reading) for chunk, reading in pairs]
-                self.packer.document(index, [packed for packed, _ in made])
+                self.packer.document(index, made)
             except _Defer:
                 deferred.append(file)
-
-    def _like(self, file: _File, places: _Places) -> bool:
-        """Whether a machine like this one was lowered before: then it is done."""
-        index, _, data = file
-        found = self.likenesses.find(places[index], data)
-        if found is None:
-            return False
-        kind, name = found
-        self.packer.like(index, *kind.named(name), shared=kind.shared, uses=kind.uses)
-        return True
-
-    def _learn(
-        self, place: Place | None, data: bytes, reading: document.Reading, packed: PackedDocument, made: list[Resource]
-    ) -> None:
-        """Remember what a file came to, if that follows from its text alone and is one machine of its name."""
-        if len(reading.declared) != 1 or len(made) != 1 or packed.refs or packed.claims:
-            return
-        declared, own = reading.declared[0], packed.resources[0]
-        data_of = declared.spec.user_data
-        if declared.prefix == ("spec",) and own.former is None and (data_of is None or data_of.file is None):
-            self.likenesses.learn(place, data, made[0], shared=own.shared, uses=packed.uses)
 
     def _cut(self, path: str, data: bytes) -> list[stream.Chunk]:
         chunks, findings = stream.cut(path, data)
@@ -202,7 +204,7 @@ class Worker:
             raise _Mistaken(path)
         return readings
 
-    def _document(self, digest: bytes, reading: document.Reading) -> tuple[PackedDocument, list[Resource]]:
+    def _document(self, digest: bytes, reading: document.Reading) -> PackedDocument:
         if len(reading.declared) > MANY:
             raise _Defer
         uses: set[str] = set()
@@ -211,13 +213,7 @@ class Worker:
         refs: list[Ref] = []
         groups: dict[Ref, tuple[Ref, ...]] = {}
         for declared in reading.declared:
-            if declared.kind != "Machine":
-                raise _Mistaken(declared.file)
-            if declared.renamed_from or declared.spec.near or declared.spec.avoid or self._reads_yaml(declared):
-                raise _Defer
-            made = self.judge.lowered(declared)
-            if made.findings or checks.check_tenant(declared, self.judge.catalog):
-                raise _Mistaken(declared.file)
+            made = self._lowered(declared)
             if declared.spec.replicas is not None:
                 groups[declared.ref] = member_refs(declared)
                 refs += (declared.ref, *groups[declared.ref])
@@ -229,7 +225,25 @@ class Worker:
         number = self.packer.used(shared_uses(tuple(sorted(uses))))
         own = tuple(dict.fromkeys(refs)) if groups else ()
         packed = [self.packer.resource(one) for one in resources]
-        return PackedDocument(digest, number, packed, own, groups, tuple(claims)), resources
+        return PackedDocument(digest, number, packed, own, groups, tuple(claims))
+
+    def _lowered(self, declared: document.Declared) -> Lowered:
+        """Raises _Defer, _Mistaken."""
+        if declared.kind != "Machine":
+            raise _Mistaken(declared.file)
+        if declared.renamed_from or declared.spec.near or declared.spec.avoid or self._reads_yaml(declared):
+            raise _Defer
+        made = self.judge.lowered(declared)
+        if made.findings or checks.check_tenant(declared, self.judge.catalog):
+            raise _Mistaken(declared.file)
+        return made
+
+    def _surely(self, declared: document.Declared) -> Lowered | None:
+        """What the machine comes to, if nobody else has to see it."""
+        try:
+            return self._lowered(declared)
+        except (_Defer, _Mistaken):
+            return None
 
     def _reads_yaml(self, declared: document.Declared) -> bool:
         """A YAML file that a machine names is read by the loader: only it can tell whether it is a document."""

@@ -1,44 +1,40 @@
-"""A machine taken for one like it must come to what reading it would have given; where that is not sure it is read."""
+"""A machine written like another, but for its name or for free text, is not read: what it comes to is what reading it
+would have given; where that is not sure it is read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import indexes, picture
-from test_tiers import EXAMPLES, lines, texts
+from test_tiers import EXAMPLES, WORDS, lines, plain_equal, simple, texts
 from trees import BASE, CAPABILITIES
 
-from reconciler.core.desired import Resource
+from reconciler.core.desired import Behaviour
 from reconciler.core.refs import Ref
-from reconciler.edge.load import Loader, MemoryTree, events
-from reconciler.edge.load.alike import Likenesses, place_of
+from reconciler.edge.load import Loader, MemoryTree, events, kindred
+from reconciler.edge.load.alike import Alike, place_of
+from reconciler.edge.load.attempt import Attempt
+from reconciler.edge.load.bulk import Bulk
+from reconciler.edge.load.defaults import KindDefaults
+from reconciler.edge.load.document import Declared
 from reconciler.edge.load.findings import Refused
-from reconciler.edge.load.lower import resource
-from reconciler.edge.load.skeleton import Skeletons
+from reconciler.edge.load.kindred import Kindred
+from reconciler.edge.load.lower import Lowered, resource
+from reconciler.edge.load.packing import Batch, Packer
+from reconciler.edge.load.reading import Reader
+from reconciler.edge.load.records import Records
+from reconciler.edge.load.skeleton import Skeletons, taken, whole
+from reconciler.edge.load.worker import Setup, Worker
 from reconciler.errors import SpecErrors
 
 relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TEXT = "kind: Machine\nmetadata: {name: NAME, tags: {role: web}}\nspec:\n  image: web-1\n"
-SHARED, USES = 3, 4
-
-
-def machine(name: str) -> Resource:
-    return resource(Ref(f"Machine/acme/{name}"), {"memory": 1})
-
-
-def met(text: str, name: str) -> Likenesses:
-    """A text with this name in place of NAME was read."""
-    likenesses = Likenesses(Skeletons())
-    data = text.replace("NAME", name).encode()
-    assert likenesses.first(place_of(b"", data))
-    likenesses.learn(place_of(b"", data), data, machine(name), shared=SHARED, uses=USES)
-    return likenesses
-
 
 names = st.one_of(
     st.sampled_from(["a", "web-2", "true", "null", "false", "yes", "no", "on", "y", "inf", "nan", "x" * 63, "x" * 64,
@@ -48,84 +44,89 @@ names = st.one_of(
 )  # fmt: skip
 
 
-def assert_only_the_name_is_news(text: str, name: str) -> bool:
-    """Whether the text with this name was taken for its like; then reading it must give just that name."""
-    likenesses = met(text, "first") if "NAME" in text else Likenesses(Skeletons())
-    data = text.replace("NAME", name).encode()
-    found = likenesses.find(place_of(b"", data), data)
+# -- what may be taken out of a text -----------------------------------------------------------------------------------
+
+
+def assert_only_that_place_is_news(text: str, values: list[str]) -> bool:
+    """Whether the text's skeleton is understood; then another value in one hole changes what is read there alone."""
+    parts = taken(text)
+    skeletons, skeleton = Skeletons(), "\0".join(parts[::2])
+    assert skeletons.understood(skeleton, parts[::2]) is None, "met for the first time"
+    found = skeletons.understood(skeleton, parts[::2])
     if found is None:
         return False
-    before, after = events.read(text.replace("NAME", "first")), events.read(text.replace("NAME", name))
-    assert found[1] == after["metadata"]["name"] == name
-    before["metadata"]["name"] = name
-    assert before == after
+    assert len(found.paths) == len(parts) // 2
+    for hole, path in enumerate(found.paths):
+        for value in (parts[2 * hole + 1], *values):
+            other = parts.copy()
+            other[2 * hole + 1] = value
+            if taken(whole(other)) != other:
+                continue  # no simple value here
+            try:
+                told = events.read(whole(other))
+                before = events.read(text)
+            except Refused:
+                continue
+            alone = events.read(f"- {value}\n")[0] if value[0] != '"' else value[1:-1]
+            assert plain_equal(told, _with(before, path, alone)), (text, other)
     return True
 
 
-@relaxed
-@given(names)
-def test_a_machine_of_another_name_reads_as_its_like_does(name: str) -> None:
-    assert_only_the_name_is_news(TEXT, name)
+def _with(value: object, path: tuple[str | int, ...], new: object) -> object:
+    if not path:
+        return new
+    if isinstance(value, dict):
+        return {key: _with(inner, path[1:], new) if key == path[0] else inner for key, inner in value.items()}
+    assert isinstance(value, list)
+    return [_with(inner, path[1:], new) if at == path[0] else inner for at, inner in enumerate(value)]
 
 
 @relaxed
-@given(names, lines, lines)
-def test_among_hostile_lines_only_the_name_is_news(name: str, before: str, after: str) -> None:
-    try:
-        assert_only_the_name_is_news(f"{before}metadata: {{name: NAME}}\n{after}", name)
-    except Refused:
-        pytest.fail("what cannot be read was taken for something that can")
+@given(lines, st.lists(simple, max_size=4))
+def test_among_hostile_lines_only_that_place_is_news(text: str, values: list[str]) -> None:
+    assert_only_that_place_is_news(text, values)
 
 
 @relaxed
-@given(names, texts())
-def test_among_drawn_documents_only_the_name_is_news(name: str, rest: str) -> None:
-    assert_only_the_name_is_news(f"metadata:\n  name: NAME\n  tags: {{}}\n{rest}", name)
+@given(texts(), st.lists(simple, max_size=4))
+def test_among_drawn_documents_only_that_place_is_news(text: str, values: list[str]) -> None:
+    assert_only_that_place_is_news(text, values)
 
 
-def test_likes_are_found() -> None:
-    assert assert_only_the_name_is_news(TEXT, "web-22")
+def test_an_ordinary_text_is_understood() -> None:
+    assert assert_only_that_place_is_news(TEXT, ["web-2", '"a b"'])
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "metadata: {tags: {name: NAME}, name: other}\n",
-        "# name: NAME\nmetadata: {name: other}\n",
-        "metadata: {name: other}\nspec: |\n  name: NAME\n",
-        'metadata: {name: "NAME"}\n',
-        "metadata: {name: NAME}  # name: NAME\n",
-        "metadata:\n  name: NAME\n    and more\n",
-        "name: NAME\nmetadata: {name: other}\n",
-        "metadata: {name: NAME,\u00a0a: b}\n",
+        "m: {a: 1, b}\n",
+        "# name: a\nb: c\n",
+        "a: b\n  c: d\n",
+        "a: |\n  b: c\n",
+        "a: b  # c: d\n",
+        "a: {b: c,\u00a0d: e}\n",
     ],
 )
-def test_a_name_that_stands_elsewhere_is_no_name(text: str) -> None:
-    assert not assert_only_the_name_is_news(text, "web-2")
+def test_a_value_that_is_none_makes_a_text_no_example(text: str) -> None:
+    assert not assert_only_that_place_is_news(text, [])
+
+
+@relaxed
+@given(names)
+def test_a_name_that_is_taken_out_is_a_text_as_it_stands(name: str) -> None:
+    place = place_of(b"", TEXT.replace("NAME", name).encode())
+    if place is not None:
+        word = place.name[1].decode()
+        assert name.startswith(word)
+        assert events.read(f"{{name: {word}}}") == {"name": word}
 
 
 def test_other_defaults_make_another_machine() -> None:
-    likenesses = met(TEXT, "web-1")
-    data = TEXT.replace("NAME", "web-2").encode()
-    assert likenesses.find(place_of(b"other", data), data) is None
-
-
-def test_what_its_like_came_to_bears_its_own_name_and_digest() -> None:
-    data = TEXT.replace("NAME", "web-2").encode()
-    found = met(TEXT, "web-1").find(place_of(b"", data), data)
-    assert found is not None
-    kind, name = found
-    own = machine("web-2")
-    assert kind.named(name) == (own.ref, own.digest)
-    assert (kind.shared, kind.uses) == (SHARED, USES)
-
-
-def test_a_text_that_was_met_and_not_learned_is_read_again() -> None:
-    likenesses = Likenesses(Skeletons())
-    first, second = (TEXT.replace("NAME", name).encode() for name in ("a", "b"))
-    assert likenesses.first(place_of(b"", first))
-    assert not likenesses.first(place_of(b"", second))
-    assert likenesses.find(place_of(b"", second), second) is None
+    first, second = place_of(b"", TEXT.encode().lower()), place_of(b"other", TEXT.encode().lower())
+    assert first is not None
+    assert second is not None
+    assert first.key != second.key
 
 
 # -- through the bulk loader -------------------------------------------------------------------------------------------
@@ -168,3 +169,311 @@ def test_fleets_that_are_much_alike_load_in_bulk_as_they_do_one_by_one(drawn: li
         except SpecErrors as wrong:
             outcomes.append(wrong.diagnostics)
     assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+# -- free text ---------------------------------------------------------------------------------------------------------
+
+SOUND = [
+    "web", "prod", "a.b-c", "ops@a.example.org", "https://a.example.org/x", '"x y"', '""', '"1"', '"true"', '"null"',
+    "web-1", '"{secret: a}"', "zzplacezz0zz", '"zzplacezz3zz"', '"~"', "on", "x" * 70, '"# no"', '"<<"', '"? a"',
+]  # fmt: skip
+ODD = [
+    "1", "true", "010", "0x1F", "1.5", "2024-01-15", "~", "null", "{secret: a}", '{secret: ""}', "{file: a}", "[a]",
+    "'q'", '"x\\n"', '"é"', "é", "*a", "&a b", "!t a", "|\n      x", "a # c", "a: b", "9" * 30, ".inf", '":x"', "",
+    "a b", "zz:place:zz0zz", "x" * 17_000,
+]  # fmt: skip
+free = st.one_of(st.sampled_from(SOUND), st.sampled_from(SOUND), st.sampled_from(ODD), st.sampled_from(WORDS))
+
+LAYOUTS = [
+    "metadata:\n  name: NAME\n  tags:\n    role: R\n    env: E\nspec:\n  metadata:\n    role: M\n    app: A\n",
+    "metadata: {name: NAME, tags: {role: R, env: E}}\nspec: {metadata: {role: M, app: A}}\n",
+    "metadata: {name: NAME, tags: {role: R}}\nspec:\n  package: m\n  nics: [app, own]\n  metadata:\n    a/b~c: E\n    b: M\n",  # noqa: E501
+    "spec:\n  metadata: {role: R, text: E, secret: M}\nmetadata:\n  tags:\n    name: A\n  name: NAME\n",
+    "metadata: {tags: {name: A}, name: NAME}\nspec: {}\n",
+    "metadata: {name: NAME, tenant: TENANT, tags: {role: R}}\nspec: {sshKeys: tenant}\n",
+    "metadata: {name: NAME, tags: {role: R}}\nspec: {hostname: NAME, metadata: {a: A}}\n",
+    "metadata: {name: NAME, tags: {role: R, E}}\nspec: {}\n",
+    "metadata: {name: NAME}\nspec:\n  metadata:\n    a: {secret: A}\n    b: R\n  ready: {exec: [E, M]}\n"
+    "  search: [A]\n",
+    "metadata: {name: NAME, tags: {role: R}}  # name: E\nspec: {metadata: {a: A}}\n",
+    "metadata: {name: NAME}\nspec: {metadata: {app: A, R}}\n",
+    "metadata: {name: NAME}\nspec: {metadata: {app: A, env: R}, replicas: 1}\n",
+    "metadata: {name: NAME}\nspec: {metadata: {app: A, env: R}, userData: {file: init.sh}}\n",
+    "metadata: {name: NAME}\nspec: {metadata: {app: A, env: R}, userData: A}\n",
+    "metadata: {name: NAME, tags: {role: R}}\nspec: {nics: [{network: app, mac: '02:00:00:00:00:0ORD'}]}\n",
+    "metadata: {name: NAME, renamedFrom: R}\nspec: {metadata: {app: A}}\n",
+    "metadata: {name: NAME, tags: {role: R}}\nspec: {near: {machines: [web]}, metadata: {app: A}}\n",
+    "metadata: {name: NAME, tenant: acme, tags: {role: R}}\nspec: {nics: [app], metadata: {app: A}}\n",
+    "metadata: {name: NAME, tenant: ~, tags: {role: R}}\nspec: {metadata: {app: A}}\n",
+    "metadata: {name: NAME, tag: {role: R}}\nspec: {metadata: {app: A}}\n",
+    "metadata: {name: NAME, tags: {role: R}}\nspec: {meta: {app: A}}\n",
+    "metadata: {name: NAME, tags: {role: R}}\nspec: {package: nope, metadata: {app: A}}\n",
+]  # fmt: skip
+DEFAULTS = [
+    "",
+    "Machine: {spec: {metadata: {role: given, app: given}}}\n",
+    '"*": {metadata: {tags: {role: given, more: 1}}}\n',
+    "Machine: {spec: {metadata: {role: {secret: given}, text: given}}, metadata: {tags: {env: x}}}\n",
+    "Machine: {spec: {metadata: {a: zzplacezz0zz}}}\n",
+    "Machine: {spec: {replicas: 2}}\n",
+    "Machine: {spec: {sshKeys: tenant, hostname: given}}\n",
+]
+
+
+RESOLVER = {"beta": "9.9.9.1", "gamma": "9.9.9.2"}
+
+
+def acting(tenant: str, defaults: str) -> dict[str, str | bytes]:
+    """A tenant, whose machines lie in its folder."""
+    return {
+        f"{tenant}/_defaults.yaml": f'"*": {{metadata: {{tenant: {tenant}}}}}\n'
+        "Machine: {spec: {image: deb, package: s, nics: [own, public], sshKeys: tenant}}\n",
+        f"{tenant}/tenant.yaml": "apiVersion: trueup/v1\nkind: Tenant\n"
+        f'metadata: {{name: {tenant}}}\nspec: {{keys: {{al: "ssh-ed25519 AAAA {tenant}"}}}}\n',
+        f"{tenant}/0/init.sh": "#!/bin/sh\n",
+        f"{tenant}/networks.yaml": f"apiVersion: trueup/v1\nkind: Network\nmetadata: {{name: own}}\n"
+        f"spec: {{nicTag: lan, vlan: {len(tenant)}, subnet: 10.9.0.0/24, range: 10.9.0.9-10.9.0.99,"
+        f" resolvers: [{RESOLVER[tenant]}]}}\n",
+    } | ({f"{tenant}/0/_defaults.yaml": defaults} if defaults else {})
+
+
+def written(layout: str, name: str, tenant: str, words: tuple[str, str, str, str]) -> str:
+    text = layout.replace("NAME", name).replace("TENANT", tenant).replace("ORD", name[-1])
+    for letter, word in zip("REMA", words, strict=True):
+        text = (
+            text.replace(f": {letter}", f": {word}")
+            .replace(f"[{letter}", f"[{word}")
+            .replace(f", {letter}", f", {word}")
+        )
+    return "apiVersion: trueup/v1\nkind: Machine\n" + text
+
+
+def outcome(files: dict[str, str | bytes], *, bulk: int, fork: int) -> object:
+    loader = Loader(CAPABILITIES, bulk_from=bulk, fork_from=fork)
+    try:
+        loader.load(MemoryTree(files))
+    except SpecErrors as wrong:
+        return wrong.diagnostics
+    return picture(loader), indexes(loader)
+
+
+HERE, ONE = {"bulk": 1, "fork": 10**9}, {"bulk": 10**9, "fork": 10**9}
+
+four = st.tuples(free, free, free, free)
+
+
+@settings(max_examples=EXAMPLES // 10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(LAYOUTS),
+    st.sampled_from(DEFAULTS),
+    st.sampled_from(DEFAULTS),
+    st.lists(four, min_size=1, max_size=4),
+    st.lists(names, max_size=1),
+)
+def test_machines_that_differ_in_free_text_load_as_they_do_one_by_one(
+    layout: str, first: str, second: str, told: list[tuple[str, str, str, str]], odd: list[str]
+) -> None:
+    """Beside sound neighbours of two tenants, so that none is the first of its kind, and with its likes."""
+    files: dict[str, str | bytes] = dict(BASE) | acting("beta", first) | acting("gamma", second)
+    for tenant in ("beta", "gamma"):
+        for at, words in enumerate([("a", "b", "c", "d"), ("e", "f", "g", "h"), *told]):
+            for copy, name in enumerate((f"m{at}", f"n{at}", *odd)):
+                files[f"{tenant}/0/m{at}-{copy}.yaml"] = written(layout, name, tenant, words)
+    assert outcome(files, **HERE) == outcome(files, **ONE)
+
+
+def spoken(files: dict[str, str | bytes]) -> tuple[set[str], set[str]]:
+    """The paths of machines that a worker here took for others' likes, and of those that it read."""
+    attempt = Attempt(Records(), MemoryTree(files), CAPABILITIES)
+    bulk = Bulk(attempt, Reader(attempt), fork_from=10**9)
+    wanted = bulk.reader.wanted(dict(MemoryTree(files).entries()))
+    paths = [path for path, blob in wanted.items() if blob is not None]
+    bulk.files = [(path, str(wanted[path])) for path in paths]
+    worker = Worker(attempt.tree, [(at, *file) for at, file in enumerate(bulk.files)], CAPABILITIES)
+    for message in worker.sort_out():
+        bulk._read_here(message.files)  # type: ignore[union-attr]
+    names = ("defaults", "entries", "datacenters", "drivers", "others")
+    batches = list(worker.lower(Setup({name: dict(getattr(attempt, name).over) for name in names})))
+    found = [batch for batch in batches if isinstance(batch, Batch)]
+    likes = {paths[at] for batch in found for at in batch.likes.files}
+    return likes, {paths[at] for batch in found for at, _ in batch.files}
+
+
+def fleet(layout: str, *words: tuple[str, str, str, str], defaults: str = "") -> dict[str, str | bytes]:
+    """Machines of two tenants with these words, four of each."""
+    files: dict[str, str | bytes] = dict(BASE) | acting("beta", defaults) | acting("gamma", defaults)
+    for tenant in ("beta", "gamma"):
+        for at, each in enumerate(words):
+            for copy in range(4):
+                files[f"{tenant}/0/m{at}-{copy}.yaml"] = written(layout, f"m{at}-{copy}", tenant, each)
+    return files
+
+
+WORDS_OF_OURS = ("a", "b", "c", "d"), ("e", '"f g"', "h@i.example.org", "j")
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS[:3], LAYOUTS[5]])
+def test_only_the_first_of_a_kind_is_read(layout: str) -> None:
+    files = fleet(layout, *WORDS_OF_OURS)
+    likes, read = spoken(files)
+    assert len(read - {"acme/web.yaml"}) == 1
+    assert len(likes) == 15
+    assert outcome(files, **HERE) == outcome(files, **ONE)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_fleets_of_two_tenants_load_as_they_do_one_by_one(layout: str) -> None:
+    for defaults in DEFAULTS:
+        files = fleet(layout, *WORDS_OF_OURS, defaults=defaults)
+        assert outcome(files, **HERE) == outcome(files, **ONE), defaults
+
+
+def test_a_folder_whose_tenant_is_no_text_is_told() -> None:
+    files = fleet(LAYOUTS[0], *WORDS_OF_OURS)
+    files["five.yaml"] = 'apiVersion: trueup/v1\nkind: Tenant\nmetadata: {name: "5"}\n'
+    for path, text in list(files.items()):
+        if path.startswith("gamma/0/"):
+            files[path.replace("gamma/", "other/")] = text
+    given = str(files["beta/_defaults.yaml"]).replace("own", "app")
+    for tenant, sound in (('"5"', True), ("5", False)):
+        files["other/_defaults.yaml"] = given.replace("tenant: beta", f"tenant: {tenant}")
+        told = outcome(files, **HERE)
+        assert told == outcome(files, **ONE)
+        assert (isinstance(told, tuple) and isinstance(told[0], bytes)) == sound
+
+
+@pytest.mark.parametrize(("layout", "place"), [(LAYOUTS[0], 0), (LAYOUTS[0], 3), (LAYOUTS[1], 1), (LAYOUTS[1], 2)])
+def test_one_odd_word_among_sound_ones_is_taken_or_told_as_one_by_one(layout: str, place: int) -> None:
+    for word in (*SOUND, *ODD):
+        words = ["a", "b", "c", "d"]
+        words[place] = word
+        files = dict(BASE) | acting("beta", "")
+        for at, each in enumerate((*WORDS_OF_OURS, tuple(words), tuple(words))):
+            files[f"beta/0/m{at}.yaml"] = written(layout, f"m{at}", "beta", each)  # type: ignore[arg-type]
+        assert outcome(files, **HERE) == outcome(files, **ONE), word
+
+
+def test_a_tag_called_name_is_not_the_name() -> None:
+    files = dict(BASE) | acting("beta", "")
+    for at in range(8):
+        files[f"beta/0/m{at}.yaml"] = written(LAYOUTS[4], f"m{at}", "beta", ("a", "b", "c", f"t{at % 3}"))
+    likes, _ = spoken(files)
+    assert not likes
+    assert outcome(files, **HERE) == outcome(files, **ONE)
+
+
+def test_a_tag_that_is_no_text_makes_another_kind() -> None:
+    files = fleet(
+        LAYOUTS[0], *WORDS_OF_OURS, ("1", "true", "a", "b"), ("2", "true", "a", "b"), ("2", '"true"', "a", "b")
+    )
+    likes, _ = spoken(files)
+    assert len(likes) == 39
+    assert outcome(files, **HERE) == outcome(files, **ONE)
+
+
+@pytest.mark.parametrize("layout", [LAYOUTS[9], *LAYOUTS[11:13], LAYOUTS[14], LAYOUTS[16]])
+def test_what_hangs_on_more_than_its_text_is_read(layout: str) -> None:
+    likes, _ = spoken(fleet(layout, *WORDS_OF_OURS))
+    assert not likes
+
+
+def test_a_skeleton_that_proves_of_no_use_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+    made = kindred.Kindred._made
+
+    def counted(self: kindred.Kindred, text: kindred._Text) -> object:
+        tried.append(text)
+        return made(self, text)
+
+    monkeypatch.setattr(kindred.Kindred, "_made", counted)
+    layout = "metadata: {name: NAME, tags: {role: R}}\nspec: {replicas: 1, disks: {data: {size: SIZEGi}}}\n"
+    files: dict[str, str | bytes] = dict(BASE) | acting("beta", "")
+    for at in range(1, 40):
+        files[f"beta/0/m{at}.yaml"] = written(layout.replace("SIZE", str(at)), f"m{at}", "beta", ("a", "b", "c", "d"))
+    likes, read = spoken(files)
+    assert not likes
+    assert len(read) == 40
+    assert 0 < len(tried) < 6
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kindred, "_MOST", 1)
+    files = fleet(LAYOUTS[0], *WORDS_OF_OURS, ("1", "true", "a", "b"))
+    assert outcome(files, **HERE) == outcome(files, **ONE)
+
+
+# -- the proof of a stencil --------------------------------------------------------------------------------------------
+
+
+def stencilled(lower: Callable[[Declared], Lowered | None], role: str = "web") -> tuple[Alike | None, Packer]:
+    """What is told of the second machine of its kind, if this is how machines are lowered."""
+    packer, skeletons = Packer(), Skeletons()
+    given = KindDefaults({"tenant": "acme"}, {"image": "deb", "package": "s"})
+    kin = Kindred(packer, skeletons, lambda path: given, lower)
+    found = None
+    for name in ("a", "b"):
+        data = written(LAYOUTS[0], name, "acme", (role, "b", "c", "d")).encode()
+        place = place_of(b"", data)
+        assert place is not None
+        found = kin.find(place, data, "acme/a.yaml")
+    return found, packer
+
+
+def plainly(declared: Declared, **more: Any) -> dict[str, Any]:
+    return {"tags": declared.tags, "metadata": declared.spec.metadata} | more
+
+
+def word_of(declared: Declared) -> str:
+    return str(declared.tags["role"])
+
+
+def test_a_stencil_gives_the_resource_that_lowering_gives() -> None:
+    def lower(declared: Declared) -> Lowered:
+        return Lowered(resources=[resource(declared.ref, plainly(declared), references=(Ref("Image/deb"),))])
+
+    found, packer = stencilled(lower)
+    assert found is not None
+    body = {"tags": {"role": "web", "env": "b"}, "metadata": {"role": "c", "app": "d"}}
+    told = resource(Ref("Machine/acme/b"), body, references=(Ref("Image/deb"),))
+    assert found.named(b"b") == (told.ref, told.digest)
+    batch = packer.batch()
+    shared, uses = batch.kinds[found.kind]
+    assert batch.shared[shared].resource(told.ref, told.digest) == told
+    assert batch.uses[uses] == ()
+
+
+@pytest.mark.parametrize(
+    "lower",
+    [
+        lambda one: None,
+        lambda one: Lowered(),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one))] * 2),
+        lambda one: Lowered(resources=[resource(Ref(one.ref + "-1"), plainly(one))]),
+        lambda one: Lowered(resources=[resource(one.ref, {"tags": one.tags})]),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one, role=word_of(one)))]),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one, role=f"a {word_of(one)}"))]),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one, host=one.name))]),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one, host=f"{one.name}.example.org"))]),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one, tags={**one.tags, "role": 1, word_of(one): 1}))]),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one), references=(Ref(word_of(one)),))]),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one))], uses={word_of(one)}),
+        lambda one: Lowered(
+            resources=[resource(one.ref, plainly(one))], claims=[("mac a", one.finding((), "it is taken"))]
+        ),
+        lambda one: Lowered(resources=[resource(one.ref, plainly(one), parties=(one.ref,))]),
+        lambda one: Lowered(
+            resources=[resource(one.ref, plainly(one), behaviour=Behaviour(renamed_from=Ref(f"{one.ref}-1")))]
+        ),
+    ],
+)  # fmt: skip
+def test_no_stencil_is_made_of_what_does_not_come_out_as_it_went_in(
+    lower: Callable[[Declared], Lowered | None],
+) -> None:
+    assert stencilled(lower)[0] is None
+
+
+def test_words_like_ours_in_the_text_are_as_good_as_any() -> None:
+    found, packer = stencilled(lambda one: Lowered(resources=[resource(one.ref, plainly(one))]), role="zzplacezz4zz")
+    assert found is not None
+    batch = packer.batch()
+    assert b'"role":"zzplacezz4zz"' in batch.shared[batch.kinds[found.kind][0]].body

@@ -68,6 +68,7 @@ def fleet() -> dict[str, str | bytes]:
     files["acme/data.yaml"] = "packages: [a]\n"
     files["acme/ci.yaml"] = machine("ci", "{userData: {file: ci/a.yaml}}")
     files["acme/ci/a.yaml"] = "#cloud-config\na: 1\n"
+    files["acme/cloud.yaml"] = "#cloud-config\n" + machine("of-a-guest", "{}")
     files["acme/odd.yaml"] = machine("odd", '{hostname: "odd"}  # a comment\n').replace(
         "kind: Machine", 'kind: "Machine"'
     )

@@ -230,10 +230,11 @@ def assert_skeletons_agree(text: str, others: list[str]) -> None:
     skeletons = Skeletons()
     for _ in range(4):
         assert plain_equal(read_or_refuse(skeletons.read, text), read_or_refuse(events.read, text)), text
-    parts = skeleton._VALUE.split(text)
+    parts = skeleton.taken(text)
+    assert skeleton.whole(parts) == text
     for value in others:
         parts[1::2] = [value] * (len(parts) // 2)
-        other = "".join(parts)
+        other = skeleton.whole(parts)
         assert plain_equal(read_or_refuse(skeletons.read, other), read_or_refuse(events.read, other)), (text, other)
 
 
@@ -271,7 +272,15 @@ def test_a_skeleton_is_used_once_it_is_known() -> None:
     skeletons = Skeletons()
     for number in range(10):
         assert skeletons.read(f"a: x{number}\nb: [c, {number}]\n") == {"a": f"x{number}", "b": ["c", number]}
-    assert [type(known) for known in skeletons._seen.values()] == [list]
+    assert [type(known) for known in skeletons._seen.values()] == [skeleton.Understood]
+
+
+@pytest.mark.parametrize("value", ["x", "5", "true", "b"])
+def test_a_key_without_a_value_is_no_value(value: str) -> None:
+    skeletons = Skeletons()
+    for other in ("a", "b", "c", value):
+        text = f"m: {{x: 1, {other}}}\n"
+        assert read_or_refuse(skeletons.read, text) == read_or_refuse(events.read, text)
 
 
 def test_a_value_in_a_comment_makes_a_skeleton_useless() -> None:
