@@ -261,7 +261,7 @@ class GitSource:
                 blob = self.loader.records.files[datacenter.file].blob
                 self.memory.keep_place(self._place, Told(datacenter.file, blob, delta.desired.datacenter_id))
         self._secretive.difference_update(delta.changed, delta.removed)
-        self._secretive.update(ref for ref in delta.changed if _names_secret(delta.desired.resources[ref]))
+        self._secretive |= _naming_secrets(delta.changed, delta.desired.resources)
         return self._with_digests(delta.desired)
 
     def _changes(self, tree: CommitTree, before: str) -> dict[str, str | None]:
@@ -371,6 +371,12 @@ class Beside(NamedTuple):
 
     def has(self, ref: Ref) -> bool:
         return ref in self.new or (ref in self.in_force and ref not in self.gone)
+
+
+def _naming_secrets(refs: Collection[Ref], resources: Mapping[Ref, Resource]) -> set[Ref]:
+    """Those whose bodies name a secret. Machines that are alike share their bodies: each is looked at once."""
+    secret = {body for body in {resources[ref].body for ref in refs} if b'"secret":' in body}
+    return {ref for ref in refs if resources[ref].body in secret} if secret else set()
 
 
 def _names_secret(resource: Resource) -> bool:

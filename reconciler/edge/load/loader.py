@@ -5,6 +5,7 @@ Owns: the public face, and the last good tree. Must not go here: how anything is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -253,10 +254,7 @@ def _contents(attempt: Attempt) -> Callable[[str], bytes | None]:
 
 def crowded(paths: Iterable[str], limit: int = CROWDED) -> tuple[Warning_, ...]:
     """Folders so full that git itself gets slow."""
-    counts: dict[str, int] = {}
-    for path in paths:
-        folder = path.rpartition("/")[0]
-        counts[folder] = counts.get(folder, 0) + 1
+    counts = Counter([path.rpartition("/")[0] for path in paths])
     fix = "split it into folders of some hundred files"
     return tuple(
         Warning_(folder or ".", f"the folder has {count} files, more than {limit}: every commit rewrites its list", fix)

@@ -27,7 +27,7 @@ def is_document(path: str) -> bool:
 
 
 def is_defaults(path: str) -> bool:
-    return path.rpartition("/")[2] == defaults.NAME
+    return path.endswith(defaults.NAME) and path.rpartition("/")[2] == defaults.NAME
 
 
 def value_of(
@@ -64,10 +64,12 @@ class Reader:
         wanted: dict[str, str | None] = {}
         if folders:
             wanted.update((path, one.blob) for path, one in attempt.records.files.items() if _beneath(path, folders))
+        known = bool(attempt.records.others)
         for path, blob in changes.items():
             if is_document(path):
                 wanted[path] = blob
-                _put(attempt.others, path, None)
+                if known:
+                    _put(attempt.others, path, None)
             elif not is_defaults(path):
                 _put(attempt.others, path, blob)
         return wanted

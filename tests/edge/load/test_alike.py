@@ -329,14 +329,11 @@ def test_fleets_of_two_tenants_load_as_they_do_one_by_one(layout: str) -> None:
 
 
 def test_a_folder_whose_tenant_is_no_text_is_told() -> None:
-    files = fleet(LAYOUTS[0], *WORDS_OF_OURS)
+    files = fleet(LAYOUTS[0], *WORDS_OF_OURS, defaults="Machine: {spec: {nics: [app]}}\n")
     files["five.yaml"] = 'apiVersion: trueup/v1\nkind: Tenant\nmetadata: {name: "5"}\n'
-    for path, text in list(files.items()):
-        if path.startswith("gamma/0/"):
-            files[path.replace("gamma/", "other/")] = text
-    given = str(files["beta/_defaults.yaml"]).replace("own", "app")
+    files |= {path.replace("gamma/", "other/"): text for path, text in files.items() if path.startswith("gamma/0/")}
     for tenant, sound in (('"5"', True), ("5", False)):
-        files["other/_defaults.yaml"] = given.replace("tenant: beta", f"tenant: {tenant}")
+        files["other/_defaults.yaml"] = str(files["beta/_defaults.yaml"]).replace("tenant: beta", f"tenant: {tenant}")
         told = outcome(files, **HERE)
         assert told == outcome(files, **ONE)
         assert (isinstance(told, tuple) and isinstance(told[0], bytes)) == sound
