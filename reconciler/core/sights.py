@@ -235,17 +235,22 @@ class Sights:
         """How many objects on all targets do not bear marks of this data centre."""
         return sum(self._owned.values()) - self._owned.get(datacenter, 0)
 
-    def packed(self) -> Iterator[tuple[Target, bytes]]:
-        """What each target lists, as it is kept while nobody looks at it."""
+    def packing(self) -> Callable[[], Iterator[tuple[Target, bytes]]]:
+        """What each target lists, as it is kept while nobody looks at it: begins to pack. Who asks what is returned for
+        it waits for that, any number of times."""
         shut = self._packed.keys() | self._closing.keys()
         begun = {target: self._compress(data) for target, data in self._loose.items()}
         shut |= begun.keys()
         for target, each in self._open.items():
             if target not in shut:
                 begun[target] = self._compress(block(each.objects))
-        for target in self.reports:
-            known = self._closed(target)
-            yield target, begun[target]() if known is None else known
+
+        def packed() -> Iterator[tuple[Target, bytes]]:
+            for target in self.reports:
+                known = self._closed(target)
+                yield target, begun[target]() if known is None else known
+
+        return packed
 
     def _bear(self, ref: Ref, was: Iterable[Object], now: Iterable[Object]) -> Iterator[Ref]:
         """Objects that bear a ref come and go; yields the other refs that bear a uid of theirs."""

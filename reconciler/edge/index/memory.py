@@ -128,8 +128,9 @@ class Index:
             if planner.world.ledger.sequence != sequence:
                 return False  # what this process alone has noted is in no journal
             with Writer(self._path) as writer:
-                made = planning.write(planner, writer)
+                packing = planner.world.sights.packing()  # zlib works beside all that is written meanwhile
                 read = msgspec.Raw(msgspec.msgpack.encode(documents.write(known.records, writer)))
+                made = planning.write(planner, writer, packing)
                 secretive = sorted(known.secretive)
                 nodes = _by_address(planner.world.nodes.values())
                 writer.whole = _Whole(_key(ground), sequence, head, overviews, nodes, now, made, read, secretive)

@@ -8,7 +8,7 @@ shelf; what is short is kept whole; what follows from the rest is made anew. A w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -107,8 +107,13 @@ class _Holders(msgspec.Struct, array_like=True):
 # -- laying down -----------------------------------------------------------------------------------------------------
 
 
-def write(planner: Planner, writer: Writer) -> Whole:
-    """Lay down its tables but the resources; what is to be kept whole is returned. Raises OSError."""
+Packing = Callable[[], Iterator[tuple[Target, bytes]]]
+"""As `Sights.packing` gives it."""
+
+
+def write(planner: Planner, writer: Writer, packing: Packing) -> Whole:
+    """Lay down its tables but the resources; what is to be kept whole is returned. `packing`: what its targets list,
+    waited for last. Raises OSError."""
     world = planner.world
     desired, sights, ledger, rooms = world.desired, world.sights, world.ledger, world.rooms
     bindings = ledger.bindings
@@ -121,13 +126,13 @@ def write(planner: Planner, writer: Writer) -> Whole:
             if (name, table) != ("sights", "_packed"):
                 level = 0 if table in ("_places", "_bearers") else 1
                 writer.table(f"{name}.{table}", *walked(getattr(owner, table)), level=level)
-    writer.table("sights._packed", lambda: sights.packed(), len(sights.reports), level=0)
     writer.table("world.facts", *walked(world.facts.rows), level=0)
     writer.table("bindings.single", *walked(bindings.single), level=0)
     words = bindings.words.values  # some are bytes, which a table takes for packed
     writer.table("words", lambda: enumerate(map(msgspec.msgpack.encode, words)), len(words))
     writer.table("rooms", *walked(rooms.by_target))
     _write_holders(world, writer)
+    writer.table("sights._packed", packing, len(sights.reports), level=0)
     return Whole(
         desired.datacenter, desired.datacenter_id, desired.revision, desired.policy, planner._now,
         sorted({*planner.pending, *planner.untold}),

@@ -25,7 +25,7 @@ from tests.properties.test_fold import Deed, Site, deeds
 def again(planner: Planner, folder: Path) -> Planner:
     """The planner, laid down and taken up."""
     with Writer(folder / "index") as writer:
-        writer.whole = planning.write(planner, writer)
+        writer.whole = planning.write(planner, writer, planner.world.sights.packing())
         assert planner.world.desired is not None
         planning.write_resources(planner.world.resources, writer)
     reader = Reader(folder / "index")
