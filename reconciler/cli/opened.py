@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,10 +114,18 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
                 reading.end()
 
 
+_LATER = (
+    "reconciler.cli.resuming", "reconciler.cli.progress", "reconciler.cli.sources", "reconciler.edge.beside",
+    "reconciler.edge.index.documents", "ctypes",
+)  # fmt: skip
+"""What a plan needs once the site is read (the last one for the clock). Importing it takes as long as a thousand
+documents."""
+
+
 def _imported() -> None:
-    """A plan needs these once the site is read: importing them takes as long as a thousand documents."""
-    import reconciler.cli.resuming
-    import reconciler.edge.index.documents  # noqa: F401
+    """While others read the site."""
+    for name in _LATER:
+        import_module(name)
 
 
 def _begun(args: Namespace, hint: str) -> Ahead | None:
