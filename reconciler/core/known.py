@@ -15,7 +15,7 @@ from reconciler.core.compare import recovered
 from reconciler.core.desired import FIRST, Demand, Desired, Drain, NicWant, NodeWant, Resource
 from reconciler.core.facts import Addresses, Facts, FactsTable
 from reconciler.core.ledger import Address, Binding, Ledger
-from reconciler.core.mould import Mould, taken
+from reconciler.core.mould import Mould, Pattern, pattern, taken
 from reconciler.core.observed import Object
 from reconciler.core.placement import Rooms
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of, make_ref, minted, name_of, tenant_of
@@ -37,6 +37,9 @@ class Taken(NamedTuple):
         memory, cpu, disk = (sign * each for each in (demand.memory, demand.cpu, demand.disk))
         return Taken(self.machines, self.memory + memory, self.cpu + cpu, self.disk + disk)
 
+
+Moulds = tuple[dict[tuple[Any, ...], Mould | None], dict[tuple[Any, ...], Pattern | None]]
+"""By what the form of a machine is made of, and their patterns by what these are made of."""
 
 _GLANCES = 256
 """Answers that are kept."""
@@ -113,9 +116,8 @@ class Known:
         self._closures: dict[tuple[Ref, ...], tuple[Ref, ...]] = {}
         self._referred: dict[tuple[Ref, ...], dict[Ref, Resource]] = {}
         """What machines refer to, by their references: answers for as long as none of that is desired otherwise."""
-        self._moulds: dict[tuple[Any, ...], dict[tuple[Any, ...], Mould | None]] = {}
-        """By what the form of a machine is made of, what its target has to do with it first: for as long as nothing is
-        desired otherwise."""
+        self._moulds: dict[tuple[Any, ...], Moulds] = {}
+        """By what a target has to do with forms: for as long as nothing is desired otherwise."""
 
     @property
     def generation(self) -> int:
@@ -357,15 +359,20 @@ class Known:
         """What the form of a machine on this target is filled into, if it has one."""
         node, shape = self.targets[target], self.shape_of(target)
         place = (node.driver, target in self.drains, tuple(self.standings[target].cannot))
-        known = self._moulds.setdefault(place, {})
+        known, patterns = self._moulds.setdefault(place, ({}, {}))
         kept = self.ledger.bindings.words.shared  # of machines at rest the ledger has these bytes already
 
         def mould(resource: Resource) -> Mould | None:
-            key = (resource.body, resource.references, tenant_of(resource.ref) if node.projects else None)
+            tenant = tenant_of(resource.ref) if node.projects else None
+            key = (resource.body, resource.references, tenant)
             found = known.get(key, ...)
             if found is ...:
-                contexts = partial(self._context_at, target)
-                found = known[key] = taken(resource, shape, contexts, self.needed(resource, target), kept)
+                about = (resource.references, resource.nics, resource.demand, resource.parties, tenant)
+                like = patterns.get(about, ...)
+                if like is ...:
+                    contexts, needs = partial(self._context_at, target), self.needed(resource, target)
+                    like = patterns[about] = pattern(resource, contexts, needs)
+                found = known[key] = taken(resource, shape, like, kept) if like is not None else None
             return found
 
         return mould

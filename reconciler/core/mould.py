@@ -11,13 +11,13 @@ of which the form is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import msgspec
 
 from reconciler.core.binding import PLACES, Address
 from reconciler.core.compare import takes_of, wanted_of
-from reconciler.core.desired import Demand, NicWant, Resource
+from reconciler.core.desired import NicWant, Resource
+from reconciler.core.facts import Kind
 from reconciler.core.refs import Ref, name_of
 from reconciler.core.shape import NativeContext, Shape
 from reconciler.core.values import canonical
@@ -36,29 +36,44 @@ _FIRST = 10
 """The ends are of two digits: no word stands in another."""
 
 
-class Mould(msgspec.Struct, frozen=True):
-    """What machines alike have in common. Their interfaces want one network each, and name no address."""
+class Pattern(msgspec.Struct, frozen=True):
+    """What machines have in common that refer to the same and want the same interfaces and room, and how a form of
+    theirs is asked for. Their interfaces want one network each, and name no address."""
 
     nics: tuple[NicWant, ...]
-    demand: Demand
     networks: tuple[Ref, ...]
+    names: frozenset[str]
+    """Of these networks."""
+    kind: Kind
+    """With the networks in order of their refs."""
+    order: tuple[int, ...]
+    """Their places among the interfaces."""
+    words: tuple[bytes, ...]
+    """What a form shows of a made-up name, and of an address and a MAC on each interface."""
+    context: NativeContext
+    """With these addresses."""
+
+
+class Mould(msgspec.Struct, frozen=True):
+    """What machines alike have in common."""
+
+    pattern: Pattern
     bare: bytes
     """Their canonical form, with a control character where it shows what is each one's own: the name, then address and
     MAC of each interface. Where they are at rest the ledger has the same (`Binding.sealed`)."""
-    needs: tuple[Ref, ...]
-    """The networks and images that they need on their target."""
 
     def held(self, resource: Resource, had: Held, words: Values) -> Held | None:
         """The addresses of a machine in the order of its interfaces; None if it is none of those, or has others."""
-        if resource.nics is not self.nics and resource.nics != self.nics:
+        pattern = self.pattern
+        if resource.nics is not pattern.nics and resource.nics != pattern.nics:
             return None
-        if resource.demand is not self.demand and resource.demand != self.demand:
+        if resource.demand is not pattern.kind.demand and resource.demand != pattern.kind.demand:
             return None
-        if tuple([words[each[0]] for each in had]) == self.networks:
+        if tuple([words[each[0]] for each in had]) == pattern.networks:
             return had
         by_network = {words[each[0]]: each for each in had}
-        found = [by_network[network] for network in self.networks if network in by_network]
-        return found if len(found) == len(had) == len(self.networks) else None
+        found = [by_network[network] for network in pattern.networks if network in by_network]
+        return found if len(found) == len(had) == len(pattern.networks) else None
 
     def form(self, ref: Ref, held: Held) -> bytes:
         """The canonical form of one of them."""
@@ -69,57 +84,42 @@ class Mould(msgspec.Struct, frozen=True):
         return form
 
 
-def taken(
-    resource: Resource,
-    shape: Shape,
-    contexts: Contexts,
-    needs: tuple[Ref, ...],
-    kept: Callable[[bytes], bytes],
-) -> Mould | None:
-    """The mould of a machine's form; None if it is one that has none. `contexts`: for the machine under another name,
-    with these addresses. `kept`: the object by which others know these bytes."""
-    made_up = _made_up(resource.nics)
-    if made_up is None or resource.parties or not shape.capability.plainly:
-        return None
-    networks, names, addresses, words = made_up
-    ref = Ref(f"{resource.ref.rpartition('/')[0]}/{_NAME}")
-    named = msgspec.structs.replace(resource, ref=ref)
-    context = contexts(named, addresses)
-    if _speaks(resource.body) or any([_speaks_still(each.body) for each in context.references.values()]):
-        return None
-    form = wanted_of(named, shape, context)
-    if (form.get("nics") or {}).keys() != names or takes_of(form, resource.demand) != resource.demand:
-        return None
-    bare = canonical(form)
-    for place, word in zip(PLACES, words, strict=False):
-        bare = bare.replace(word, place)
-    return Mould(resource.nics, resource.demand, networks, kept(bare), needs)
-
-
-MadeUp = tuple[tuple[Ref, ...], frozenset[str], tuple[Address, ...], list[bytes]]
-
-
-@lru_cache(maxsize=1024)
-def _made_up(nics: tuple[NicWant, ...]) -> MadeUp | None:
-    """Of interfaces that want one network each, all of other names: the networks, these names, an address on each, and
-    what a form is to show of all that."""
-    networks = tuple([nic.networks[0] for nic in nics if _plain(nic)])
+def pattern(resource: Resource, contexts: Contexts, needs: tuple[Ref, ...]) -> Pattern | None:
+    """That of a machine; None if it is one of no mould. `contexts`: for such a machine with these addresses. `needs`:
+    the networks and images that it needs on its target."""
+    networks = tuple([nic.networks[0] for nic in resource.nics if _plain(nic)])
     names = frozenset(map(name_of, networks))
-    if len(names) != len(nics) or len(names) > _MOST:
+    if len(names) != len(resource.nics) or len(names) > _MOST or resource.parties:
         return None
     ends = enumerate(networks, _FIRST)
     addresses = tuple([Address(network, f"{_IP}.{end}", f"{_MAC}:{end}") for end, network in ends])
-    words = [_NAMED, *[word.encode() for address in addresses for word in (address.ip, address.mac)]]
-    return networks, names, addresses, words
+    context = contexts(resource, addresses)
+    if any([_speaks(each.body) for each in context.references.values()]):
+        return None
+    order = tuple(sorted(range(len(networks)), key=networks.__getitem__))
+    kind = Kind(resource.demand, tuple([networks[place] for place in order]), needs)
+    words = (_NAMED, *[word.encode() for address in addresses for word in (address.ip, address.mac)])
+    return Pattern(resource.nics, networks, names, kind, order, words, context)
+
+
+def taken(resource: Resource, shape: Shape, pattern: Pattern, kept: Callable[[bytes], bytes]) -> Mould | None:
+    """The mould of the form of a machine of this pattern; None if it is one that has none. `kept`: the object by which
+    others know these bytes."""
+    if _speaks(resource.body) or not shape.capability.plainly:
+        return None
+    named = msgspec.structs.replace(resource, ref=Ref(f"{resource.ref.rpartition('/')[0]}/{_NAME}"))
+    form = wanted_of(named, shape, pattern.context)
+    if (form.get("nics") or {}).keys() != pattern.names or takes_of(form, resource.demand) != resource.demand:
+        return None
+    bare = canonical(form)
+    for place, word in zip(PLACES, pattern.words, strict=False):
+        bare = bare.replace(word, place)
+    return Mould(pattern, kept(bare))
 
 
 def _speaks(body: bytes) -> bool:
     """Whether one of the made-up words occurs in it."""
     return _NAMED in body or _NUMBERED in body or _WIRED in body
-
-
-_speaks_still = lru_cache(maxsize=1024)(_speaks)
-"""Of what many machines refer to."""
 
 
 def _plain(nic: NicWant) -> bool:

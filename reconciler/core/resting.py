@@ -15,10 +15,9 @@ from reconciler.core.bindings import Row
 from reconciler.core.blocks import block, grouped
 from reconciler.core.compare import as_wanted, marks_behind, sticky_addresses
 from reconciler.core.desired import Resource
-from reconciler.core.facts import Facts, Kind, Resting
+from reconciler.core.facts import Facts, Resting
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Address
-from reconciler.core.mould import Mould
 from reconciler.core.moves import departure
 from reconciler.core.observed import Object, Report
 from reconciler.core.pauses import borne
@@ -114,10 +113,8 @@ class _Look:
         self._row, self._words, self._mould = bindings.row, bindings.words.values, world.moulds(target)
         self.taken = Resting([], [], [], [], [])
         """Of whom it was said that they are at rest, and that others are like them."""
-        self._kinds: dict[Kind, int] = {}
-        self._of_mould: dict[int, tuple[int, list[int]]] = {}
-        """By the identity of a mould, which the world keeps: the kind of its machines, and in which order their
-        addresses are told."""
+        self._numbers: dict[int, int] = {}
+        """Places of kinds, by the identity of the pattern, which the world keeps."""
 
     def takes(self, ref: Ref, found: Object) -> bool | None:
         """Whether it is at rest; None if its form is not that of others, so that it has to be asked for alone."""
@@ -134,23 +131,16 @@ class _Look:
             return False
         if marks_behind(resource, found, sealed_digest(ref, form, protected=resource.protected)) is not None:
             return False
-        kind, order = self._of_mould.get(id(mould)) or self._kind_of(mould)
-        taken = self.taken
+        pattern, taken = mould.pattern, self.taken
+        number = self._numbers.get(id(pattern))
+        if number is None:
+            number = self._numbers[id(pattern)] = len(taken.kinds)
+            taken.kinds.append(pattern.kind)
         taken.refs.append(resource.ref)
         taken.identities.append(sum_of(uid))
-        taken.kind.append(kind)
-        taken.ips.append(tuple([held[place][1] for place in order]))
+        taken.kind.append(number)
+        taken.ips.append(tuple([held[place][1] for place in pattern.order]))
         return True
-
-    def _kind_of(self, mould: Mould) -> tuple[int, list[int]]:
-        networks = mould.networks
-        order = sorted(range(len(networks)), key=networks.__getitem__)
-        kind = Kind(mould.demand, tuple([networks[place] for place in order]), mould.needs)
-        number = self._kinds.setdefault(kind, len(self._kinds))
-        if number == len(self.taken.kinds):
-            self.taken.kinds.append(kind)
-        self._of_mould[id(mould)] = (number, order)
-        return number, order
 
     def alone(self, ref: Ref, found: Object) -> Facts | None:
         """What it takes from the world, if what is there is of the form that is wanted, marks included: that form is

@@ -17,7 +17,7 @@ from drivers.sim.shape import SimShape
 from reconciler.core.binding import Address
 from reconciler.core.compare import wanted_of
 from reconciler.core.desired import NicWant, Resource
-from reconciler.core.mould import Mould, taken
+from reconciler.core.mould import Mould, pattern, taken
 from reconciler.core.refs import Ref, Target
 from reconciler.core.shape import NativeContext, Shape
 from reconciler.core.values import Fields, canonical
@@ -33,7 +33,8 @@ def context(_: Resource, addresses: tuple[Address, ...], known: Mapping[Ref, Res
 
 
 def mould_of(one: Resource, shape: Shape = SHAPES[0], known: Mapping[Ref, Resource] = KNOWN) -> Mould | None:
-    return taken(one, shape, partial(context, known=known), one.references, bytes)
+    like = pattern(one, partial(context, known=known), one.references)
+    return taken(one, shape, like, bytes) if like is not None else None
 
 
 def words_of(addresses: tuple[Address, ...]) -> tuple[list[Any], tuple[tuple[int, str, str, bool], ...]]:
@@ -146,16 +147,32 @@ def test_more_interfaces_than_there_are_words_for_have_none() -> None:
     known = {Ref(f"Network/acme/n{at}"): network(f"n{at}", tenant="acme") for at in range(16)}
     for count in (15, 16):
         one = like("plain", nics=tuple(known)[:count])
-        found = taken(
-            one, SHAPES[0], lambda _, got: NativeContext(node(), Target("edge1"), got, known), one.references, bytes
-        )
-        assert (found is not None) == (count == 15)
+        assert (mould_of(one, known=known) is not None) == (count == 15)
 
 
 def test_a_word_of_a_network_is_no_address() -> None:
     known = {APP: resource(APP, {**msgspec.json.decode(KNOWN[APP].body), "gateway": "192.0.2.1"})}
-    one = like("plain")
-    found = taken(
-        one, SHAPES[0], lambda _, got: NativeContext(node(), Target("edge1"), got, known), one.references, bytes
-    )
-    assert found is None
+    assert mould_of(like("plain"), known=known) is None
+
+
+def test_machines_of_other_text_share_a_pattern_and_no_mould() -> None:
+    """What a form is asked for with is made once; each text makes a form of its own."""
+    one, other = like("one"), like("two", body={"metadata": {"about": "another"}})
+    asked: list[Resource] = []
+
+    def contexts(of: Resource, addresses: tuple[Address, ...]) -> NativeContext:
+        asked.append(of)
+        return context(of, addresses)
+
+    shared = pattern(one, contexts, one.references)
+    assert shared is not None
+    for each in (one, other):
+        mould = taken(each, SHAPES[0], shared, bytes)
+        assert mould is not None
+        words, held = words_of(addresses_of(each, 9))
+        found = mould.held(each, held, words)
+        assert found is not None
+        assert mould.form(each.ref, found) == canonical(
+            wanted_of(each, SHAPES[0], context(each, addresses_of(each, 9)))
+        )
+    assert asked == [one]
