@@ -299,9 +299,12 @@ def spoken(files: dict[str, str | bytes]) -> tuple[set[str], set[str]]:
     return likes, {paths[at] for batch in found for at, _ in batch.files}
 
 
-def fleet(layout: str, *words: tuple[str, str, str, str], defaults: str = "") -> dict[str, str | bytes]:
-    """Machines of two tenants with these words, four of each."""
-    files: dict[str, str | bytes] = dict(BASE) | acting("beta", defaults) | acting("gamma", defaults)
+def fleet(
+    layout: str, *words: tuple[str, str, str, str], defaults: str = "", others: str | None = None
+) -> dict[str, str | bytes]:
+    """Machines of two tenants with these words, four of each. `others`: the defaults of the second."""
+    second = defaults if others is None else others
+    files: dict[str, str | bytes] = dict(BASE) | acting("beta", defaults) | acting("gamma", second)
     for tenant in ("beta", "gamma"):
         for at, each in enumerate(words):
             for copy in range(4):
@@ -323,9 +326,28 @@ def test_only_the_first_of_a_kind_is_read(layout: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fleets_of_two_tenants_load_as_they_do_one_by_one(layout: str) -> None:
-    for defaults in DEFAULTS:
-        files = fleet(layout, *WORDS_OF_OURS, defaults=defaults)
-        assert outcome(files, **HERE) == outcome(files, **ONE), defaults
+    for at, defaults in enumerate(DEFAULTS):
+        for others in (defaults, DEFAULTS[at - 2]):
+            files = fleet(layout, *WORDS_OF_OURS, defaults=defaults, others=others)
+            assert outcome(files, **HERE) == outcome(files, **ONE), (defaults, others)
+
+
+def test_a_machine_may_say_that_it_is_of_another_tenant_than_its_neighbours() -> None:
+    theirs = next(layout for layout in LAYOUTS if "tenant: acme" in layout)
+    for first, second in ((LAYOUTS[0], theirs), (theirs, LAYOUTS[0])):
+        files = fleet(first, *WORDS_OF_OURS)
+        for tenant in ("beta", "gamma"):
+            for at in range(4):
+                name = f"other-{tenant}-{at}"
+                files[f"{tenant}/0/{name}.yaml"] = written(second, name, tenant, ("a", "b", "c", "d"))
+                again = f"more-{tenant}-{at}"
+                files[f"{tenant}/0/{again}.yaml"] = written(first, again, tenant, ("a", "b", f"{at}x", "d"))
+        if first == theirs:
+            files = {path: text for path, text in files.items() if not path.startswith("gamma/0/m")}
+        told = outcome(files, **HERE)
+        assert told == outcome(files, **ONE)
+        assert isinstance(told, tuple)
+        assert isinstance(told[0], bytes)
 
 
 def test_a_folder_whose_tenant_is_no_text_is_told() -> None:
@@ -348,6 +370,17 @@ def test_one_odd_word_among_sound_ones_is_taken_or_told_as_one_by_one(layout: st
         for at, each in enumerate((*WORDS_OF_OURS, tuple(words), tuple(words))):
             files[f"beta/0/m{at}.yaml"] = written(layout, f"m{at}", "beta", each)  # type: ignore[arg-type]
         assert outcome(files, **HERE) == outcome(files, **ONE), word
+
+
+@pytest.mark.parametrize("secret", ['""', "x" * 201], ids=["empty", "long"])
+def test_what_a_secret_is_called_is_not_free(secret: str) -> None:
+    layout = LAYOUTS[8].replace("  search: [A]\n", "")
+    assert "a: {secret: A}" in layout
+    files = fleet(layout, *WORDS_OF_OURS, ("a", "b", "c", secret))
+    told = outcome(files, **HERE)
+    assert told == outcome(files, **ONE)
+    assert isinstance(told, tuple)
+    assert not isinstance(told[0], bytes)
 
 
 def test_a_tag_called_name_is_not_the_name() -> None:
