@@ -67,14 +67,17 @@ class Trees:
         self._contents = contents
         self._lately: OrderedDict[str, _Tree] = OrderedDict()
         self._asked = self._looked = 0
+        self._met = ""
+        """What was compared last: a loop goes on from there."""
 
     def between(self, before: str, after: str) -> list[Change]:
         """Files that differ, in order of their paths; links and submodules are such too. Raises Untold, and what asking
         raises."""
         self._asked = self._looked = 0
-        entry = _ENTRY.get(len(before))
-        if entry is None or (before not in self._lately and not self._loose.there(before)):
-            raise Untold  # nobody looked at it lately: its trees would be asked for one by one
+        entry, met = _ENTRY.get(len(before)), before == self._met or before in self._lately
+        self._met = after
+        if entry is None or not met:
+            raise Untold  # who compares but once asks one question, and reads nothing
         self._entry = entry
         return sorted(self._differing(before, after, b""))
 

@@ -13,7 +13,7 @@ import pytest
 from reconciler.edge.git import Repository
 from reconciler.edge.git.loose import Loose
 from reconciler.edge.git.objects import TreeDifference
-from reconciler.edge.git.trees import Trees, Untold
+from reconciler.edge.git.trees import Contents, Trees, Untold
 
 Clone = Any
 
@@ -24,6 +24,14 @@ MODES = ["100644", "100644", "100755", "120000"]
 def asked_of_git(folder: Path) -> TreeDifference:
     """The difference as git tells it, whatever lies there as a file."""
     return TreeDifference(folder, Trees(Loose(folder / "nowhere"), lambda _: None))
+
+
+def own_of(clone: Clone, before: str, contents: Contents = lambda _: None) -> Trees:
+    """Trees that go on from `before`."""
+    own = Trees(Loose(clone.path / ".git"), contents)
+    with pytest.raises(Untold):
+        own.between("0" * 40, before)
+    return own
 
 
 def random_path(dice: random.Random) -> str:
@@ -68,7 +76,6 @@ def test_two_trees_differ_in_what_git_says(clone: Clone, seed: int, packed: bool
             subprocess.run(["git", "-C", str(clone.path), "unpack-objects", "-q"], input=data, check=True)
     git = asked_of_git(clone.path)
     with Repository.open(clone.path) as repository:
-        own = Trees(Loose(clone.path / ".git"), lambda _: None)
         for _ in range(30):
             before, after = dice.sample(trees, 2) if dice.random() < 0.5 else (pair := dice.randrange(11), pair + 1)
             if isinstance(before, int):
@@ -76,9 +83,8 @@ def test_two_trees_differ_in_what_git_says(clone: Clone, seed: int, packed: bool
             told = git.between(before, after)
             assert repository.difference.between(before, after) == told
             if not packed and before != after:
-                assert [each.path for each in own.between(before, after)] == [
-                    change.path.encode(errors="surrogateescape") for change in told
-                ]
+                found = own_of(clone, before).between(before, after)
+                assert [each.path.decode(errors="surrogateescape") for each in found] == [each.path for each in told]
     git.close()
 
 
@@ -97,9 +103,7 @@ def test_a_few_trees_that_are_packed_are_asked_for_and_remembered(clone: Clone) 
             found = repository.objects.contents(id_)
             return (found[0].kind, found[1]) if found is not None else None
 
-        own = Trees(Loose(clone.path / ".git"), contents)
-        with pytest.raises(Untold):
-            own.between(trees[0], trees[1])  # nothing is known yet: one question tells all
+        own = own_of(clone, trees[1], contents)
         for before, after in [*pairwise(trees[1:]), (trees[3], trees[0]), (trees[0], trees[1])]:
             assert [change.path for change in own.between(before, after)] == [b"a/x.yaml"]
     assert asked == [trees[0], clone.git("rev-parse", f"{trees[0]}:a")]
@@ -110,10 +114,10 @@ def test_what_is_no_tree_or_too_much_is_left_to_git(clone: Clone) -> None:
     tree, blob = clone.git("rev-parse", "HEAD^{tree}"), clone.git("rev-parse", "HEAD:a.yaml")
     clone.commit({f"{number}/a.yaml": "a" * number for number in range(70)})
     many = clone.git("rev-parse", "HEAD^{tree}")
-    own = Trees(Loose(clone.path / ".git"), lambda _: None)
     for before, after in ((tree, blob), (tree, "1" * 40), (tree, many), ("main", tree)):
         with pytest.raises(Untold):
-            own.between(before, after)
+            own_of(clone, before).between(before, after)
+    assert [change.path for change in own_of(clone, many).between(many, many)] == []
     assert len(asked_of_git(clone.path).between(tree, many)) == 70
 
 
@@ -130,6 +134,6 @@ def test_a_tree_with_modes_of_old_is_left_to_git(clone: Clone) -> None:
         )  # fmt: skip
         trees.append(made.stdout.decode().strip())
     with pytest.raises(Untold):
-        Trees(Loose(clone.path / ".git"), lambda _: None).between(*trees)
+        own_of(clone, trees[0]).between(*trees)
     with Repository.open(clone.path) as repository:
         assert [change.mode for change in repository.difference.between(*trees)] == ["100644"]
