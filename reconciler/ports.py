@@ -5,7 +5,7 @@ Owns: the seams between sequencing and the world. Must not go here: implementati
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from reconciler.core.desired import Desired, Lineage
@@ -31,8 +31,8 @@ class Journal(Protocol):
     @property
     def ledger(self) -> Ledger: ...
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Durable and folded when it returns; entries of one call stand or fall together. Calls that come while a
+    def append(self, entries: Sequence[Entry]) -> Awaitable[None]:
+        """Durable and folded once it was awaited; entries of one call stand or fall together. Calls that come while a
         commit is under way share the next one (group commit)."""
         ...
 

@@ -113,8 +113,9 @@ class Ledger:
     def take(self, first: int, at: float, entries: Iterable[Entry]) -> None:
         """The same of what one commit wrote: its entries, numbered from `first` on."""
         self.last_at = at
+        folds = _FOLDS
         for self.sequence, entry in enumerate(entries, first):
-            _FOLDS[type(entry)](self, entry)
+            folds[type(entry)](self, entry)
 
     def _spent(self, entry: Spent) -> None:
         insort(self.spent, (self.last_at, entry), key=_at)
@@ -126,11 +127,11 @@ class Ledger:
         self.rests.vouch(self.last_at)
 
     def _result(self, entry: Result) -> None:
-        target, source = entry.target, entry.source
-        self.written[target] = self.sequence
+        plan, step, source = entry.plan, entry.step, entry.source
+        self.written[entry.target] = self.sequence
         if source is not None:
             self.written[source] = self.sequence
-        intent = self.in_flight.pop((entry.plan, entry.step), None)
+        intent = self.in_flight.pop((plan, step), None)
         if intent is not None:
             self.flying[intent.target] -= 1
             if intent.source is not None:
@@ -141,9 +142,9 @@ class Ledger:
             self.halfway[_thing(entry)] = entry
         elif self.halfway:
             self.halfway.pop(_thing(entry), None)
-        run = self.runs.get(entry.plan)
+        run = self.runs.get(plan)
         if run is not None:
-            run.outcomes[entry.step] = entry.status
+            run.outcomes[step] = entry.status
 
     def _put(self, binding: Binding) -> None:
         self.bindings[binding.ref, binding.target] = binding
@@ -283,13 +284,13 @@ class Ledger:
 
     def _intent(self, entry: Intent) -> None:
         """An intent that is told of again, when a plan is resumed, is one."""
-        key = entry.plan, entry.step
-        if key not in self.in_flight:
-            flying = self.flying
-            flying[entry.target] = flying.get(entry.target, 0) + 1
+        in_flight, flying, target = self.in_flight, self.flying, entry.target
+        begun = len(in_flight)
+        in_flight[entry.plan, entry.step] = entry
+        if len(in_flight) != begun:
+            flying[target] = flying.get(target, 0) + 1
             if entry.source is not None:
                 flying[entry.source] = flying.get(entry.source, 0) + 1
-        self.in_flight[key] = entry
         if entry.turns:
             self.outages.begun(entry, self.last_at)
         if self.halfway:

@@ -13,7 +13,7 @@ import asyncio
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,13 @@ class _Durable(asyncio.Future[None]):
         else:
             self._waiting.append((fn, context))
 
-    def settle(self) -> None:
+    def settle(self, error: TrueupError | None) -> None:
         """To be called by the loop itself, where no task is running."""
-        self.set_result(None)
+        if error is None:
+            self.set_result(None)
+        else:
+            self.set_exception(error)
+            self.exception()  # it is known: nobody has to wait for it
         try:
             while self._waiting:
                 fn, context = self._waiting.popleft()
@@ -101,6 +105,8 @@ class Journal:
         self._called = False
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
+        self._nothing = _Durable()
+        self._nothing.set_result(None)
         self._failed: TrueupError | None = None
         self._torn: TrueupError | None = None
 
@@ -123,25 +129,13 @@ class Journal:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Durable and folded when it returns; all of them or none. Raises JournalUnwritable.
-
-        If the caller is cancelled while it waits, the entries become durable all the same (and are folded then).
-        """
-        batch = self.write(entries)
-        if batch is not None:
-            await batch.done
-            if batch.error is not None:
-                # an own copy for each who waits: tracebacks grow on a shared one
-                raise type(batch.error)(batch.error.message, hint=batch.error.hint) from batch.error
-
-    def write(self, entries: Sequence[Entry]) -> _Batch | None:
-        """The first half of `append`: hands the entries over and returns what to wait for. For callers who have
-        something else to do meanwhile; nothing may be begun on the strength of them before it is `done`."""
+    def append(self, entries: Sequence[Entry]) -> Awaitable[None]:
+        """Durable and folded when what it returns is done; all of them or none. Raises JournalUnwritable, there or at
+        once. The entries are handed over in any case, also if nobody waits, or whoever does is cancelled."""
         if self._failed is not None:
             raise self._failed
         if not entries:
-            return None
+            return self._nothing
         batch = self._open
         batch.entries.extend(entries)
         if len(batch.entries) >= (_ENOUGH if self._handed < _AHEAD else _LARGEST):
@@ -150,7 +144,7 @@ class Journal:
             # Not at once: all who were woken by the commit before write in this same round of the loop.
             self._called = True
             self._loop.call_soon(self._round_ended)
-        return batch
+        return batch.done
 
     async def close(self) -> None:
         """Waits for what was handed over, then closes the file; leaves a checkpoint where it is worth it."""
@@ -217,13 +211,12 @@ class Journal:
                 self._ledger.take(batch.first, batch.at, batch.entries)
             except Exception as error:  # the ledger no longer says what the file does: nothing is done on its word
                 self._failed = self._torn = JournalUnwritable(f"{self._chain.path}: it cannot be taken in: {error}")
-        batch.error = batch.error or self._torn
         self._handed -= 1
         if not self._handed or len(self._open.entries) >= _ENOUGH:
             self._hand_over()
         if not self._handed and not self._ledger.in_flight:
             self._checkpoint()
-        batch.done.settle()
+        batch.done.settle(batch.error or self._torn)
 
 
 async def _ended(thread: threading.Thread | None) -> None:

@@ -166,7 +166,7 @@ class Execution:
         halfway, which are planned anew."""
         ledger, plan = self._means.journal.ledger, self.plan.digest
         flying, outcomes = ledger.in_flight, board.lanes.outcomes
-        left = [step for change in self.changes for step in change.steps if (plan, step.id) in flying]
+        left = [step for change in self.changes if flying for step in change.steps if (plan, step.id) in flying]
         rests = {entry.step for entry in ledger.halfway.values() if entry.plan == plan}
         closing = []
         for change in self.changes if rests else ():

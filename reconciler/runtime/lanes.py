@@ -67,7 +67,11 @@ class _Place:
         self.ready: dict[str | None, deque[Lane]] = {}
 
     def put(self, lane: Lane) -> None:
-        self.ready.setdefault(lane.tenant, deque()).append(lane)
+        lanes = self.ready.get(lane.tenant)
+        if lanes is None:
+            self.ready[lane.tenant] = deque((lane,))
+        else:
+            lanes.append(lane)
 
     def take(self) -> Lane:
         """The next tenant's first lane; the tenant goes to the end of the turn."""

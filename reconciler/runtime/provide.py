@@ -29,7 +29,7 @@ Content = tuple[Mapping[str, str], str]
 
 def plain(step: Step) -> bool:
     """True if it surely needs nothing of all this: quicker to tell than what it needs."""
-    return _PLAIN.issuperset(step.args) and step.verb != "import"
+    return step.args.keys() <= _PLAIN and step.verb != "import"
 
 
 def secret_names(step: Step) -> frozenset[str]:

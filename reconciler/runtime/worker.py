@@ -50,11 +50,11 @@ class Pace(msgspec.Struct, frozen=True):
 
     def seconds(self, step: Step) -> float:
         """How long a step may take: a good deal more than expected, and longer than it waits for readiness."""
-        seconds = 10 * step.seconds
+        seconds, args = 10 * step.seconds, step.args
         if step.verb == "ready":
-            seconds = max(seconds, float(step.args.get("ready", {}).get("within", 0)) + 10)
-        if "bytes" in step.args:
-            seconds = max(seconds, (step.args["bytes"] or _HUGE) / _SLOWEST)
+            seconds = max(seconds, float(args.get("ready", {}).get("within", 0)) + 10)
+        if "bytes" in args:
+            seconds = max(seconds, (args["bytes"] or _HUGE) / _SLOWEST)
         return seconds if seconds > self.deadline else self.deadline
 
 
@@ -298,25 +298,19 @@ class Worker:
             self._began = self.board.time()
 
     def _context(self, step: Step, secrets: Mapping[str, str], files: Mapping[str, str]) -> StepContext:
-        board, means = self.board, self.board.means
-        generation = board.ledger.generation
-        context = StepContext(
-            means.fencing.fence,
+        board, means, emit = self.board, self.board.means, self.board.emit
+        applied, generation = board.ledger.applied, board.generation
+        if applied is not None and applied.generation > generation:
             # Plans of this controller run side by side, each on things of its own: to a node they are one writer.
-            generation if generation > board.generation else board.generation,
-            means.clock.now(),
-            board.pace.seconds(step),
-            secrets=secrets,
-            files=files,
-        )
-        emit = board.emit
+            generation = applied.generation
+        fence, now, seconds = means.fencing.fence, means.clock.now(), board.pace.seconds(step)
         if emit is None:
-            return context
+            return StepContext(fence, generation, now, seconds, secrets=secrets, files=files)
 
         def progress(text: str) -> None:
             emit(StepProgress(step.id, step.ref, step.target, redacted(text, secrets)))
 
-        return msgspec.structs.replace(context, progress=progress)
+        return StepContext(fence, generation, now, seconds, progress, secrets, files)
 
     def _refusal(self, lane: Lane, step: Step) -> str | None:
         """Why it is to be left alone, by what is known by now; None if it is not."""
@@ -404,12 +398,14 @@ class Worker:
 
     def _let_go(self) -> None:
         """What ended is durable: tell of it, and let go on what waited for it."""
-        board = self.board
+        board, lanes = self.board, self.board.lanes
+        telling = board.emit is not None or board.ledger.outages.last
         for step, outcome, began in self._ended:
-            board.lanes.release(step.id)
-            board.tell_ended(step, outcome, began)
+            lanes.release(step.id)
+            if telling:
+                board.tell_ended(step, outcome, began)
         self._ended = []
-        if board.lanes.passed:
+        if lanes.passed:
             board.tell_passed()
         if board.resting:
             board.nudge()

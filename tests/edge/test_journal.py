@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -74,9 +75,13 @@ async def test_every_kind_of_value_survives_the_round_trip(tmp_path: Path) -> No
 
 async def test_appends_of_many_tasks_share_commits_and_keep_their_calls_together(tmp_path: Path) -> None:
     async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
+
+        async def append(number: int) -> None:
+            await journal.append([intent(number), result(number)])
+
         async with anyio.create_task_group() as group:
             for number in range(300):
-                group.start_soon(journal.append, [intent(number), result(number)])
+                group.start_soon(append, number)
         assert journal.ledger.sequence == 600
     with sqlite3.connect(tmp_path / "j.db") as db:
         rows, smallest = db.execute("SELECT count(*), min(count) FROM journal").fetchone()
@@ -123,11 +128,36 @@ async def test_one_who_is_cancelled_takes_nobody_along(tmp_path: Path) -> None:
     assert told == [2]
 
 
+def test_one_who_ends_the_loop_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """Those who waited for the same commit are resumed all the same, and come to their end as the loop is wound up."""
+    told: list[int] = []
+
+    async def main() -> None:
+        async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
+
+            async def ends(number: int) -> None:
+                await journal.append([intent(number)])
+                raise SystemExit(number)
+
+            async def stays(number: int) -> None:
+                try:
+                    await journal.append([intent(number)])
+                finally:
+                    told.append(journal.ledger.sequence)
+
+            tasks = [asyncio.create_task(each) for each in (stays(1), ends(2), stays(3), stays(4))]
+            await asyncio.wait(tasks)
+
+    with pytest.raises(SystemExit, match="2"):
+        asyncio.run(main())
+    assert told == [4, 4, 4]
+
+
 async def test_more_than_a_batch_at_once_is_written_in_order(tmp_path: Path) -> None:
     """While one batch is written the next is handed over already, and a third gathers."""
     async with await Journal.open(tmp_path / "j.db", SystemClock()) as journal:
         for number in range(1, 1_001):
-            journal.write([intent(number)])
+            journal.append([intent(number)])
         await journal.append([intent(1_001)])
         assert list(journal.ledger.in_flight) == [("plan", f"step-{number}") for number in range(1, 1_002)]
     assert list(read(tmp_path / "j.db").in_flight) == [("plan", f"step-{number}") for number in range(1, 1_002)]
@@ -155,8 +185,8 @@ async def test_what_cannot_be_taken_in_ends_the_journal(tmp_path: Path, monkeypa
 
 async def test_closing_waits_for_what_was_handed_over_and_refuses_more(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "j.db", SystemClock())
-    journal.write([intent(1)])
-    journal.write([intent(2)])
+    journal.append([intent(1)])
+    journal.append([intent(2)])
     await journal.close()
     assert read(tmp_path / "j.db").sequence == 2
     with pytest.raises(JournalUnwritable, match="closed"):
