@@ -277,7 +277,7 @@ def test_machines_that_differ_in_free_text_load_as_they_do_one_by_one(
     files: dict[str, str | bytes] = dict(BASE) | acting("beta", first) | acting("gamma", second)
     for tenant in ("beta", "gamma"):
         for at, words in enumerate([("a", "b", "c", "d"), ("e", "f", "g", "h"), *told]):
-            for copy, name in enumerate((f"m{at}", f"n{at}", *odd)):
+            for copy, name in enumerate((f"m{at}-{tenant}", f"n{at}-{tenant}", *odd)):
                 files[f"{tenant}/0/m{at}-{copy}.yaml"] = written(layout, name, tenant, words)
     assert outcome(files, **HERE) == outcome(files, **ONE)
 
@@ -308,7 +308,8 @@ def fleet(
     for tenant in ("beta", "gamma"):
         for at, each in enumerate(words):
             for copy in range(4):
-                files[f"{tenant}/0/m{at}-{copy}.yaml"] = written(layout, f"m{at}-{copy}", tenant, each)
+                name = f"m{at}-of-{tenant}-{copy}"
+                files[f"{tenant}/0/{name}.yaml"] = written(layout, name, tenant, each)
     return files
 
 
@@ -383,6 +384,12 @@ def test_what_a_secret_is_called_is_not_free(secret: str) -> None:
     assert not isinstance(told[0], bytes)
 
 
+def test_a_file_that_is_not_utf8_is_told() -> None:
+    files = fleet(LAYOUTS[0], *WORDS_OF_OURS)
+    files["beta/0/odd.yaml"] = written(LAYOUTS[0], "odd", "beta", WORDS_OF_OURS[0]).encode() + b"# \xff\n"
+    assert outcome(files, **HERE) == outcome(files, **ONE)
+
+
 def test_a_tag_called_name_is_not_the_name() -> None:
     files = dict(BASE) | acting("beta", "")
     for at in range(8):
@@ -435,14 +442,16 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- the proof of a stencil --------------------------------------------------------------------------------------------
 
 
-def stencilled(lower: Callable[[Declared], Lowered | None], role: str = "web") -> tuple[Alike | None, Packer]:
+def stencilled(
+    lower: Callable[[Declared], Lowered | None], role: str = "web", layout: str = LAYOUTS[0]
+) -> tuple[Alike | None, Packer]:
     """What is told of the second machine of its kind, if this is how machines are lowered."""
     packer, skeletons = Packer(), Skeletons()
     given = KindDefaults({"tenant": "acme"}, {"image": "deb", "package": "s"})
     kin = Kindred(packer, skeletons, lambda path: given, lower)
     found = None
     for name in ("a", "b"):
-        data = written(LAYOUTS[0], name, "acme", (role, "b", "c", "d")).encode()
+        data = written(layout, name, "acme", (role, "b", "c", "d")).encode()
         place = place_of(b"", data)
         assert place is not None
         found = kin.find(place, data, "acme/a.yaml")
@@ -500,6 +509,20 @@ def test_no_stencil_is_made_of_what_does_not_come_out_as_it_went_in(
     lower: Callable[[Declared], Lowered | None],
 ) -> None:
     assert stencilled(lower)[0] is None
+
+
+@pytest.mark.parametrize("field", ["replicas: 1", "userData: {file: init.sh}", "image: No", "near: {machines: []}"])
+def test_no_stencil_is_made_of_what_is_no_machine_by_itself(field: str) -> None:
+    layout = f"metadata: {{name: NAME}}\nspec: {{{field}}}\n"
+    assert stencilled(lambda one: Lowered(resources=[resource(one.ref, {})]), layout=layout)[0] is None
+
+
+def test_no_stencil_is_made_of_what_was_called_otherwise() -> None:
+    def lower(declared: Declared) -> Lowered:
+        return Lowered(resources=[resource(declared.ref, {})])
+
+    assert stencilled(lower, layout="metadata: {name: NAME}\nspec: {}\n")[0] is not None
+    assert stencilled(lower, layout="metadata: {name: NAME, renamedFrom: old}\nspec: {}\n")[0] is None
 
 
 def test_words_like_ours_in_the_text_are_as_good_as_any() -> None:
