@@ -19,7 +19,7 @@ _NAME = re.compile(rb"(?<=[{ ])name: ([a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)(?=[,}\n
 """A part of what names may be: all that it takes, the models take as well."""
 _LONGEST = 5
 """Letters of the longest word that YAML reads as something else than text: `false`."""
-_KEPT = 20_000
+_KEPT = 5_000
 
 
 class Alike(msgspec.Struct, frozen=True):

@@ -42,7 +42,7 @@ _OURS = "place"
 """Part of each word of ours."""
 _LARGE = 16_384
 """Bytes of a text beyond which it is hardly one of many."""
-_MOST = 2_000
+_MOST = 500
 """So many stencils and declarations are kept: what is alike lies together."""
 _PATIENCE = 3
 """So many more stencils of a skeleton may prove of no use than have proved good; then its documents are just read."""
