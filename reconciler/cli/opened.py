@@ -98,7 +98,7 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
     with mirror.fetch() if mirror else repository_of(args, Path(where)) as repository:
         root = "" if mirror else repository.root_of(Path(where))
         source = GitSource(repository, registry, root=root, mirror=mirror)
-        source.memory = TreeMemory.of_user(registry)
+        memory = source.memory = TreeMemory.of_user(registry)
         source.dirty = bool(getattr(args, "dirty", False))
         hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
         reading = _begun(args, hint) if hint is not None else None
@@ -110,6 +110,7 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
             source.keyed = secrets.keyed_digest
             yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
         finally:
+            memory.settle()
             if reading is not None:
                 reading.end()
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -25,6 +27,9 @@ KEPT = 16
 
 LARGEST = 50_000
 """Resources of a tree that is kept."""
+
+_LARGE = 1 << 20
+"""Bytes whose sealing and writing, which both let the interpreter go on, are worth a thread."""
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -48,6 +53,7 @@ class TreeMemory:
     def __init__(self, folder: Path, drivers: Iterable[str] = ()) -> None:
         self._folder = folder
         self._drivers = sorted(drivers)
+        self._writing: threading.Thread | None = None
 
     @cached_property
     def _reader(self) -> str:
@@ -76,15 +82,30 @@ class TreeMemory:
 
     def keep(self, tree: str, remembered: Remembered) -> None:
         """Best effort: a full disk or a closed folder is no reason to fail. Of a large tree the id alone is kept:
-        reading all of it back takes as long as reading the tree."""
+        reading all of it back takes as long as reading the tree. What is kept may be there only after `settle`."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_sealed(self._path(tree).with_suffix(".id"), remembered.desired.datacenter_id.encode())
             if len(remembered.desired.resources) <= LARGEST:
-                write_sealed(self._path(tree), msgspec.msgpack.encode(remembered))
+                self._write(self._path(tree), msgspec.msgpack.encode(remembered))
             self._prune()
         except OSError:
             return
+
+    def settle(self) -> None:
+        """Waits for what is still being written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.join()
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Raises OSError, but of what is written beside the rest."""
+        if len(data) < _LARGE:
+            write_sealed(path, data)
+            return
+        self.settle()
+        self._writing = threading.Thread(target=_attempt, args=(path, data), name="remembered")
+        self._writing.start()
 
     def keep_place(self, place: str, told: Told) -> None:
         """What told the id of the datacenter of a repository and folder. Best effort."""
@@ -109,6 +130,11 @@ class TreeMemory:
         files = sorted(self._folder.glob("*.*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for old in files[2 * KEPT :]:
             old.unlink(missing_ok=True)
+
+
+def _attempt(path: Path, data: bytes) -> None:
+    with suppress(OSError):
+        write_sealed(path, data)
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:

@@ -327,6 +327,27 @@ async def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) ->
     assert memory.recall("t") is None
 
 
+async def test_a_large_tree_is_kept_beside_the_rest(
+    site: Clone, open_source: Callable[..., GitSource], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.edge.remembered._LARGE", 1)
+    memory = TreeMemory(tmp_path / "trees", CAPABILITIES)
+    source = open_source(site)
+    source.memory = memory
+    read = await source.load()
+    memory.settle()
+    found = memory.recall(read.revision.tree)
+    assert found is not None
+    assert found.desired.resources == read.resources
+    memory.settle()  # nothing is left to wait for
+    (kept,) = (tmp_path / "trees").glob("*.msgpack")
+    kept.unlink()
+    kept.mkdir()  # what cannot be written is done without here, too
+    memory.keep(read.revision.tree, found)
+    memory.settle()
+    assert memory.recall(read.revision.tree) is None
+
+
 OTHER = {"site.yaml": SITE["site.yaml"].replace("bookworm", "trixie")}
 CHANGED = "images are immutable, and deb held other contents when a plan was applied last"
 
