@@ -396,7 +396,7 @@ def test_a_kill_at_any_moment_leaves_a_journal_that_reads_as_ever(path: Path) ->
     assert len(list(path.parent.glob("j.db-ledger*"))) <= 2, "what kills leave does not pile up"
 
 
-async def test_of_a_large_fleet_it_is_taken_up_in_a_fraction_of_the_time(tmp_path: Path) -> None:
+async def test_a_large_fleet_is_taken_up_without_reading_what_came_before(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     written = Chain.open(path)
     for first in range(0, 30_000, 2_500):
