@@ -16,7 +16,7 @@ from reconciler.cli import resuming
 from reconciler.cli.exits import Exit
 from reconciler.core.plan import Plan
 from reconciler.edge.index import memory, planning
-from tests.cli.conftest import Run, commit, edit
+from tests.cli.conftest import Run, commit, edit, planned
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,12 +63,10 @@ def both(run: Run, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_where_no_node_has_to_be_asked_no_event_loop_is_needed(laid: Run, told: list[bool]) -> None:
     edit("packages.yaml", "512Mi", "768Mi")
     commit("Grow")
-    code = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    assert "768Mi" in done.stdout
-    loaded = {word.partition(".")[0] for word in done.stderr.split()}
-    assert "reconciler.edge.index.planning" in done.stderr.split()
+    printed, modules = planned()
+    assert "768Mi" in printed
+    loaded = {word.partition(".")[0] for word in modules}
+    assert "reconciler.edge.index.planning" in modules
     assert loaded & {"asyncio", "anyio", "pydantic", "logging", "concurrent"} == set()
 
 

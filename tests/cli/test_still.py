@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.cli import session
 from reconciler.cli.exits import Exit
-from tests.cli.conftest import Run, commit, edit
+from tests.cli.conftest import Run, commit, edit, planned
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,11 +91,9 @@ def test_with_a_damaged_memory_the_plan_is_made(still: Run, asked: list[str], fo
 
 def test_it_takes_no_event_loop_no_planner_and_no_yaml(still: Run) -> None:
     """What these take to import is more than all that a recalled plan does."""
-    code = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    assert "Nothing to do" in done.stdout
-    loaded = {name for word in done.stderr.split() for name in (word, word.partition(".")[0])}
+    printed, modules = planned()
+    assert "Nothing to do" in printed
+    loaded = {name for word in modules for name in (word, word.partition(".")[0])}
     heavy = {"asyncio", "anyio", "ruamel", "_ruamel_yaml", "pydantic", "specs", "logging", "concurrent"}
     ours = {"cli.session", "core.planner", "core.world", "edge.journal", "edge.load", "runtime"}
     assert not loaded & (heavy | {f"reconciler.{name}" for name in ours})
@@ -111,12 +109,10 @@ def test_what_is_kept_from_msgspec_is_there_for_whoever_imports_it(still: Run) -
 
 
 def test_nodes_that_answer_at_once_are_asked_without_an_event_loop(run: Run) -> None:
-    code = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    assert "10 to add" in done.stdout
-    loaded = {word.partition(".")[0] for word in done.stderr.split()}
-    assert "drivers.sim.driver" in done.stderr.split()
+    printed, modules = planned()
+    assert "10 to add" in printed
+    loaded = {word.partition(".")[0] for word in modules}
+    assert "drivers.sim.driver" in modules
     assert loaded & {"asyncio", "anyio", "pydantic", "logging", "concurrent"} == set()
 
 

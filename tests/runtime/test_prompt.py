@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
@@ -13,7 +13,6 @@ import pytest
 
 from reconciler import waiting
 from reconciler.core.desired import NodeWant
-from reconciler.core.ledger import Entry, Ledger, Record
 from reconciler.core.observed import Capacity, Claim, Report, Unchanged
 from reconciler.core.refs import Target
 from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext
@@ -21,6 +20,7 @@ from reconciler.driver.prompt import Prompt
 from reconciler.runtime.events import NodeAsked
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, observe
+from tests.runtime.worlds import Notes
 
 DATACENTER = "00000000-0000-4000-8000-000000000001"
 
@@ -62,17 +62,6 @@ class Slow(Hasty):
 
     def prompt(self) -> bool:
         return False
-
-
-class Notes:
-    """A journal in memory."""
-
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-
-    async def append(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.ledger.fold(Record(self.ledger.sequence + 1, 1.79e9, entry))
 
 
 class Survey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from drivers.sim.world import World
 from reconciler import waiting
 from reconciler.core.desired import Desired, NodeWant, Revision
 from reconciler.core.glimpse import Glimpse
-from reconciler.core.ledger import Covered, Entry, Ledger, Record
+from reconciler.core.ledger import Covered, Ledger
 from reconciler.core.observed import Report
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner, Request
@@ -33,6 +33,7 @@ from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, observe
 from reconciler.runtime.sharing import Sharing, shares
 from tests.benchmarks.remember import entries
+from tests.runtime.worlds import Notes
 
 pytestmark = pytest.mark.skipif(not possible(), reason="NOT RUN: this host has one core, or does not fork")
 
@@ -41,17 +42,6 @@ MACHINES, NODES = 90, 12
 
 class Broken(BaseException):
     """As a signal breaks off what runs."""
-
-
-class Notes:
-    """A journal in memory."""
-
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-
-    async def append(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.ledger.fold(Record(self.ledger.sequence + 1, 1.79e9, entry))
 
 
 class Fleet:

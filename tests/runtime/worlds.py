@@ -5,14 +5,14 @@ An object here has one field, `at`: how many steps of its change were done. Step
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
 import msgspec
 
 from reconciler.core.desired import NodeWant
-from reconciler.core.ledger import Entry
+from reconciler.core.ledger import Entry, Ledger, Record
 from reconciler.core.observed import Capacity, Claim, Object, Report, Unchanged
 from reconciler.core.plan import Action, Change, Expect, Gate, Plan, Reason, Step, plan_digest
 from reconciler.core.refs import Ref, Target, Uid
@@ -150,6 +150,17 @@ class World:
 
     def journalled(self, kind: type[Entry]) -> list[Any]:
         return [entry for entry in self.journal.entries if isinstance(entry, kind)]
+
+
+class Notes:
+    """A journal in memory that waits for nothing: it needs no event loop."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.ledger.fold(Record(self.ledger.sequence + 1, 1.79e9, entry))
 
 
 def change(name: str, target: str, *verbs: str, **more: Any) -> Change:
