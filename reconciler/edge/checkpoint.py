@@ -25,6 +25,7 @@ from typing import IO, Any
 import msgspec
 
 from reconciler.core.bindings import Bindings
+from reconciler.core.desired import Demand
 from reconciler.core.hashes import blake2b
 from reconciler.core.ledger import Applied, Held, Intent, Ledger, Paused, Result, Run, Spent, Status
 from reconciler.core.outages import Outages
@@ -122,7 +123,7 @@ def taken(parts: Iterator[bytes]) -> Ledger:
     head = _head_decoder().decode(next(parts))
     ledger = Ledger()
     head.brief.tell(ledger)
-    bindings = ledger.bindings = Bindings.from_rows(Words.of(map(_word, head.words)), head.each, head.past)
+    bindings = ledger.bindings = Bindings.from_rows(Words.of(map(word_of, head.words)), head.each, head.past)
     decode = msgspec.msgpack.Decoder(dict[Ref, bytes]).decode
     for part in parts:
         bindings.single.update(decode(part))
@@ -134,7 +135,10 @@ def _head_decoder() -> msgspec.msgpack.Decoder[_Head]:
     return msgspec.msgpack.Decoder(_Head)
 
 
-def _word(told: Any) -> Any:
+def word_of(told: Any) -> Any:
+    """A word as it was, of what msgpack made of it. A planner numbers demands and tuples of refs among the others."""
+    if type(told) is dict:
+        return msgspec.convert(told, Demand)
     return tuple(told) if type(told) is list else told
 
 

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.binding import Address
+from reconciler.core.desired import Demand
 from reconciler.core.ledger import (
     Beat,
     Bound,
@@ -92,6 +93,16 @@ def test_a_checkpoint_and_the_rest_are_the_fold_of_everything_at_every_cut(histo
             pieces.fold(record)
         assert memory(pieces) == known
         assert over(pieces).bindings.words.values == pieces.bindings.words.values
+
+
+def test_what_a_planner_numbered_beside_the_ledger_comes_back_with_its_number() -> None:
+    ledger = Ledger()
+    words = ledger.bindings.words
+    for word in ("n1", Demand(1, 2, 3), (1, 2, 3), (Ref("Image/deb"), Ref("Network/acme/lan")), b"{}"):
+        words.number(word)
+    again = over(ledger).bindings.words
+    assert again.values == words.values
+    assert [again.number(word) for word in words.values] == list(range(len(words.values)))
 
 
 def test_all_that_says_how_entries_are_folded_is_in_the_seal() -> None:

@@ -27,7 +27,7 @@ from reconciler.core.shape import Shape
 from reconciler.core.sights import Strangers
 from reconciler.core.standing import Standing
 from reconciler.core.world import World
-from reconciler.edge.checkpoint import Brief
+from reconciler.edge.checkpoint import Brief, word_of
 from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer, walked
 
 WORLD = {
@@ -242,12 +242,7 @@ def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
 def _words_of(reader: Reader) -> Shelf[int, Any]:
     """What the rows of bindings and facts have in common and name by number: texts, bytes, tuples and demands."""
     laid: Shelf[int, Any] = Shelf.of(reader, "words", Any)
-
-    def word(number: int) -> Any:
-        found = laid[number]
-        return Demand(**found) if type(found) is dict else tuple(found) if type(found) is list else found
-
-    return Shelf(word, len(laid))
+    return Shelf(lambda number: word_of(laid[number]), len(laid))
 
 
 def resources_of(reader: Reader) -> Shelf[Ref, Resource]:
