@@ -154,3 +154,15 @@ def test_mistakes_in_the_tree_are_told_as_ever(read: list[Path], run: Run) -> No
     told = run("plan")
     assert told.code == Exit.ERROR
     assert "packages.yaml" in told.err
+
+
+def test_what_an_apply_leaves_is_taken_up_by_who_looks(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "FEW", 1)
+    assert run("apply", "--yes").code == Exit.DONE
+    (kept,) = folder.parent.rglob("journal.db-ledger")
+    found = checkpoint.Checkpoint.open(kept.with_name("journal.db"))
+    assert found is not None
+    assert found.ledger() is not None
+    found.close()
+    for words in (("status",), ("drift",), ("get", "machines"), ("plan",)):
+        assert run(*words).code == Exit.DONE, words
