@@ -58,7 +58,7 @@ class Forked:
     def __init__(self, work: Work) -> None:
         to_child, from_parent = os.pipe()
         to_parent, from_child = os.pipe()
-        _widen(to_parent)
+        widen(to_parent)
         with warnings.catch_warnings():
             # newer Pythons warn of forking beside threads: the child takes no lock that another thread may hold
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -105,7 +105,7 @@ class Forked:
         os.close(self.source)
 
 
-def _widen(pipe: int) -> None:
+def widen(pipe: int) -> None:
     """Room for what is said while this process is busy."""
     with suppress(OSError, AttributeError):  # where there is no more to be had it waits
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)

@@ -239,6 +239,7 @@ class GitSource:
             self._unread = None  # what was recalled before is not in force any more
         before = self._known
         if before is None or self._dirty_tree(tree):
+            tree.begin()  # git lists while the loader is imported
             delta = self.loader.load(tree, where)
             self._news = self._since = None
         else:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from reconciler.edge.forked import widen
 from reconciler.edge.git.command import OPTIONS, environment, failed, missing_git
 from reconciler.edge.git.objects import Objects, TreeDifference, scratch
 from reconciler.edge.refused import NOT_UTF8, SUBMODULE, Refusal, link
@@ -31,10 +32,22 @@ class CommitTree:
         self._extra = dict(extra or {})
         self._objects = objects or Objects(folder, self._extra)
         self._borrowed = objects is not None
+        self._begun: Listing | None = None
         self.refused: dict[str, Refusal] = {}
         """Links and submodules that the last listing met where documents would be."""
 
+    def begin(self) -> None:
+        """`entries` will be asked for soon. Raises as they do."""
+        if self._begun is None:
+            self._begun = self._listing()
+
+    def _listing(self) -> Listing:
+        return Listing(self.folder, self.id, self._extra)
+
     def close(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.close()
         if not self._borrowed:
             self._objects.close()
 
@@ -44,7 +57,8 @@ class CommitTree:
     def entries(self) -> Iterator[tuple[str, str]]:
         """(path, blob id) in order of paths. Raises SourceUnreadable."""
         self.refused.clear()
-        for mode, blob, path in listing(self.folder, self.id, self._extra):
+        begun, self._begun = self._begun, None
+        for mode, blob, path in (begun or self._listing()).entries():
             if self._counts(path, mode, blob):
                 yield path, blob
 
@@ -82,27 +96,43 @@ class CommitTree:
         yield from self._objects.read_many(blobs)
 
 
-def listing(folder: Path, tree: str, extra: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """(mode, object id, path) of everything beneath a tree, streamed."""
-    command = ["git", "-C", str(folder), *OPTIONS, "ls-tree", "-r", "-z", "--full-tree", tree]
-    with scratch() as stderr:
+class Listing:
+    """git lists everything beneath a tree, beside whatever is done until it is asked for."""
+
+    def __init__(self, folder: Path, tree: str, extra: Mapping[str, str]) -> None:
+        self._folder = folder
+        command = ["git", "-C", str(folder), *OPTIONS, "ls-tree", "-r", "-z", "--full-tree", tree]
+        self._stderr = scratch()
         try:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment(extra=extra))
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=self._stderr, env=environment(extra=extra)
+            )
         except FileNotFoundError as error:
+            self._stderr.close()
             raise missing_git() from error
-        with process:
-            assert process.stdout is not None
-            rest = b""
-            try:
-                while chunk := process.stdout.read(1 << 16):
-                    *lines, rest = (rest + chunk).split(b"\0")
-                    yield from map(_line, lines)
-            except GeneratorExit:
-                process.kill()
-                raise
-        if process.returncode != 0:
-            stderr.seek(0)
-            raise failed(folder, stderr.read().decode(errors="replace"), doing="ls-tree")
+        assert self._process.stdout is not None
+        widen(self._process.stdout.fileno())
+
+    def entries(self) -> Iterator[tuple[str, str, str]]:
+        """(mode, object id, path), streamed; once. Raises SourceUnreadable, SourceRefused."""
+        process, stream = self._process, self._process.stdout
+        assert stream is not None
+        rest = b""
+        try:
+            while chunk := stream.read(1 << 16):
+                *lines, rest = (rest + chunk).split(b"\0")
+                yield from map(_line, lines)
+            if process.wait() != 0:
+                self._stderr.seek(0)
+                raise failed(self._folder, self._stderr.read().decode(errors="replace"), doing="ls-tree")
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Nobody asks, or goes on asking."""
+        with self._process, self._stderr:
+            if self._process.returncode is None:
+                self._process.kill()
 
 
 def _line(line: bytes) -> tuple[str, str, str]:
