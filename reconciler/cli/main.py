@@ -78,14 +78,22 @@ def _plain_msgspec() -> None:
         del sys.modules["typing_extensions"], sys.modules["platform"]
 
 
-def _command(place: str) -> Callable[[Namespace], int]:
+_LOOKING = frozenset({"plan", "drift"})
+"""Commands that ask git first of all, whatever else they are told: it answers while the rest is imported."""
+
+
+def _command(args: Namespace) -> Callable[[Namespace], int]:
     """The function at `module:function`. Importing makes many objects that stay: the collector need not look."""
     from importlib import import_module
 
-    module, _, function = place.partition(":")
+    module, _, function = args.run.partition(":")
     gc.disable()
     try:
         _plain_msgspec()
+        if args.command in _LOOKING:
+            from reconciler.cli.running import begin
+
+            begin(args)
         found: Callable[[Namespace], int] = getattr(import_module(module), function)
     finally:
         gc.freeze()
@@ -123,7 +131,7 @@ def _run(arguments: list[str]) -> int:
         args = parser(arguments).parse_args(arguments)
     if args.directory is None and args.command not in _HERE:
         args.directory = _site_above()
-    code: int = _command(args.run)(args)
+    code: int = _command(args)(args)
     sys.stdout.flush()
     return int(code)
 

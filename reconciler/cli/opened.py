@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from reconciler.cli.ahead import Ahead
+    from reconciler.edge.apart import Apart
     from reconciler.edge.git import Uncommitted
 
 _MANY_FILES = 512 << 10
@@ -75,6 +76,8 @@ class Opened(msgspec.Struct, frozen=True, dict=True):
 
     def unchanged(self, revision: str | None, now: float) -> Unchanged | None:
         """The plan, if nothing at all has changed since it was found that there is nothing to do."""
+        if not self.still.there:
+            return None  # what it hangs on takes longer to tell
         key = self.still_key(revision)
         return self.still.recall(key, now) if key is not None else None
 
@@ -102,7 +105,9 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
         source.dirty = bool(getattr(args, "dirty", False))
         hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
         reading = _begun(args, hint) if hint is not None else None
-        source.meanwhile = _imported if ahead else None
+        source.meanwhile = partial(_beside, reading) if ahead else None
+        if hint is not None:
+            source.apart = _read_apart(source, args)
         try:
             datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
             state = State.open(datacenter_id, _named_folder(args))
@@ -111,28 +116,41 @@ async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opene
             yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
         finally:
             memory.settle()
+            if source.apart is not None:
+                source.apart.end()
             if reading is not None:
                 reading.end()
 
 
 _LATER = (
     "reconciler.cli.resuming", "reconciler.cli.progress", "reconciler.cli.sources", "reconciler.edge.beside",
-    "reconciler.edge.index.documents", "ctypes",
+    "ctypes",
 )  # fmt: skip
 """What a plan needs once the site is read (the last one for the clock). Importing it takes as long as a thousand
 documents."""
 
 
-def _imported() -> None:
+def _beside(reading: Ahead | None) -> None:
     """While others read the site."""
     for name in _LATER:
         import_module(name)
+    if reading is not None:
+        reading.meanwhile()
 
 
-def _begun(args: Namespace, hint: str) -> Ahead | None:
-    from reconciler.cli.ahead import begun
+def _read_apart(source: GitSource, args: Namespace) -> Apart | None:
+    from reconciler.cli.apart import begun
 
-    return begun(State(_named_folder(args) or state_folder(hint)).journal)
+    found = begun(source, getattr(args, "revision", None))
+    if found is not None and source.meanwhile is not None:
+        source.meanwhile()
+    return found
+
+
+def _begun(args: Namespace, hint: str) -> Ahead:
+    from reconciler.cli.ahead import Ahead
+
+    return Ahead(State(_named_folder(args) or state_folder(hint)).journal)
 
 
 def _named_folder(args: Namespace) -> Path | None:

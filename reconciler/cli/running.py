@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 
+def begin(args: Namespace) -> None:
+    """git looks for the repository from now on, if it does not yet. Raises SourceRefused, SourceUnreadable."""
+    if not hasattr(args, "opening"):
+        where = args.directory or "."
+        args.opening = None if is_remote(where) else Opening(Path(where))
+
+
 def run(command: Callable[[Namespace], Coroutine[Any, Any, int]], args: Namespace) -> int:
     """Raises what the command raises, and SourceRefused, SourceUnreadable."""
-    where = args.directory or "."
-    opening = args.opening = None if is_remote(where) else Opening(Path(where))
+    begin(args)
+    opening: Opening | None = args.opening
     try:
         return run_waiting(command(args))
     finally:

@@ -28,13 +28,12 @@ _SHOWN = 200
 
 def places_of(source: GitSource, plan: Plan) -> dict[str, str]:
     """`REF` and `REF:/path` to `packages.yaml:6`, for the head of each folded group."""
-    found: dict[str, str] = {}
-    for group in fold(sorted(plan.changes, key=place_in_page))[:_SHOWN]:
-        for key, path in _asked(group[0]):
-            where = place(source, group[0].ref, path)
-            if where:
-                found[key] = where
-    return found
+    groups = fold(sorted(plan.changes, key=place_in_page))[:_SHOWN]
+    asked = {key: (group[0].ref, path) for group in groups for key, path in _asked(group[0])}
+    told = source.apart.places(list(asked.values())) if source.apart is not None and asked else None
+    if told is None:
+        told = [place(source, ref, path) for ref, path in asked.values()]
+    return {key: where for key, where in zip(asked, told, strict=True) if where}
 
 
 def removals_of(repository: Repository, plan: Plan, *, since: str, root: str) -> dict[str, str]:

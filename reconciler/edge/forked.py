@@ -96,6 +96,18 @@ class Forked:
         """Whether something has come, or the process has gone."""
         return bool(select.select([self.source], [], [], 0)[0])
 
+    def answer(self) -> bytes:
+        """The one message that is still to come. Raises EOFError if the process has gone."""
+        while True:
+            for message in list(self.hear()):
+                return message
+
+    def leave(self) -> None:
+        """Lets it come to its end, which it does once nobody talks to it any more, and waits for that."""
+        os.close(self.sink)
+        os.close(self.source)
+        os.waitpid(self.pid, 0)
+
     def end(self) -> None:
         """Ends it, whatever it is doing, and waits for it."""
         with suppress(ProcessLookupError):

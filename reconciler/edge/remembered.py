@@ -1,6 +1,7 @@
 """Trees that were read before: what each came to, kept by the tree's id so that it is not read again.
 
-Owns: the files of that cache, and what makes them void. Must not go here: reading trees (load), deciding.
+Owns: the files of that cache, what makes them void, and what resources have in common. Must not go here: reading trees
+(load), deciding.
 
 A tree's id says all of its contents, so what it came to depends on nothing else but this program: its version and its
 own files are part of the key. Losing the cache costs time alone; who cannot write it does without.
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.core.desired import Desired
+from reconciler.core.desired import Desired, Resource
+from reconciler.core.refs import Ref
 from reconciler.core.values import digest
 from reconciler.edge.state import unsealed, write_sealed
 
@@ -130,6 +132,25 @@ class TreeMemory:
         files = sorted(self._folder.glob("*.*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for old in files[2 * KEPT :]:
             old.unlink(missing_ok=True)
+
+
+def kinds_of(resources: Iterable[Resource]) -> tuple[list[Resource], list[int]]:
+    """What resources are but for ref and digest, each kind once; and the number of each one's kind."""
+    numbers: dict[tuple[object, ...], int] = {}
+    kinds: list[Resource] = []
+    found: list[int] = []
+    for one in resources:
+        # who reads documents shares what is the same, so that identity says enough; `kinds` keeps the parts, so that
+        # nothing else comes to be what a number was given for
+        parts = (
+            id(one.body), id(one.references), id(one.demand), id(one.nics), id(one.constraints), one.protected,
+            id(one.behaviour), id(one.network), id(one.parties),
+        )  # fmt: skip
+        number = numbers.setdefault(parts, len(kinds))
+        if number == len(kinds):
+            kinds.append(msgspec.structs.replace(one, ref=Ref(""), digest=""))
+        found.append(number)
+    return kinds, found
 
 
 def _attempt(path: Path, data: bytes) -> None:

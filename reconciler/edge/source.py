@@ -1,7 +1,7 @@
 """Where the desired state comes from: a git repository, read by object, through the loader.
 
-Owns: the port Source: revision to Desired, lineage, and what every load needs beside: the version bound of the
-datacenter, keyed digests of secrets. Must not go here: YAML (load), git itself (git), the working of the loop.
+Owns: the port Source: revision to Desired, lineage, and what every load needs beside: keyed digests of secrets.
+Must not go here: YAML (load), git itself (git), version bounds (bounds), the working of the loop.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from reconciler.core.ledger import Applied
 from reconciler.core.refs import Ref, kind_of
 from reconciler.core.values import canonical, digest, plain
 from reconciler.driver import Capability
+from reconciler.edge.bounds import require
 from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
 from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.remembered import Remembered, Told, TreeMemory
-from reconciler.errors import SpecErrors, UsageError
+from reconciler.errors import SpecErrors
 from reconciler.waiting import blocking
 
 if TYPE_CHECKING:
+    from reconciler.edge.apart import Apart
     from reconciler.edge.git.mirror import Mirror
-    from reconciler.edge.index.memory import Documents
+    from reconciler.edge.index.known import Documents, Laid
     from reconciler.edge.load.loader import Loader
 
 KeyedDigest = Callable[[str], str | None]
@@ -57,6 +59,10 @@ class GitSource:
         self._loader: Loader | None = None
         self.memory: TreeMemory | None = None
         """Where what trees came to is kept between runs; None: nowhere."""
+        self.apart: Apart | None = None
+        """Another process that reads the tree, and answers for it as long as nobody here has read it."""
+        self._begun: CommitTree | None = None
+        """A tree of which git's list was asked for ahead."""
         self.meanwhile: Callable[[], object] | None = None
         """What there is to do while other processes read a large tree."""
         self._unread: Revision | None = None
@@ -92,11 +98,13 @@ class GitSource:
                 self._known = unread.tree
         return self._loader
 
-    def documents(self) -> Documents | None:
+    def documents(self) -> Documents | Laid | None:
         """What was read of the tree in force; None where it was not read, or is none of the repository's."""
+        if self._loader is None and self.apart is not None:
+            return self.apart.laid()
         if self._loader is None or self._known is None or self._unread is not None:
             return None
-        from reconciler.edge.index.memory import Documents
+        from reconciler.edge.index.known import Documents
 
         return Documents(self._loader.records, self._loader.desired.revision, frozenset(self._secretive))
 
@@ -115,7 +123,9 @@ class GitSource:
         self._nodes, self._secretive, self._in_force = {}, set(), {}
 
     def close(self) -> None:
-        """Drop what only a dirty tree has."""
+        """Drop what only a dirty tree has, and what was begun ahead."""
+        if self._begun is not None:
+            self._begun.close()
         working, self._working = self._working, None
         if working is not None:
             working.close()
@@ -224,7 +234,7 @@ class GitSource:
         return record is None or any(kind_of(ref) == "Image" for one in record.documents for ref in one.refs)
 
     def _recalled(self, where: Revision, memory: TreeMemory) -> Desired | None:
-        found = memory.recall(where.tree)
+        found = memory.recall(where.tree) if self.apart is None else self.apart.came(where.tree)
         if found is None:
             return None
         require(found.requires)
@@ -256,14 +266,21 @@ class GitSource:
         datacenter = self.loader.datacenter
         requires = datacenter.spec.requires if datacenter is not None else None
         require(requires)
-        if self.memory is not None and before is None and self._known is not None:
-            self.memory.keep(tree.id, Remembered(delta.desired, requires))
-            if datacenter is not None:
-                blob = self.loader.records.files[datacenter.file].blob
-                self.memory.keep_place(self._place, Told(datacenter.file, blob, delta.desired.datacenter_id))
+        if before is None and self._known is not None:
+            self.remember()
         self._secretive.difference_update(delta.changed, delta.removed)
         self._secretive |= _naming_secrets(delta.changed, delta.desired.resources)
         return self._with_digests(delta.desired)
+
+    def remember(self) -> None:
+        """What the tree in force came to, for who wants it the next time."""
+        desired, datacenter = self.loader.desired, self.loader.datacenter
+        if self.memory is None:
+            return
+        self.memory.keep(desired.revision.tree, Remembered(desired, datacenter.spec.requires if datacenter else None))
+        if datacenter is not None:
+            blob = self.loader.records.files[datacenter.file].blob
+            self.memory.keep_place(self._place, Told(datacenter.file, blob, desired.datacenter_id))
 
     def _changes(self, tree: CommitTree, before: str) -> dict[str, str | None]:
         return tree.changes(self.repository.difference, before)
@@ -280,7 +297,26 @@ class GitSource:
         where = self.repository.revision(revision, root=self.root)
         return self.tree(where.tree), where
 
+    def few(self, revision: str | None, files: int) -> tuple[CommitTree, Revision] | None:
+        """The tree of a revision, if it has no more files; git's list of it is not asked for again in any case. Raises
+        RevisionMissing, SourceUnreadable, SourceRefused."""
+        where = self.repository.revision(revision, root=self.root)
+        self._begun = tree = self.tree(where.tree)
+        tree.begin()
+        return (tree, where) if tree.few(files) else None
+
+    def reopened(self) -> GitSource:
+        """One of its own for a forked process, that has read nothing."""
+        return GitSource(self.repository.reopened(), self._capabilities, root=self.root)
+
+    def read(self, tree: CommitTree, where: Revision) -> Remembered:
+        """What a tree comes to, taken into force. Raises as loading does."""
+        desired, datacenter = self._taken(tree, where), self.loader.datacenter
+        return Remembered(desired, datacenter.spec.requires if datacenter is not None else None)
+
     def tree(self, tree: str) -> CommitTree:
+        if self._begun is not None and self._begun.id == tree:
+            return self._begun
         return CommitTree(self.repository.folder, tree, objects=self.repository.objects)
 
     def _with_digests(self, desired: Desired) -> Desired:
@@ -299,16 +335,20 @@ class GitSource:
                 desired.revision,
                 applied,
                 accepted=accepted,
-                removed=self._removed,
+                removed=self.removed,
                 head=self._head if desired.revision.commit is None else None,
             )
         except SpecErrors as error:
             return Lineage(broken=f"what was applied last cannot be read any more ({error.diagnostics[0]})")
 
-    def _removed(self, before: str, after: str) -> frozenset[Ref]:
+    def removed(self, before: str, after: str) -> frozenset[Ref]:
         """Refs whose documents are in one tree and not in the other. Raises SpecErrors of either."""
         if before == after:
             return frozenset()
+        if self._loader is None and self.apart is not None:
+            told = self.apart.removed(before, after)
+            if told is not None:
+                return told
         was, now = self._beside(before), self._beside(after)
         return frozenset(ref for ref in was.new | now.gone if was.has(ref) and not now.has(ref))
 
@@ -411,24 +451,6 @@ def _fill(value: Any, keyed: KeyedDigest, *, by_name: bool = False) -> bool:
     return any([_fill(inner, keyed, by_name=key in _BY_NAME) for key, inner in value.items()])
 
 
-def require(bounds: str | None) -> None:
-    """`requires` of the Datacenter: another version of trueup refuses (it might read a field otherwise). Raises
-    UsageError."""
-    if bounds is None:
-        return
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("trueup")
-    except PackageNotFoundError:
-        return
-    if not satisfies(own, bounds):
-        raise UsageError(
-            f"this is trueup {own}, and the datacenter requires {bounds}",
-            hint="install a version that it allows, or change `requires` in its document",
-        )
-
-
 def _named(value: Any, *, by_name: bool = False) -> Iterator[str]:
     """The names behind every `{secret: name}`."""
     if isinstance(value, list):
@@ -441,27 +463,3 @@ def _named(value: Any, *, by_name: bool = False) -> Iterator[str]:
         else:
             for key, inner in value.items():
                 yield from _named(inner, by_name=key in _BY_NAME)
-
-
-def satisfies(version: str, bounds: str) -> bool:
-    """Whether `0.3.1` is within `>=0.3 <0.5`. Only leading numbers count."""
-    own = _numbers(version)
-    for bound in bounds.replace(",", " ").split():
-        operator = bound.rstrip("0123456789.")
-        other = _numbers(bound[len(operator) :])
-        width = max(len(own), len(other))
-        left, right = own + (0,) * (width - len(own)), other + (0,) * (width - len(other))
-        ok = {">=": left >= right, "<=": left <= right, "==": left == right, ">": left > right, "<": left < right}
-        if not ok[operator]:
-            return False
-    return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = []
-    for part in version.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        found.append(int(digits))
-    return tuple(found)

@@ -78,6 +78,10 @@ class StillMemory:
         self._overview = overview
         self._keyed = keyed
 
+    @property
+    def there(self) -> bool:
+        return self._path.exists()
+
     def recall(self, key: str, now: float) -> Unchanged | None:
         """The plan, dated now, if everything is as it was."""
         try:

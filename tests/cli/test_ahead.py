@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from reconciler.cli import ahead, opened, session
+from reconciler.cli import ahead, apart, opened, session
 from reconciler.cli.exits import Exit
 from reconciler.cli.main import main
 from reconciler.edge import chain, checkpoint
@@ -104,14 +105,17 @@ def test_a_plan_is_the_same_where_another_process_reads_the_documents(
 
     monkeypatch.setattr(opened, "state_folder", by_id)
     monkeypatch.setattr(states, "state_folder", by_id)
-    told = []
-    for number, files in enumerate((1, 10**9)):
+    told: dict[str, list[object]] = {"--json": [], "--no-color": []}
+    ways = ((0, 1), (0, 10**9), (1_000, 10**9))  # one reads documents, none, one reads the tree and answers for it
+    for number, (words, (few, files)) in enumerate(product(told, ways)):
+        monkeypatch.setattr(apart, "_FEW", few)
         monkeypatch.setattr(bulk, "BESIDE", files)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{number}"))
         capsys.readouterr()
-        code = main(["-C", str(site), "plan", "--json"])
-        told.append((code, re.sub(r'"observed_at": [\d.]+', "", capsys.readouterr().out)))
-    assert told[0] == told[1]
+        code = main(["-C", str(site), "plan", words])
+        told[words].append((code, re.sub(r'"observed_at": [\d.]+|observed \S+,', "", capsys.readouterr().out)))
+    for each in told.values():
+        assert each == [each[0]] * len(ways)
 
 
 def test_a_large_journal_with_a_checkpoint_is_read_here_and_the_plan_is_the_same(

@@ -60,6 +60,14 @@ class Repository:
         """The repository that a folder is, or lies in. Raises SourceRefused, SourceUnreadable."""
         return Opening(folder, identity=identity).opened()
 
+    def reopened(self) -> Repository:
+        """The same with processes of its own: called in a forked process, where a shared pipe would be fatal."""
+        made = Repository(
+            self.folder, git_folder=self.git_folder, common=self.common, top=self.top, identity=self.identity
+        )
+        made.objects.loose = made._loose
+        return made
+
     def close(self) -> None:
         self.objects.close()
         if self._difference is not None:

@@ -7,7 +7,9 @@ Must not go here: YAML, the working tree (worktree).
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from reconciler.edge.forked import widen
@@ -33,6 +35,9 @@ class CommitTree:
         self._objects = objects or Objects(folder, self._extra)
         self._borrowed = objects is not None
         self._begun: Listing | None = None
+        self._fetched: Iterable[tuple[str, bytes]] | None = None
+        self._contents: dict[str, bytes] = {}
+        """By id, what was fetched ahead."""
         self.refused: dict[str, Refusal] = {}
         """Links and submodules that the last listing met where documents would be."""
 
@@ -51,8 +56,14 @@ class CommitTree:
         if not self._borrowed:
             self._objects.close()
 
+    def few(self, most: int) -> bool:
+        """Whether `begin` has found no more than so many files and links; waits until that is known."""
+        return self._begun is not None and self._begun.few(most)
+
     def reopened(self) -> CommitTree:
-        return CommitTree(self.folder, self.id, extra=self._extra)
+        made = CommitTree(self.folder, self.id, extra=self._extra)
+        made._begun = self._begun
+        return made
 
     def entries(self) -> Iterator[tuple[str, str]]:
         """(path, blob id) in order of paths. Raises SourceUnreadable."""
@@ -91,9 +102,23 @@ class CommitTree:
                 self.refused[path] = said
         return mode not in ("160000", "120000")
 
+    def fetch(self) -> None:
+        """All that `begin` has found will be read soon. It is kept, so this is for few files."""
+        begun = self._begun
+        if begun is not None:
+            ids = [blob for mode, blob, path in begun.known() if not _hidden(path) and mode != "160000"]
+            self._fetched = zip(ids, self._objects.many(ids).contents(), strict=True)
+
     def read(self, blobs: Sequence[str]) -> Iterator[bytes]:
         """The contents of each blob, in the order asked for. Raises SourceUnreadable."""
-        yield from self._objects.read_many(blobs)
+        if self._fetched is not None:
+            fetched, self._fetched = self._fetched, None
+            self._contents = dict(fetched)
+        known = self._contents
+        lacking = [blob for blob in blobs if blob not in known]
+        others = self._objects.read_many(lacking)
+        for blob in blobs:
+            yield known[blob] if blob in known else next(others)
 
 
 class Listing:
@@ -102,6 +127,8 @@ class Listing:
     def __init__(self, folder: Path, tree: str, extra: Mapping[str, str]) -> None:
         self._folder = folder
         command = ["git", "-C", str(folder), *OPTIONS, "ls-tree", "-r", "-z", "--full-tree", tree]
+        self._read: list[bytes] = []
+        """What of it was read already."""
         self._stderr = scratch()
         try:
             self._process = subprocess.Popen(
@@ -113,13 +140,29 @@ class Listing:
         assert self._process.stdout is not None
         widen(self._process.stdout.fileno())
 
+    def few(self, most: int) -> bool:
+        """Whether there are no more than so many entries; waits until that is known."""
+        stream, count = self._process.stdout, 0
+        assert stream is not None
+        while chunk := stream.read(1 << 16):
+            self._read.append(chunk)
+            count += chunk.count(b"\0")
+            if count > most:
+                return False
+        self._process.wait()
+        return True
+
+    def known(self) -> Iterator[tuple[str, str, str]]:
+        """As `entries`, as far as was read ahead."""
+        return map(_line, b"".join(self._read).split(b"\0")[:-1])
+
     def entries(self) -> Iterator[tuple[str, str, str]]:
         """(mode, object id, path), streamed; once. Raises SourceUnreadable, SourceRefused."""
         process, stream = self._process, self._process.stdout
         assert stream is not None
         rest = b""
         try:
-            while chunk := stream.read(1 << 16):
+            for chunk in chain(self._read, iter(partial(stream.read, 1 << 16), b"")):
                 *lines, rest = (rest + chunk).split(b"\0")
                 yield from map(_line, lines)
             if process.wait() != 0:

@@ -17,8 +17,8 @@ from reconciler.core.desired import Limits, NodeWant
 from reconciler.core.refs import Ref, kind_of
 from reconciler.core.words import Words
 from reconciler.driver import Capability
-from reconciler.edge.index.planning import resources_of, write_resources
-from reconciler.edge.index.shelves import Reader, Shelf, Writer, walked
+from reconciler.edge.index.resources import resources_of, write_resources
+from reconciler.edge.index.shelves import Reader, Shelf, Tables, walked
 from reconciler.edge.load.attempt import Attempt
 from reconciler.edge.load.defaults import NAME
 from reconciler.edge.load.document import Declared
@@ -53,7 +53,7 @@ class _File(msgspec.Struct, array_like=True):
 # -- laying down -----------------------------------------------------------------------------------------------------
 
 
-def write(records: Records, writer: Writer) -> Whole:
+def write(records: Records, writer: Tables) -> Whole:
     """Lay down the records; what is to be kept whole is returned. Raises OSError."""
 
     def place(one: Document) -> Place:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from reconciler.core.desired import NodeWant, Revision
+from reconciler.core.desired import NodeWant
 from reconciler.core.ledger import Intent, Record, Result
 from reconciler.core.planner import Planner
 from reconciler.core.refs import Ref
@@ -24,13 +24,13 @@ from reconciler.core.values import digest
 from reconciler.driver import Capability
 from reconciler.edge.chain import Chain
 from reconciler.edge.index import planning
+from reconciler.edge.index.known import Documents, Laid
 from reconciler.edge.index.shelves import Doubt, Reader, Writer
 from reconciler.edge.remembered import program
 from reconciler.edge.still import Overview
 from reconciler.errors import TrueupError
 
 if TYPE_CHECKING:
-    from reconciler.edge.load.records import Records
     from reconciler.edge.load.tree import Tree
 
 WORTHWHILE = 100
@@ -47,14 +47,6 @@ class Ground(NamedTuple):
     place: str
     drivers: tuple[str, ...]
     journal: Path
-
-
-class Documents(NamedTuple):
-    """What the loader knows, and which of it names a secret."""
-
-    records: Records
-    revision: Revision
-    secretive: frozenset[Ref]
 
 
 class _Whole(msgspec.Struct):
@@ -115,13 +107,11 @@ class Index:
         return self._path.exists()
 
     def keep(
-        self, ground: Ground, overviews: tuple[Overview, ...], planner: Planner, known: Documents, now: float
+        self, ground: Ground, overviews: tuple[Overview, ...], planner: Planner, known: Documents | Laid, now: float
     ) -> bool:
         """Lay down a planner that has planned, and what its revision was read from. `overviews`: as in `still`, asked
         for before the nodes were. Best effort; whether it was kept."""
-        from reconciler.edge.index import documents
-
-        if len(known.records.resources) < WORTHWHILE or len(known.secretive) > _SECRETIVE:
+        if len(planner.world.resources) < WORTHWHILE or len(known.secretive) > _SECRETIVE:
             return False
         try:
             sequence, head = _head(ground.journal)
@@ -129,7 +119,7 @@ class Index:
                 return False  # what this process alone has noted is in no journal
             with Writer(self._path) as writer:
                 packing = planner.world.sights.packing()  # zlib works beside all that is written meanwhile
-                read = msgspec.Raw(msgspec.msgpack.encode(documents.write(known.records, writer)))
+                read = known.lay(writer)
                 made = planning.write(planner, writer, packing)
                 secretive = sorted(known.secretive)
                 nodes = _by_address(planner.world.nodes.values())

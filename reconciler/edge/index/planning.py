@@ -16,7 +16,7 @@ import msgspec
 from reconciler.core import bindings as binding_rows
 from reconciler.core import facts as fact_rows
 from reconciler.core.addresses import Holders, Pool
-from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Resource, Revision
+from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Revision
 from reconciler.core.known import Taken
 from reconciler.core.ledger import Binding, Ledger
 from reconciler.core.observed import Report
@@ -28,7 +28,8 @@ from reconciler.core.sights import Strangers
 from reconciler.core.standing import Standing
 from reconciler.core.world import World
 from reconciler.edge.checkpoint import Brief, word_of
-from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer, walked
+from reconciler.edge.index.resources import resources_of
+from reconciler.edge.index.shelves import Reader, Shelf, Tables, walked
 
 WORLD = {
     "nodes": NodeWant, "targets": NodeWant, "standings": Standing, "homes": dict[Ref, None],
@@ -40,8 +41,6 @@ SIGHTS = {
 }  # fmt: skip
 BINDINGS = {"each": Binding, "spread": dict[Target, None], "past": int}
 """Tables that go to shelves, by the name of their attribute, with the kind of their values."""
-
-_NOBODY = Ref("")
 
 _MANY = 1_000
 """Addresses of one network that are kept together; of a larger one each is an entry of its own."""
@@ -88,13 +87,6 @@ class Whole(msgspec.Struct):
     """Targets by their load."""
 
 
-class _Resource(msgspec.Struct, array_like=True):
-    """`kind`: the number of what it is but for its ref and digest."""
-
-    digest: str
-    kind: int
-
-
 class _Holders(msgspec.Struct, array_like=True):
     """Addresses are numbers beyond what the packing knows, so they are written as text, to the base 16."""
 
@@ -111,7 +103,7 @@ Packing = Callable[[], Iterator[tuple[Target, bytes]]]
 """As `Sights.packing` gives it."""
 
 
-def write(planner: Planner, writer: Writer, packing: Packing) -> Whole:
+def write(planner: Planner, writer: Tables, packing: Packing) -> Whole:
     """Lay down its tables but the resources; what is to be kept whole is returned. `packing`: what its targets list,
     waited for last. Raises OSError."""
     world = planner.world
@@ -143,26 +135,6 @@ def write(planner: Planner, writer: Writer, packing: Packing) -> Whole:
     )  # fmt: skip
 
 
-def write_resources(resources: Mapping[Ref, Resource], writer: Writer) -> None:
-    """What machines alike have in common lies there once. Raises OSError."""
-    numbers: dict[tuple[object, ...], int] = {}
-    kinds: list[Resource] = []
-    rows: dict[Ref, _Resource] = {}
-    for ref, one in resources.items():
-        # who reads documents shares what is the same, so that identity says enough; `kinds` keeps the parts, so that
-        # nothing else comes to be what a number was given for
-        parts = (
-            id(one.body), id(one.references), id(one.demand), id(one.nics), id(one.constraints), one.protected,
-            id(one.behaviour), id(one.network), id(one.parties),
-        )  # fmt: skip
-        number = numbers.setdefault(parts, len(kinds))
-        if number == len(kinds):
-            kinds.append(msgspec.structs.replace(one, ref=_NOBODY, digest=""))
-        rows[ref] = _Resource(one.digest, number)
-    writer.table("resources", *walked(rows), level=0)
-    writer.table("kinds", lambda: enumerate(kinds), len(kinds))
-
-
 def _taken(kind: type[Any], owner: object) -> Any:
     return kind(*(getattr(owner, name) for name in kind.__struct_fields__))
 
@@ -173,7 +145,7 @@ def _remembered(ledger: Ledger) -> Brief:
     return found
 
 
-def _write_holders(world: World, writer: Writer) -> None:
+def _write_holders(world: World, writer: Tables) -> None:
     """Of a large network the next free address is looked for now, so that nobody has to walk there again."""
 
     def short() -> Iterator[tuple[Ref, _Holders]]:
@@ -243,20 +215,6 @@ def _words_of(reader: Reader) -> Shelf[int, Any]:
     """What the rows of bindings and facts have in common and name by number: texts, bytes, tuples and demands."""
     laid: Shelf[int, Any] = Shelf.of(reader, "words", Any)
     return Shelf(lambda number: word_of(laid[number]), len(laid))
-
-
-def resources_of(reader: Reader) -> Shelf[Ref, Resource]:
-    """What `write_resources` laid down."""
-    rows: Shelf[Ref, _Resource] = Shelf.of(reader, "resources", _Resource)
-    kinds: Shelf[int, Resource] = Shelf.of(reader, "kinds", Resource)
-
-    def resource(ref: Ref) -> Resource:
-        row = rows[ref]
-        if row.kind not in kinds:
-            raise Doubt(f"what {ref} is does not lie there")
-        return msgspec.structs.replace(kinds[row.kind], ref=ref, digest=row.digest)
-
-    return Shelf(resource, len(rows))
 
 
 def _read_holders(world: World, reader: Reader) -> None:

@@ -15,6 +15,7 @@ import os
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Generic, NoReturn, TypeVar, cast
@@ -31,7 +32,7 @@ _BLOCK = 32
 _PASS = 500_000
 """Entries that are held while a table is written."""
 _TAIL = 8
-_MAGIC = b"trueup index 3\n"
+_MAGIC = b"trueup index 4\n"
 
 _pack = msgspec.msgpack.Encoder().encode
 _block = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
@@ -43,6 +44,8 @@ class Doubt(Exception):
 
 class _Place(msgspec.Struct, frozen=True):
     count: int
+    base: int
+    """What is counted from: where in the file the part begins that another process wrote, else 0."""
     offset: int
     """Of the blocks' offsets, one more than there are blocks; they are 8 bytes each."""
     blocks: int
@@ -55,31 +58,19 @@ class _Foot(msgspec.Struct, frozen=True):
     whole: bytes
 
 
-class Writer:
-    """A file that is being written: it takes the place of the old one when all went well. Raises OSError."""
+class Part(msgspec.Struct, frozen=True):
+    """Tables that another process wrote."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    tables: dict[str, _Place]
+    data: bytes
+
+
+class Tables:
+    """Tables that are being written, one behind the other. Raises OSError."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = BytesIO()
         self._tables: dict[str, _Place] = {}
-        self.whole: Any = None
-        """What is read back at once, when the file is opened."""
-
-    def __enter__(self) -> Writer:
-        handle, self._name = beside(self._path)
-        self._file: IO[bytes] = os.fdopen(handle, "wb")
-        self._file.write(_MAGIC)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                foot = _pack(_Foot(self._tables, _pack(self.whole)))
-                self._file.write(foot + len(foot).to_bytes(4, "big") + zlib.crc32(foot).to_bytes(4, "big"))
-                self._file.close()
-                os.replace(self._name, self._path)
-        finally:
-            self._file.close()
-            Path(self._name).unlink(missing_ok=True)
 
     def table(self, name: str, entries: Callable[[], Iterable[tuple[Any, Any]]], count: int, *, level: int = 1) -> None:
         """`entries` is asked for once for each half million of the `count` entries, and gives the same each time.
@@ -98,8 +89,46 @@ class Writer:
                 self._file.write(zlib.compress(_pack(each), level))
                 offsets.append(self._file.tell())
         data = offsets.tobytes()
-        self._tables[name] = _Place(count, self._file.tell(), blocks, zlib.crc32(data))
+        self._tables[name] = _Place(count, 0, self._file.tell(), blocks, zlib.crc32(data))
         self._file.write(data)
+
+    def part(self) -> Part:
+        """All of it, for `Writer.take`."""
+        self._file.seek(0)
+        return Part(self._tables, self._file.read())
+
+
+class Writer(Tables):
+    """A file that is being written: it takes the place of the old one when all went well. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self.whole: Any = None
+        """What is read back at once, when the file is opened."""
+
+    def __enter__(self) -> Writer:
+        handle, self._name = beside(self._path)
+        self._file = os.fdopen(handle, "wb")
+        self._file.write(_MAGIC)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                foot = _pack(_Foot(self._tables, _pack(self.whole)))
+                self._file.write(foot + len(foot).to_bytes(4, "big") + zlib.crc32(foot).to_bytes(4, "big"))
+                self._file.close()
+                os.replace(self._name, self._path)
+        finally:
+            self._file.close()
+            Path(self._name).unlink(missing_ok=True)
+
+    def take(self, part: Part) -> None:
+        """Tables that were written elsewhere."""
+        base = self._file.tell()
+        self._file.write(part.data)
+        self._tables |= {name: msgspec.structs.replace(each, base=base) for name, each in part.tables.items()}
 
 
 class Reader:
@@ -130,8 +159,8 @@ class Reader:
         return block.get(named)
 
     def _read(self, place: _Place, number: int) -> dict[bytes, bytes]:
-        at = place.offset + 8 * number
-        start, end = array("Q", self._data[at : at + 16])
+        at = place.base + place.offset + 8 * number
+        start, end = (place.base + offset for offset in array("Q", self._data[at : at + 16]))
         try:
             return _block(zlib.decompress(self._data[start:end]))
         except (zlib.error, msgspec.DecodeError) as error:

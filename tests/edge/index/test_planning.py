@@ -17,6 +17,7 @@ from reconciler.core.planner import Planner, Request, make_plan
 from reconciler.core.refs import Ref
 from reconciler.core.world import World
 from reconciler.edge.index import planning
+from reconciler.edge.index.resources import write_resources
 from reconciler.edge.index.shelves import Doubt, Reader, Writer
 from tests.builders import NOW, SHAPES, GiB, desired, image, machine, network
 from tests.properties.test_fold import Deed, Site, deeds
@@ -27,7 +28,7 @@ def again(planner: Planner, folder: Path) -> Planner:
     with Writer(folder / "index") as writer:
         writer.whole = planning.write(planner, writer, planner.world.sights.packing())
         assert planner.world.desired is not None
-        planning.write_resources(planner.world.resources, writer)
+        write_resources(planner.world.resources, writer)
     reader = Reader(folder / "index")
     return planning.read(reader, msgspec.msgpack.decode(reader.whole, type=planning.Whole), SHAPES)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.edge.index import shelves
-from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer, walked
+from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Tables, Writer, walked
 
 KEYS = st.one_of(st.text(max_size=3), st.integers(0, 9), st.tuples(st.text(max_size=1), st.text(max_size=1)))
 TABLES = st.dictionaries(KEYS, st.integers(-9, 9), max_size=80)
@@ -114,3 +114,22 @@ def test_what_went_wrong_while_it_was_written_leaves_the_old_one(tmp_path: Path)
         writer.table("table", lambda: [(1, 1 // 0)], 1)
     assert Shelf.of(Reader(path), "table", int)["a"] == 1
     assert [each.name for each in tmp_path.iterdir()] == ["index"]
+
+
+@given(st.dictionaries(KEYS, st.binary(max_size=5), max_size=80), st.dictionaries(KEYS, st.integers(0, 9), max_size=9))
+def test_tables_of_another_process_lie_among_those_of_this_one(
+    tmp_path_factory: pytest.TempPathFactory, theirs: dict[Any, Any], ours: dict[Any, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("part") / "index"
+    apart = Tables()
+    apart.table("theirs", *walked(theirs))
+    apart.table("more", *walked(theirs), level=0)
+    with Writer(path) as writer:
+        writer.table("before", *walked(ours))
+        writer.take(apart.part())
+        writer.table("after", *walked(ours))
+    reader = Reader(path)
+    for key in {*ours, *theirs}:
+        for table, expected in (("before", ours), ("after", ours), ("theirs", theirs), ("more", theirs)):
+            kind = int if expected is ours else bytes
+            assert Shelf.of(reader, table, kind).get(key) == expected.get(key)

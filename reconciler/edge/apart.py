@@ -1,0 +1,166 @@
+"""A tree read by a process of its own, which answers for it as long as the command runs.
+
+Owns: the process, what the tree came to as it goes over the pipe, and the questions. Must not go here: reading (load),
+when a process is worth while (cli).
+
+A plan from nothing needs the tree, and as many modules again for everything else: this process imports these
+meanwhile, and never those that read documents. Whatever goes wrong there, a mistake in the tree too, is no answer
+(None): who asked then reads the tree himself, and tells it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+import msgspec
+
+from reconciler.core.desired import Desired, Resource, Revision
+from reconciler.core.refs import Ref
+from reconciler.edge.forked import Forked, framed, receive
+from reconciler.edge.remembered import Remembered, kinds_of
+
+if TYPE_CHECKING:
+    from reconciler.edge.git import CommitTree
+    from reconciler.edge.index.known import Laid
+    from reconciler.edge.source import GitSource
+
+T = TypeVar("T")
+Path = tuple[str | int, ...]
+Placing = Callable[["GitSource", Ref, Path], str]
+"""Where a field of a thing comes from, as people read it."""
+
+
+class _Came(msgspec.Struct, array_like=True):
+    """What the tree came to; what things alike have in common goes over once."""
+
+    desired: Desired
+    """Without resources."""
+    requires: str | None
+    kinds: list[Resource]
+    refs: list[Ref]
+    digests: list[str]
+    of: list[int]
+    """The number of each one's kind."""
+
+    def remembered(self) -> Remembered:
+        kinds, rows = self.kinds, zip(self.refs, self.digests, self.of, strict=True)
+        replace = msgspec.structs.replace
+        resources = {ref: replace(kinds[kind], ref=ref, digest=digest) for ref, digest, kind in rows}
+        return Remembered(replace(self.desired, resources=resources), self.requires)
+
+
+class _Places(msgspec.Struct, tag=True):
+    asked: list[tuple[Ref, Path]]
+
+
+class _Removed(msgspec.Struct, tag=True):
+    """Which refs' documents are in one tree and not in the other."""
+
+    before: str
+    after: str
+
+
+class _Laid(msgspec.Struct, tag=True):
+    """What was read, for the index."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Apart:
+    """One tree being read. `placing`: answers `places`. Call `end` in any case."""
+
+    def __init__(self, source: GitSource, tree: CommitTree, where: Revision, placing: Placing) -> None:
+        def work(questions: BinaryIO, answers: BinaryIO) -> None:
+            gc.disable()
+            with suppress(EOFError, BrokenPipeError):  # nobody asks any more
+                _work(source, tree, where, placing, questions, answers)
+
+        self._tree = where.tree
+        self._came: Remembered | None = None
+        self._process: Forked | None = Forked(work)
+
+    def came(self, tree: str) -> Remembered | None:
+        """What the tree came to. Waits for it."""
+        if self._came is None and self._process is not None:
+            found = self._answer(_Came)
+            self._came = found.remembered() if found is not None else None
+        return self._came if tree == self._tree else None
+
+    def places(self, asked: Sequence[tuple[Ref, Path]]) -> list[str] | None:
+        """Where these fields come from, empty where that cannot be told."""
+        return self._asked(_Places(list(asked)), list[str])
+
+    def removed(self, before: str, after: str) -> frozenset[Ref] | None:
+        """As `GitSource` tells it."""
+        return self._asked(_Removed(before, after), frozenset[Ref])
+
+    def laid(self) -> Laid | None:
+        """What was read, for the index. The last question."""
+        from reconciler.edge.index.known import Laid
+
+        return self._asked(_Laid(), Laid)
+
+    def end(self) -> None:
+        """It may be writing what it read to the user's cache: it ends by itself, and is waited for."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.leave()
+
+    def _asked(self, question: msgspec.Struct, kind: type[T]) -> T | None:
+        if self._came is None or self._process is None:
+            return None
+        try:
+            self._process.tell(_encode(question))
+        except BrokenPipeError:
+            self.end()
+            return None
+        return self._answer(kind)
+
+    def _answer(self, kind: type[T]) -> T | None:
+        assert self._process is not None
+        try:
+            return msgspec.msgpack.decode(self._process.answer(), type=kind)
+        except EOFError:
+            self.end()
+            return None
+
+
+def _work(
+    source: GitSource, tree: CommitTree, where: Revision, placing: Placing, questions: BinaryIO, answers: BinaryIO
+) -> None:
+    from reconciler.edge.index.known import Documents
+
+    def say(data: bytes) -> None:
+        answers.write(framed(data))
+        answers.flush()
+
+    read = source.reopened()
+    own = tree.reopened()
+    own.fetch()
+    say(_encode(_came(read.read(own, where))))
+    read.memory = source.memory
+    read.remember()
+    documents = read.documents()
+    assert isinstance(documents, Documents), "they were read here"
+    laid = _encode(documents.laid())
+    while True:
+        question = msgspec.msgpack.decode(receive(questions), type=_Places | _Removed | _Laid)
+        if isinstance(question, _Places):
+            say(_encode([placing(read, *each) for each in question.asked]))
+        elif isinstance(question, _Removed):
+            say(_encode(read.removed(question.before, question.after)))
+        else:
+            say(laid)
+            return
+
+
+def _came(found: Remembered) -> _Came:
+    resources = found.desired.resources
+    kinds, of = kinds_of(resources.values())
+    digests = [one.digest for one in resources.values()]
+    desired = msgspec.structs.replace(found.desired, resources={})
+    return _Came(desired, found.requires, kinds, list(resources), digests, of)
