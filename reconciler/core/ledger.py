@@ -7,7 +7,8 @@ Must not go here: how entries are stored (edge), decisions on what they mean for
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -48,13 +49,34 @@ from reconciler.core.values import canonical
 
 
 class Run:
-    """A plan being carried out: the generation it was given, and the latest status of each step that had a result."""
+    """A plan being carried out: the generation it was given, and the latest status of each step that had a result.
 
-    __slots__ = ("generation", "outcomes")
+    Steps that were applied, which most are, are noted one after the other: a table of them all, of which nobody asks
+    before the plan is resumed, would cost each of them several lines of a cache."""
 
-    def __init__(self, generation: int) -> None:
+    __slots__ = ("_applied", "_others", "generation")
+
+    def __init__(self, generation: int, outcomes: Mapping[str, Status] = MappingProxyType({})) -> None:
         self.generation = generation
-        self.outcomes: dict[str, Status] = {}
+        self._applied: list[str] = [step for step, status in outcomes.items() if status == "applied"]
+        self._others: dict[str, Status] = {step: status for step, status in outcomes.items() if status != "applied"}
+
+    def __len__(self) -> int:
+        """How many results there were; one that came twice may count so."""
+        return len(self._applied) + len(self._others)
+
+    @property
+    def outcomes(self) -> dict[str, Status]:
+        """By step; made when it is asked for."""
+        return {**dict.fromkeys(self._applied, "applied"), **self._others}
+
+    def tell(self, step: str, status: Status) -> None:
+        if status == "applied":
+            self._applied.append(step)
+            if self._others:
+                self._others.pop(step, None)
+        else:
+            self._others[step] = status
 
 
 class Ledger:
@@ -133,9 +155,9 @@ class Ledger:
             self.written[source] = self.sequence
         intent = self.in_flight.pop((plan, step), None)
         if intent is not None:
-            self.flying[intent.target] -= 1
+            self._landed(intent.target)
             if intent.source is not None:
-                self.flying[intent.source] -= 1
+                self._landed(intent.source)
             if intent.turns or self.outages.open:
                 self.outages.ended(intent, entry.status)
         if entry.more:
@@ -144,7 +166,15 @@ class Ledger:
             self.halfway.pop(_thing(entry), None)
         run = self.runs.get(plan)
         if run is not None:
-            run.outcomes[step] = entry.status
+            run.tell(step, entry.status)
+
+    def _landed(self, target: Target) -> None:
+        """One fewer is in flight there. Nothing is kept of a target with none: what is under way is quickly found."""
+        left = self.flying[target] - 1
+        if left:
+            self.flying[target] = left
+        else:
+            del self.flying[target]
 
     def _put(self, binding: Binding) -> None:
         self.bindings[binding.ref, binding.target] = binding

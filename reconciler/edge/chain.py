@@ -39,7 +39,8 @@ _KEEPING = 2047
 only once it had nothing more to do: then it would wait for the commit instead of working beside it."""
 _OTHER_WRITER = "another process wrote to the journal"
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+encoded = msgspec.json.Encoder(order="deterministic").encode
+"""Entries as a row stores them."""
 _decode = msgspec.json.Decoder(tuple[Entry, ...]).decode
 _KEPT: Any = Union[tuple(Sealed if kind is Settled else kind for kind in get_args(Entry))]  # noqa: UP007 - made here
 _decode_sealed = msgspec.json.Decoder(tuple[_KEPT, ...]).decode
@@ -125,15 +126,18 @@ class Chain:
 
     def append(self, entries: Sequence[Entry], at: float) -> int:
         """Adds all of the entries or none; durable on return. The sequence of the first. Raises JournalUnwritable."""
+        return self.add(encoded(entries), len(entries), at)
+
+    def add(self, text: bytes, count: int, at: float) -> int:
+        """The same of so many entries as they are stored (`encoded`)."""
         last, previous = self._head
-        text = _encode(entries)
         current = link(previous, last + 1, at, text)
         with _told(self.path):
             # one statement, so one commit, and the interpreter's lock is let go of once
             self._db.execute(
-                "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (last + 1, len(entries), at, text, previous, current)
+                "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (last + 1, count, at, text, previous, current)
             )
-        self._head = (last + len(entries), current)
+        self._head = (last + count, current)
         return last + 1
 
     def records(self) -> Iterator[Record]:

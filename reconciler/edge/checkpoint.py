@@ -84,8 +84,7 @@ class Brief(msgspec.Struct):
                 setattr(ledger, name, getattr(self, name))
         ledger.runs = {}
         for plan, (generation, outcomes) in self.runs.items():
-            run = ledger.runs[plan] = Run(generation)
-            run.outcomes = outcomes
+            ledger.runs[plan] = Run(generation, outcomes)
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -281,4 +280,4 @@ def _joined(head: bytes, single: dict[Ref, bytes]) -> Iterator[bytes]:
 
 def _size(ledger: Ledger) -> int:
     """How much there is to write, in things."""
-    return len(ledger.bindings) + len(ledger.spent) + sum(len(run.outcomes) for run in ledger.runs.values())
+    return len(ledger.bindings) + len(ledger.spent) + sum(map(len, ledger.runs.values()))

@@ -23,7 +23,7 @@ import anyio.to_thread
 
 from reconciler.core.ledger import Entry, Ledger
 from reconciler.core.rests import stamped, timely
-from reconciler.edge.chain import Chain, whole
+from reconciler.edge.chain import Chain, encoded, whole
 from reconciler.edge.checkpoint import Checkpoint, Checkpoints
 from reconciler.errors import JournalUnwritable, TrueupError
 from reconciler.ports import Clock
@@ -76,7 +76,7 @@ class _Durable(asyncio.Future[None]):
 
 
 class _Batch:
-    __slots__ = ("at", "done", "entries", "error", "first")
+    __slots__ = ("at", "done", "entries", "error", "first", "text")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -84,6 +84,8 @@ class _Batch:
         self.error: TrueupError | None = None
         self.first = 0
         self.at = 0.0
+        self.text: bytes | None = None
+        """The entries as they are stored, unless the clocks have a word in them yet."""
 
 
 class Journal:
@@ -176,6 +178,9 @@ class Journal:
             return
         batch, self._open = self._open, _Batch()
         self._handed += 1
+        if not timely(batch.entries):
+            # here, where they were made a moment ago: the writer's core would have to fetch them, and this one again
+            batch.text = encoded(batch.entries)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
             self._thread.start()
@@ -197,12 +202,14 @@ class Journal:
         self._chain.close()
 
     def _written(self, batch: _Batch) -> None:
-        if timely(batch.entries):
+        text = batch.text
+        if text is None:
             now = self._clock.instant()
             batch.at, batch.entries = now.at, stamped(batch.entries, now)
+            text = encoded(batch.entries)
         else:
             batch.at = self._clock.now()
-        batch.first = self._chain.append(batch.entries, batch.at)
+        batch.first, batch.text = self._chain.add(text, len(batch.entries), batch.at), None
 
     def _settle(self, batch: _Batch) -> None:
         """Back in the loop's thread: fold, send off what has gathered, and wake those who wait."""

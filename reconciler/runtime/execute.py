@@ -17,7 +17,7 @@ import msgspec
 from reconciler.core.ledger import Applied, Bound, Ledger, Moving, Result
 from reconciler.core.plan import Change, Plan
 from reconciler.runtime.events import Emit, harmless
-from reconciler.runtime.lanes import Lanes
+from reconciler.runtime.lanes import BEFORE, Lanes
 from reconciler.runtime.summary import GOOD, Summary, summarise
 from reconciler.runtime.worker import Board, Means, Pace, Worker
 
@@ -126,7 +126,7 @@ class Execution:
         if board.stopped is None:
             await self._close_left(board)
         return msgspec.structs.replace(
-            summarise(self.plan, self.changes, board.lanes.outcomes),
+            summarise(self.plan, self.changes, board.lanes.counts, board.lanes.unapplied),
             before=len(board.lanes.skipped),
             refused=tuple(board.refused),
             stopped=board.stopped,
@@ -165,17 +165,17 @@ class Execution:
         next observation tells. Left open they would keep the node unknown for ever. And changes that came to a halt
         halfway, which are planned anew."""
         ledger, plan = self._means.journal.ledger, self.plan.digest
-        flying, outcomes = ledger.in_flight, board.lanes.outcomes
+        flying, unapplied = ledger.in_flight, board.lanes.unapplied
         left = [step for change in self.changes if flying for step in change.steps if (plan, step.id) in flying]
         rests = {entry.step for entry in ledger.halfway.values() if entry.plan == plan}
         closing = []
         for change in self.changes if rests else ():
-            open_ = [step for step in change.steps if outcomes[step.id].status not in GOOD]
+            open_ = [step for step in change.steps if step.id in unapplied]
             if open_ and not rests.isdisjoint(step.id for step in change.steps):
-                step, reason = open_[0], outcomes[open_[0].id].reason
+                step, reason = open_[0], unapplied[open_[0].id].reason
                 closing.append(Result(plan, step.id, step.target, step.ref, "deferred", reason, step.source))
         for step in left:
-            reason = f"cut short, and not taken up again: {board.lanes.outcomes[step.id].reason}"
+            reason = f"cut short, and not taken up again: {unapplied.get(step.id, BEFORE).reason}"
             closing.append(Result(plan, step.id, step.target, step.ref, "unconfirmed", reason, step.source))
         if closing:
             await self._means.journal.append(closing)

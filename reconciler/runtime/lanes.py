@@ -6,7 +6,8 @@ Must not go here: calling drivers, journalling, deciding what a step does.
 
 A lane is one change: its steps run in series, in one hand as long as they stay on one target (a machine that was
 stopped is started by the same worker, so that it waits for nobody in between). Targets take turns, and on a target
-its tenants do. No object is made per step; what waits is a lane.
+its tenants do. No object is made per step, and what went well is not remembered by step: what waits is a lane, and how
+far it came tells what it has behind it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from functools import cached_property
 
+from reconciler.core.ledger import Status
 from reconciler.core.plan import Change, Gate, Step
 from reconciler.core.refs import Target, tenant_of
 from reconciler.driver import Outcome
 from reconciler.runtime.summary import GOOD
 
+BEFORE = Outcome("unchanged", "applied before")
 _BECAME = {"failed": "failed", "deferred": "was deferred", "unconfirmed": "has no known outcome"}
 
 
@@ -38,6 +41,10 @@ class Lane:
     @property
     def step(self) -> Step:
         return self.steps[self.position]
+
+    def passed(self, step: str) -> bool:
+        """Whether it has this step behind it."""
+        return any(each.id == step for each in self.steps[: self.position])
 
 
 class Barrier:
@@ -87,11 +94,13 @@ class Lanes:
     """All changes that are carried out together. `done`: steps that the journal already tells of as good."""
 
     def __init__(self, changes: Iterable[Change], *, done: Collection[str], per_target: int) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        """Every step that has ended, with what became of it."""
+        self.counts: dict[Status, int] = {}
+        """Steps that have ended, by what became of them."""
+        self.unapplied: dict[str, Outcome] = {}
+        """Those of them that did not go well."""
         self.skipped: set[str] = set()
-        """Those of them that had been applied before, by an earlier run of the same plan."""
-        self.passed: list[Step] = []
+        """Those that had been applied before, by an earlier run of the same plan."""
+        self.passed: list[tuple[Step, Outcome]] = []
         """Ended in nobody's hand, deferred or skipped, since the executor last looked: it tells of them."""
         self.pausing: list[Barrier] = []
         """Gates whose steps have ended well; the executor waits out their pause, then calls `let_through`."""
@@ -125,6 +134,11 @@ class Lanes:
     def change_of(self, step: Step) -> Change:
         return self._owner[step.id].change
 
+    def ended(self, step: str) -> bool:
+        """Whether it is known what became of a step."""
+        lane = self._owner.get(step)
+        return step in self.unapplied or (lane is not None and lane.passed(step))
+
     def next(self) -> Lane | None:
         """A lane whose step may run now; its slot on the target is taken. None: nothing may run at the moment."""
         if not self._turn:
@@ -143,9 +157,9 @@ class Lanes:
         kept). What waits for the step in other lanes is not told before `release`."""
         steps, position = lane.steps, lane.position
         step = steps[position]
-        self.outcomes[step.id] = outcome
+        good = self._count(step, outcome)
         lane.position = position = position + 1
-        if position < len(steps) and outcome.status in GOOD and not self._done:
+        if good and position < len(steps) and not self._done:
             after = steps[position]
             if after.needs == (step.id,) and not after.gates and after.target == step.target:
                 return True  # the usual case, told quickly: it needs the one before it, and nothing else
@@ -174,7 +188,7 @@ class Lanes:
         """Nothing more will run: every step that has not ended is deferred."""
         for lane in self._lanes:
             for step in lane.steps[lane.position :]:
-                if step.id not in self.outcomes:
+                if step.id not in self.unapplied:
                     self._defer(step, reason)
 
     def _barrier(self, gate: Gate) -> None:
@@ -186,14 +200,12 @@ class Lanes:
                 self._closes.setdefault(step, []).append(barrier)
             else:
                 # What is not carried out here has not been applied: the gate counts it so.
-                self._count(barrier, step, step)
+                barrier.failed.add(step)
+                self._countdown(barrier)
 
-    def _count(self, barrier: Barrier, step: str, change: str) -> list[Lane]:
+    def _countdown(self, barrier: Barrier) -> list[Lane]:
         """One step of a gate has ended; the lanes that this sets free."""
         barrier.left -= 1
-        outcome = self.outcomes.get(step)
-        if outcome is None or outcome.status not in GOOD:
-            barrier.failed.add(change)
         if barrier.left:
             return []
         if len(barrier.failed) > barrier.gate.max_failures:
@@ -209,8 +221,19 @@ class Lanes:
         """The lanes that the end of a step sets free."""
         freed = self._freed(self._waiting.pop(step, []))
         for barrier in self._closes.pop(step, ()):
-            freed += self._count(barrier, step, self._owner[step].change.id)
+            if step in self.unapplied:
+                barrier.failed.add(self._owner[step].change.id)
+            freed += self._countdown(barrier)
         return freed
+
+    def _count(self, step: Step, outcome: Outcome) -> bool:
+        """A step has ended. True: well."""
+        counts, status = self.counts, outcome.status
+        counts[status] = counts.get(status, 0) + 1
+        if status in GOOD:
+            return True
+        self.unapplied[step.id] = outcome
+        return False
 
     @staticmethod
     def _freed(waiting: list[Lane]) -> list[Lane]:
@@ -237,10 +260,10 @@ class Lanes:
             step = steps[lane.position]
             if step.id in self._done:
                 self.skipped.add(step.id)
-                self.outcomes[step.id] = Outcome("unchanged", "applied before")
-                self.passed.append(step)
+                self._count(step, BEFORE)
+                self.passed.append((step, BEFORE))
             else:
-                refusal, blocked = self._outlook(step)
+                refusal, blocked = self._outlook(lane, step)
                 if refusal is None:
                     if blocked:
                         self._wait(lane, step)
@@ -254,17 +277,18 @@ class Lanes:
                 moving.extend(freed)
         return False
 
-    def _outlook(self, step: Step) -> tuple[str | None, bool]:
-        """Why the step can no longer run, as far as is known by now; and whether it has to wait."""
-        outcomes, blocked = self.outcomes, False
+    def _outlook(self, lane: Lane, step: Step) -> tuple[str | None, bool]:
+        """Why the lane's next step can no longer run, as far as is known by now; and whether it has to wait."""
+        blocked = False
         for need in step.needs:
-            outcome = outcomes.get(need)
-            if outcome is None:
-                if need not in self._owner:
-                    return f"it needs {need}, which is not carried out", False
-                blocked = True
-            elif outcome.status not in GOOD:
+            outcome = self.unapplied.get(need)
+            if outcome is not None:
                 return f"it needs {need}, which {_BECAME[outcome.status]}", False
+            if lane.passed(need):
+                continue
+            if need not in self._owner:
+                return f"it needs {need}, which is not carried out", False
+            blocked = blocked or not self.ended(need)
         for gate in step.gates:
             barrier = self._barriers[gate]
             if barrier.shut:
@@ -275,7 +299,7 @@ class Lanes:
 
     def _wait(self, lane: Lane, step: Step) -> None:
         for need in step.needs:
-            if need not in self.outcomes:
+            if not self.ended(need):
                 self._waiting.setdefault(need, []).append(lane)
                 lane.blockers += 1
         for gate in step.gates:
@@ -285,8 +309,9 @@ class Lanes:
                 lane.blockers += 1
 
     def _defer(self, step: Step, reason: str) -> None:
-        self.outcomes[step.id] = Outcome("deferred", reason)
-        self.passed.append(step)
+        outcome = Outcome("deferred", reason)
+        self._count(step, outcome)
+        self.passed.append((step, outcome))
 
     def _enqueue(self, lane: Lane) -> None:
         target = lane.step.target

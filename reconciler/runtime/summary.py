@@ -66,23 +66,21 @@ class Summary(msgspec.Struct, frozen=True):
         return 3 if self.refused else 6
 
 
-def summarise(plan: Plan, changes: Iterable[Change], outcomes: Mapping[str, Outcome]) -> Summary:
-    """A pure fold of what became of the steps of these changes; every one of them has an outcome. How the run ended
-    (`stopped`, `seconds`, …) is the executor's to add."""
-    counts: dict[Status, int] = {}
+def summarise(
+    plan: Plan, changes: Iterable[Change], counts: Mapping[Status, int], unapplied: Mapping[str, Outcome]
+) -> Summary:
+    """A pure fold of what became of the steps of these changes, all of which have ended: how many in which way, and
+    those that did not go well. How the run ended (`stopped`, `seconds`, …) is the executor's to add."""
     unfinished: list[str] = []
     failures: list[Failure] = []
     finished = 0
     for change in changes:
-        first: Failure | None = None
-        for step in change.steps:
-            outcome = outcomes[step.id]
-            counts[outcome.status] = counts.get(outcome.status, 0) + 1
-            if first is None and outcome.status not in GOOD:
-                first = Failure(step.id, step.ref, step.target, outcome.status, outcome.reason)
+        first = next((step for step in change.steps if step.id in unapplied), None) if unapplied else None
         if first is None:
             finished += 1
         else:
+            outcome = unapplied[first.id]
             unfinished.append(change.id)
-            failures.append(first)
-    return Summary(plan.digest, counts, finished, unfinished=tuple(unfinished), failures=tuple(failures))
+            failures.append(Failure(first.id, first.ref, first.target, outcome.status, outcome.reason))
+    told = dict(sorted(counts.items()))
+    return Summary(plan.digest, told, finished, unfinished=tuple(unfinished), failures=tuple(failures))

@@ -146,8 +146,7 @@ class Board:
 
     def tell_passed(self) -> None:
         if self.emit is not None:
-            for step in self.lanes.passed:
-                outcome = self.lanes.outcomes[step.id]
+            for step, outcome in self.lanes.passed:
                 self.emit(StepEnded(step.id, step.ref, step.target, step.verb, outcome.status, outcome.reason))
         self.lanes.passed.clear()
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from reconciler.core.plan import Change, Gate, Step
 from reconciler.driver import Outcome
 from reconciler.runtime.lanes import Lane, Lanes
-from reconciler.runtime.summary import GOOD
 from tests.runtime.worlds import change
 
 PER_TARGET = 2
@@ -67,7 +66,7 @@ class Run:
     def begin(self, lane: Lane) -> None:
         step = lane.step
         assert step.id not in self.order
-        assert step.id not in self.lanes.outcomes
+        assert not self.lanes.ended(step.id)
         self.may_run(step)
         self.hands.append(lane)
         self.order.append(step.id)
@@ -75,10 +74,11 @@ class Run:
         assert max(busy.values()) <= PER_TARGET
 
     def may_run(self, step: Step) -> None:
-        outcomes = self.lanes.outcomes
-        assert all(outcomes[need].status in GOOD for need in step.needs)
+        lanes = self.lanes
+        assert all(lanes.ended(need) and need not in lanes.unapplied for need in step.needs)
         for gate in step.gates:
-            bad = {each.partition(":")[0] for each in gate.steps if outcomes[each].status not in GOOD}
+            assert all(map(lanes.ended, gate.steps))
+            bad = {each.partition(":")[0] for each in gate.steps if each in lanes.unapplied}
             assert len(bad) <= gate.max_failures
 
     def finish(self, *, dry: bool = False) -> bool:
@@ -107,8 +107,10 @@ class Run:
 def test_every_step_ends_once_and_none_runs_before_its_time(changes: list[Change], chance: random.Random) -> None:
     run = Run(changes, chance, set())
     run.run()
-    assert set(run.lanes.outcomes) == {step.id for each in changes for step in each.steps}
-    assert set(run.order) == {step for step, found in run.lanes.outcomes.items() if found.status != "deferred"}
+    steps, lanes = {step.id for each in changes for step in each.steps}, run.lanes
+    assert all(map(lanes.ended, steps))
+    assert sum(lanes.counts.values()) == len(steps)
+    assert steps.difference(run.order) == {step for step, it in lanes.unapplied.items() if it.status == "deferred"}
 
 
 @given(plans(), st.randoms(use_true_random=False), st.data())
@@ -120,4 +122,6 @@ def test_what_was_done_before_is_not_begun_again(
     run.run()
     assert done.isdisjoint(run.order)
     assert run.lanes.skipped == done
-    assert set(run.lanes.outcomes) == {step.id for each in changes for step in each.steps}
+    steps = {step.id for each in changes for step in each.steps}
+    assert all(map(run.lanes.ended, steps))
+    assert sum(run.lanes.counts.values()) == len(steps)
