@@ -63,6 +63,12 @@ class Loose:
         return f"{self._objects}{id_[:2]}/{id_[2:]}"
 
 
+def get_ready() -> None:
+    """Long objects will be read soon: what proves them is loaded, where that is quick."""
+    if "ssl" in sys.modules:
+        import hashlib  # noqa: F401 — OpenSSL's
+
+
 def _id_of(data: bytes, digits: int) -> str:
     if digits == 40:
         if len(data) > _LONG and "ssl" in sys.modules:

@@ -21,7 +21,7 @@ from typing import IO, NamedTuple
 
 from reconciler.edge.forked import widen
 from reconciler.edge.git.command import OPTIONS, clean, environment, failed, missing_git
-from reconciler.edge.git.loose import Loose
+from reconciler.edge.git.loose import Loose, get_ready
 from reconciler.edge.git.trees import Change, Trees, Untold, spelled
 from reconciler.errors import SourceUnreadable, TrueupError
 
@@ -268,6 +268,7 @@ class TreeDifference:
     def _told_by_git(self, before: str, after: str) -> list[PathChange]:
         # a line that is no object id is echoed and flushed: it marks the end of the answer
         answer = self._pipe.ask(f"{before} {after}\nend\n".encode())
+        get_ready()  # beside git: whoever compares again reads trees
         head = answer.readline()
         if head.split() != [before.encode(), after.encode()]:
             raise self._pipe.ended()

@@ -44,7 +44,8 @@ class Repository:
         self.git_folder = git_folder
         self.common = common
         """What linked working trees have in common: objects, refs, configuration."""
-        self._shallow = common / "shallow"
+        self._shallow = f"{common}/shallow"
+        self._head_file = f"{git_folder}/HEAD"
         self._loose = Loose(common)
         self.top = top
         """Where the working tree is; None for a bare repository."""
@@ -112,7 +113,7 @@ class Repository:
     def branch_if_any(self) -> str | None:
         """The branch that HEAD is on; None if it is on none. Raises SourceUnreadable where HEAD cannot be read."""
         try:
-            head = bytes_of(f"{self.git_folder}/HEAD").decode(errors="surrogateescape").strip()
+            head = bytes_of(self._head_file).decode(errors="surrogateescape").strip()
         except OSError as error:
             raise SourceUnreadable(f"{self.folder}: .git/HEAD cannot be read: {error.strerror}") from error
         if head == "ref: refs/heads/.invalid":  # refs kept in another format: git alone knows

@@ -83,9 +83,18 @@ class Trees:
 
     def _differing(self, before: str | None, after: str | None, above: bytes) -> Iterator[Change]:
         """`above`: the path of the two trees, with a slash. None: there is none."""
-        was, now = self._unlike(before, after)
-        for name in sorted(was.keys() | now.keys()):
-            old, new = was.get(name), now.get(name)
+        while before is not None and after is not None:
+            sole = self._sole(self._read(before), self._read(after))
+            if sole is None:
+                break
+            mode, name, was, now = sole
+            if mode != _TREE:
+                yield Change(above + name, (mode, was), (mode, now))
+                return
+            before, after, above = was, now, above + name + b"/"
+        left, right = self._unlike(before, after)
+        for name in sorted(left.keys() | right.keys()):
+            old, new = left.get(name), right.get(name)
             if old == new:
                 continue
             inner, beneath = _folder(old), _folder(new)
@@ -94,15 +103,44 @@ class Trees:
             if (old is not None and inner is None) or (new is not None and beneath is None):
                 yield Change(above + name, old if inner is None else None, new if beneath is None else None)
 
+    def _sole(self, was: _Tree, now: _Tree) -> tuple[bytes, bytes, str, str] | None:
+        """Mode, name and both ids of the only entry that differs, where it does so in its id alone."""
+        old, new = was.data, now.data
+        if len(old) != len(new) or not old:
+            return None
+        ends = self._ends(was)
+        low, high = 0, len(ends) - 1
+        while low < high:  # for the first entry that differs
+            middle = (low + high) // 2
+            begin, end = ends[low - 1] if low else 0, ends[middle]
+            if old[begin:end] == new[begin:end]:
+                low = middle + 1
+            else:
+                high = middle
+        begin, end = ends[low - 1] if low else 0, ends[low]
+        found = self._entry.fullmatch(old, begin, end)
+        if found is None or found[1] not in _MODES or old[end:] != new[end:]:
+            return None
+        mode, name, was_id = found.groups()
+        now_id = new[found.start(3) : end]
+        if old[begin : found.start(3)] != new[begin : found.start(3)] or was_id == now_id:
+            return None
+        now.ends = ends
+        return mode, name, was_id.hex(), now_id.hex()
+
+    def _ends(self, tree: _Tree) -> list[int]:
+        """Raises Untold where it is no tree as git writes them."""
+        tree.ends = tree.ends or list(accumulate([len(found[0]) for found in self._entry.finditer(tree.data)]))
+        if len(tree.data) != (tree.ends[-1] if tree.ends else 0):
+            raise Untold
+        return tree.ends
+
     def _unlike(self, before: str | None, after: str | None) -> tuple[dict[bytes, Entry], dict[bytes, Entry]]:
         """The entries of both, without most of those that they share at the beginning and at the end."""
         if before is None or after is None:
             return self._all(before), self._all(after)
         was, now = self._read(before), self._read(after)
-        old, new = was.data, now.data
-        ends = was.ends = was.ends or list(accumulate([len(found[0]) for found in self._entry.finditer(old)]))
-        if len(old) != (ends[-1] if ends else 0):
-            raise Untold
+        old, new, ends = was.data, now.data, self._ends(was)
         first = bisect_left(ends, 1, key=lambda end: not new.startswith(old[:end]))
         start = ends[first - 1] if first else 0
         begins = [start, *ends[first:]]
