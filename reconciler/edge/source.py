@@ -207,9 +207,9 @@ class GitSource:
                 if recalled is not None:
                     return recalled
         tree, where = self._opened(revision)
-        before = self._held(tree, since)
         if since is not None and since.tree == self._known:
             self._since = Since(since.tree)
+        before = self._held(tree, since)
         if not before.images:
             return self._taken(tree, where)
         self.loader.held = before
@@ -222,11 +222,30 @@ class GitSource:
         """What images held when a plan was applied last, where their documents are others now."""
         if since is None or since.root != self.root or since.tree == tree.id:
             return NOTHING_HELD
+        if self._known is not None and not self._dirty_tree(tree) and self._imageless(tree.id, since, self._known):
+            return NOTHING_HELD
         from reconciler.edge.images import held
 
         committed, declares = not self._dirty_tree(tree), self._declares_image if since.tree == self._known else None
         when = "when a plan was applied last"
         return held(self.repository, since.tree, tree, when=when, committed=committed, declares=declares)
+
+    def _imageless(self, tree: str, since: Applied, known: str) -> bool:
+        """Whether no file of the tree `since` that is another in `tree` can have declared an image: told load by load
+        of those that differ from the tree in force (`known`), however long nothing was applied."""
+        told = self._since
+        if self._loader is None or self._unread is not None or told is None or told.tree != since.tree or told.images:
+            return False
+        from reconciler.edge.load.defaults import NAME
+
+        differing = self.repository.difference.between(known, tree)
+        told.images = any(
+            [
+                each.path.endswith(NAME) or (each.before is not None and self._declares_image(each.path))
+                for each in differing
+            ]
+        )
+        return not told.images
 
     def _declares_image(self, path: str) -> bool:
         """Whether a file of the tree in force may: one that was read as documents tells what they declare."""
@@ -388,6 +407,8 @@ class Since:
         self.tree = tree
         self.came: set[Ref] = set()
         self.went: set[Ref] = set()
+        self.images = False
+        """Files that may have declared an image are others by now."""
 
     def take(self, added: Collection[Ref], removed: Collection[Ref]) -> None:
         """One more load."""

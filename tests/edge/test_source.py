@@ -378,6 +378,25 @@ async def test_an_image_that_would_hold_other_contents_than_at_the_last_apply_is
             await again.load(since=applied(before))
 
 
+@pytest.mark.parametrize("between", [{"web-1.yaml": machine("web-1")}, {"new/_defaults.yaml": "Machine: {}\n"}])
+async def test_it_is_told_as_well_of_a_later_commit_than_the_first_after_the_apply(
+    site: Clone, open_source: Callable[..., GitSource], between: dict[str, str]
+) -> None:
+    source = open_source(site)
+    before = applied(await source.load())
+    for files in (between, {**between, "notes.txt": "later"}):
+        site.commit(files)
+        await source.load(since=before)
+    site.commit(OTHER)
+    with pytest.raises(SpecErrors, match=CHANGED):
+        await source.load(since=before)
+    site.commit({"site.yaml": SITE["site.yaml"], "notes.txt": None})
+    await source.load(since=before)
+    site.commit(OTHER)
+    with pytest.raises(SpecErrors, match=CHANGED):
+        await source.load(since=before)
+
+
 async def test_it_is_told_beside_all_other_mistakes_wherever_its_document_went(
     site: Clone, open_source: Callable[..., GitSource]
 ) -> None:
