@@ -9,8 +9,11 @@ plain int: so the types made here are only names for how to read, and every valu
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from operator import call, is_not
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -19,22 +22,32 @@ Reading = Callable[[Any], Any]
 
 
 class _Spelled(type):
-    read: Reading
+    """Called with what is written, such a type gives what that comes to."""
 
-    def __instancecheck__(cls, value: object) -> bool:
-        return True
+    __instancecheck__ = staticmethod(partial(is_not, object()))
+    """Always true, without a frame: msgspec asks for every value."""
 
 
 def spelled(inner: Any, *, before: Reading | None = None, after: Reading | None = None) -> Any:
     """A type for fields of records: `before` turns what is written into an `inner`, which `after` judges and settles.
     Both raise ValueError."""
-    checked = _simple(inner) if isinstance(inner, type) and inner in _SIMPLE else _made(inner)
+    plainly = inner if isinstance(inner, type) and inner in _SIMPLE else str if _takes_text(inner) else None
+    checked = _wrong if plainly is inner else _made(inner)
 
-    def read(value: Any) -> Any:
-        value = checked(value if before is None else before(value))
+    # one frame for a value, where it can be: a document has dozens
+    def read(_: Any, value: Any) -> Any:
+        if before is not None:
+            value = before(value)
+        if type(value) is not plainly:
+            value = checked(value)
         return value if after is None else after(value)
 
-    return _Spelled("Spelled", (), {"read": staticmethod(read)})
+    return _Spelled("Spelled", (), {"__new__": read})
+
+
+def _takes_text(inner: Any) -> bool:
+    """Whether any text is an `inner`."""
+    return isinstance(inner, types.UnionType) and str in get_args(inner)
 
 
 def keys(rule: Reading) -> Reading:
@@ -45,32 +58,23 @@ def keys(rule: Reading) -> Reading:
 _SIMPLE = (str, int, float)
 
 
-def _simple(kind: type) -> Reading:
-    def check(value: Any) -> Any:
-        if type(value) is not kind:
-            raise ValueError("another type is due here")
-        return value
-
-    return check
+def _wrong(_: Any) -> Any:
+    raise ValueError("another type is due here")
 
 
 def _made(inner: Any) -> Reading:
     """Anything else is read by msgspec, which remembers how only for records."""
     if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-        return lambda value: msgspec.convert(value, inner, dec_hook=_hook)
+        return lambda value: msgspec.convert(value, inner, dec_hook=call)
     holder = msgspec.defstruct("Holder", [("value", inner)])
 
     def check(value: Any) -> Any:
-        return msgspec.convert({"value": value}, holder, dec_hook=_hook).value  # type: ignore[attr-defined]
+        return msgspec.convert({"value": value}, holder, dec_hook=call).value  # type: ignore[attr-defined]
 
     return check
-
-
-def _hook(kind: Any, value: Any) -> Any:
-    return kind.read(value)
 
 
 def read(kind: type[T], values: Any) -> T:
     """A record of plain values, as YAML gives them. Raises msgspec.ValidationError where anything is not plainly right:
     the models tell what."""
-    return msgspec.convert(values, kind, dec_hook=_hook)
+    return msgspec.convert(values, kind, dec_hook=call)
