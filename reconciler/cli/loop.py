@@ -89,6 +89,7 @@ async def _run(args: Namespace) -> int:
             handling=Handling(load([Path(file) for file in args.handlers], outside=here.repository.top), warn=say),
         )
         say(f"Following {here.repository.identity}{await _named(here)}. Ctrl-C stops.")
+        here.repository.difference.begin()  # git tells the first commit's, and would have to be started for it
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, loop)
             group.start_soon(watch_repository, here.repository.git_folder, _hinting(send))

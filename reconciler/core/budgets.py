@@ -7,7 +7,7 @@ plan's works spend. Must not go here: figures for people (figures).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from reconciler.core import order, rules
@@ -67,6 +67,9 @@ def rack_of(nodes: Mapping[str, NodeWant], target: Target) -> str | None:
     return (member.rack if member is not None else None) or node.rack
 
 
+_NONE = Budget()
+
+
 class Tally:
     """What was spent of each account in the windows that end now (unix seconds), and is about to be."""
 
@@ -76,10 +79,10 @@ class Tally:
         self._policy = policy
         self._nodes = nodes
         self._census = census
-        self._spent: Counter[tuple[str, Account]] = Counter()
+        self._spent: defaultdict[tuple[str, Account], int] = defaultdict(int)
         self._lost: set[tuple[str, str]] = set()
         """Budget and window: it began before the ledger did, which was rebuilt since."""
-        limited = {name for name in NAMES if budget_of(policy, name) != Budget()}
+        limited = any([policy.destroys != _NONE, policy.restarts != _NONE, policy.creates != _NONE])
         for at, entry in ledger.spent_after(now - max(SECONDS.values())) if limited else ():
             for account in accounts(nodes, entry.ref, entry.target):
                 if at <= now - SECONDS.get(account[0], 0.0) or account[0] == PLAN:
@@ -100,7 +103,7 @@ class Tally:
     def take(self, works: Iterable[Work]) -> list[tuple[Work, Hold]]:
         """Spend what these take, in canonical order; those that are beyond a budget spend nothing, and have Holds."""
         over: list[tuple[Work, Hold]] = []
-        for work in sorted((work for work in works if rules.is_single(work.ref)), key=order.rank):
+        for work in sorted([work for work in works if rules.is_single(work.ref)], key=order.rank):
             place = work.source or work.target
             spending = [Spent(name, work.ref, place) for name, spends in _SPENDS.items() if spends(work)]
             why = next((why for each in spending if (why := self.refusal(each)) is not None), None)

@@ -23,10 +23,19 @@ Fall = tuple[Work, Hold]
 
 def falling(works: Sequence[Work], holds: Sequence[Hold], world: World) -> list[Fall]:
     """The works that fall in this round. The first check that finds any ends it: what falls may free the others."""
-    for check in (_unclaimed, _named, _needy, _unmounted, _roomless, overfull, _addressless, _in_use):
-        found = list(check(works, holds, world))
+    for check, concerned in (
+        (_unclaimed, world.unclaimed),
+        (_named, world.sights.strangers),
+        (_needy, holds),
+        (_unmounted, any([work.resource is not None and volumes_of(work.resource) for work in works])),
+        (_roomless, any([work.waits_for for work in works])),
+        (overfull, True),
+        (_addressless, any([work.addresses for work in works])),
+        (_in_use, any([work.action is Action.DESTROY for work in works])),
+    ):
+        found = list(check(works, holds, world)) if concerned else ()
         if found:
-            return found
+            return list(found)
     return []
 
 
@@ -37,8 +46,6 @@ def claims(works: Sequence[Work]) -> dict[Target, str]:
 
 def _unclaimed(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterator[Fall]:
     """Nothing is done on a node that is not claimed, and is not about to be."""
-    if not world.unclaimed:
-        return
     claimed = claims(works)
     for work in works:
         if work.target in world.unclaimed and work.target not in claimed:
@@ -52,7 +59,7 @@ def _named(works: Sequence[Work], holds: Sequence[Hold], world: World) -> Iterat
     places: dict[str, list[Target]] = {}
     for target in sorted(world.sights.strangers):
         places.setdefault(node_of(target), []).append(target)
-    for work in works if places else ():
+    for work in works:
         kind, node = kind_of(work.ref), node_of(work.target)
         if not _takes_a_name(work) or kind not in world.shape_of(work.target).capability.names:
             continue

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.plan import Cause
-from reconciler.core.values import MAPS, Fields, escape, find
+from reconciler.core.values import MAPS, Fields, canonical, escape, find
 
 
 def changed_paths(before: Fields, after: Fields) -> tuple[str, ...]:
@@ -71,13 +71,15 @@ def _unlike(before: Fields, after: Fields, above: str, told: set[str]) -> tuple[
         if type(left) in _LEAVES and type(right) in _LEAVES:
             if type(left) is not type(right) or left != right:
                 told.add(f"{above}/{escape(key)}")
+        elif type(left) in _PLAIN and type(left) is type(right) and canonical(left) == canonical(right):
+            continue  # told without a look at each leaf: what is spelled the same is the same
         elif isinstance(left, MAPS) and isinstance(right, MAPS):
             inner = _unlike(left, right, f"{above}/{escape(key)}", told)
             if inner[0]:
                 was[key], now[key] = inner
         elif left is _NOTHING or right is _NOTHING:
             told.add(f"{above}/{escape(key)}")
-        elif not _same(left, right):
+        else:
             was[key], now[key] = _prepared(left), _prepared(right)
     return was, now
 
@@ -86,16 +88,7 @@ _NOTHING = object()
 
 
 _LEAVES = frozenset({str, int, bool, type(None)})
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Whether both are surely one as JSON, where 1 is not true: what is not told here, jsonpatch tells."""
-    kind = type(left)
-    if kind is not type(right):
-        return False
-    if kind in _LEAVES:
-        return bool(left == right)
-    return kind is list and len(left) == len(right) and all(map(_same, left, right))
+_PLAIN = frozenset({dict, list})
 
 
 def _prepared(value: Any) -> Any:

@@ -37,7 +37,7 @@ def headroom(world: World, works: Collection[Work]) -> tuple[Headroom, ...]:
         for name in ("memory", "cpu", "disk"):
             # The room counts what is desired already, so what grows is added back for "before".
             base = getattr(room, name) - getattr(room.used, name)
-            before = base + sum(getattr(more, name) for more in grow)
+            before = base + sum([getattr(more, name) for more in grow])
             pairs[name] = (before, base + getattr(back, name)) if getattr(room, name) < PLENTY >> 1 else None
         found.append(Headroom(target, pairs["memory"], pairs["cpu"], pairs["disk"], room.closed or ""))
     return tuple(found)

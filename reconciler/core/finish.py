@@ -64,8 +64,8 @@ def make_change(work: Work, world: World) -> Change:
         assert work.found is not None, "what is marked is there"
         series = (pause_step(work.found, marks, work.target),)
     steps = _journalled(_laden(_meant(bare.id, series, work), work, world), work, world, bare)
-    risk = min((step.risk for step in steps), key=_RISKS.index, default=Risk.NONE)
-    undo = max((step.undo for step in steps), key=_UNDOS.index, default=Undo.EXACT)
+    risk = min([step.risk for step in steps], key=_RISKS.index, default=Risk.NONE)
+    undo = max([step.undo for step in steps], key=_UNDOS.index, default=Undo.EXACT)
     return msgspec.structs.replace(bare, steps=steps, risk=risk, undo=undo)
 
 

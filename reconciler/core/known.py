@@ -201,6 +201,8 @@ class Known:
     def others(self, uid: Uid, *own: Ref | None) -> list[Ref]:
         """Refs that trusted objects with this very uid bear beside these: two of one identity are a conflict."""
         rest = [ref for ref in self.sights.bearers(uid) if ref not in own]
+        if not rest:
+            return rest
         return sorted(ref for ref in rest if any(found.marks and found.marks.uid == uid for _, found in self.seen(ref)))
 
     def binding(self, ref: Ref) -> Binding | None:

@@ -28,13 +28,18 @@ def rank(work: Work) -> tuple[int, str, str, int]:
     """Canonical order: claims, images, networks and projects, volumes, machines, then removals in reverse."""
     removed = work.action in REMOVALS
     kind = kind_of(work.ref)
-    level = {"Node": 0, "Image": 1, "Network": 2, "Tenant": 2, "Volume": 3}.get(kind, 4)
+    level = _LEVELS.get(kind, 4)
     return (9 - level if removed else level, work.ref, work.target, work.incarnation)
+
+
+_LEVELS = {"Node": 0, "Image": 1, "Network": 2, "Tenant": 2, "Volume": 3}
 
 
 def edges(works: Iterable[Work], claims: Mapping[Target, str], world: World) -> dict[str, set[str]]:
     """Change id to the ids that must have been applied first. `claims`: target to the id of the change claiming it."""
     works = list(works)
+    if len(works) == 1:
+        return {work.id: set(work.waits_for) for work in works}
     by_place = {(work.ref, work.target): work for work in works if not work.apart}
     made = {work.ref: work.id for work in works if _is_machine(work) and work.action not in REMOVALS}
     """What an image is taken from comes before it, wherever it is."""
@@ -99,7 +104,7 @@ def gives(work: Work, world: World) -> set[tuple[Ref, str]]:
 
 
 def _is_machine(work: Work) -> bool:
-    return kind_of(work.ref) == "Machine"
+    return work.ref.startswith("Machine/")
 
 
 def _moved_addresses(works: list[Work], needs: dict[str, set[str]], world: World) -> None:

@@ -32,7 +32,7 @@ def recalled(world: World, ref: Ref, target: Target | Literal[""], now: float) -
     bound = world.ledger.bindings.of(ref)
     binding = bound[0] if bound else None
     seen = world.seen(ref)
-    if binding is not None and not any(found.marks and found.marks.uid == binding.uid for _, found in seen):
+    if binding is not None and not any([found.marks and found.marks.uid == binding.uid for _, found in seen]):
         heirs = world.others(binding.uid, ref)
         if heirs:
             sure = len(heirs) == 1 and all(_now(world, ref, place) for place, _ in world.seen(heirs[0]))

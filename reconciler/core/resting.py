@@ -25,6 +25,7 @@ from reconciler.core.plan import sealed_digest
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.core.sights import sum_of
 from reconciler.core.values import canonical
+from reconciler.core.words import Values
 from reconciler.core.world import World
 
 LOOSE = 20_000
@@ -64,10 +65,12 @@ def _put(world: World, target: Target, found: Resting) -> list[Ref]:
 
 def rests(world: World, ref: Ref) -> bool:
     """The same of one machine."""
-    row = world.ledger.bindings.row(ref)
-    target: Target | None = world.ledger.bindings.words.values[row.target] if row is not None else None
-    found = world.only(ref, target) if target is not None else None
-    if target is None or found is None:
+    row, resource, words = world.ledger.bindings.row(ref), world.resources.get(ref), world.ledger.bindings.words.values
+    if row is None or resource is None or not _as_large(row, resource, words):
+        return False
+    target: Target = words[row.target]
+    found = world.only(ref, target)
+    if found is None:
         return False
     look = _Look(world, target)
     taken = look.takes(ref, found)
@@ -165,7 +168,12 @@ class _Look:
             return None
         if marks.paused_until is not None and borne(self._world.ledger, marks, 0.0) is not None:
             return None
-        wants = resource.demand
-        if row.moving or self._words[row.demand] != (wants.memory, wants.cpu, wants.disk):
+        if row.moving or not _as_large(row, resource, self._words):
             return None
         return (resource, row, marks.uid) if departure(self._world, resource, self._target) is None else None
+
+
+def _as_large(row: Row, resource: Resource, words: Values) -> bool:
+    """Whether room for just what is wanted is remembered. `words`: what the row's numbers stand for."""
+    wants = resource.demand
+    return bool(words[row.demand] == (wants.memory, wants.cpu, wants.disk))

@@ -365,4 +365,7 @@ def _project(differences: tuple[Difference, ...], side: str) -> str:
 
 def is_single(ref: Ref) -> bool:
     """A machine or a volume."""
-    return kind_of(ref) in SINGLE
+    return ref.startswith(_SINGLE)
+
+
+_SINGLE = tuple(f"{kind}/" for kind in sorted(SINGLE))

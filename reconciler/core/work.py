@@ -85,7 +85,7 @@ _ACTIONS = {
 def action_of(decision: Decision, differences: tuple[Difference, ...]) -> Action | None:
     """The action that the decision asks for; None where there is nothing to do but hold."""
     if decision.bucket is Bucket.MATCHED:
-        if any(difference.manner is Manner.REPLACE for difference in differences):
+        if any([difference.manner is Manner.REPLACE for difference in differences]):
             return Action.REPLACE
         return Action.RENAME if decision.former is not None else Action.UPDATE
     return _ACTIONS.get(decision.bucket)
@@ -158,7 +158,7 @@ def matched(
     assert found is not None, "a match is there"
     assert resource is not None, "a match is wanted"
     assert target is not None, "a match is somewhere"
-    addresses = tuple(address for address in decision.addresses if address is not None)
+    addresses = tuple([address for address in decision.addresses if address is not None])
     return Work(
         decision.ref,
         target,

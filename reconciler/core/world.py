@@ -224,9 +224,9 @@ class World(Known):
             for place in now:
                 self.homes.setdefault(place, {})[ref] = None
         if was != now or old.demand != new.demand:
-            for facts, sign in ((old, -1), (new, 1)):
+            for facts, places, sign in ((old, was, -1), (new, now, 1)):
                 self._count(ref, facts, sign)
-                for place in facts.places:
+                for place in places:
                     self.rooms.promise(place, facts.demand, sign)
         for address in old.addresses:
             if address not in new.addresses:

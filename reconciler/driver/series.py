@@ -307,7 +307,7 @@ def _update(series: _Series, differences: list[Difference]) -> None:
     paths = [difference.path for difference in differences]
     series.add(
         "update",
-        "set " + ", ".join(path[1:].replace("/", ".") for path in paths),
+        "set " + ", ".join([path[1:].replace("/", ".") for path in paths]),
         Expect("live", {difference.path: difference.before for difference in differences}),
         Expect("live", {difference.path: difference.after for difference in differences}),
         risk=Risk.LIVE,

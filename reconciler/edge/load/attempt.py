@@ -213,6 +213,6 @@ class Attempt:
 
 def names_of(declared: Declared) -> tuple[Ref, ...]:
     """The names that it takes: its own, and those of a group's machines."""
-    if declared.kind != "Machine":
+    if declared.kind != "Machine" or declared.spec.replicas is None:
         return (declared.ref,)
     return tuple(dict.fromkeys((declared.ref, *member_refs(declared))))

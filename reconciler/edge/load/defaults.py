@@ -34,7 +34,7 @@ def merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> Values:
             if type(under) is dict:
                 under = _without_alternatives(under, value)
                 result[key] = merged(under, value)
-            elif None in value.values() or any(type(inner) is dict for inner in value.values()):
+            elif None in value.values() or dict in map(type, value.values()):
                 result[key] = merged({}, value)
             else:
                 result[key] = value

@@ -69,6 +69,8 @@ def _namesakes(attempt: Attempt, ref: Ref) -> set[str]:
 
 def _datacenter_differs(attempt: Attempt, new: Mapping[Ref, Declared]) -> bool:
     """In what machines and networks take from it. Policy is nobody's but the planner's."""
+    if not attempt.datacenters.over:
+        return False
     for ref, old in attempt.records.datacenters.items():
         now = attempt.datacenters.get(ref)
         if now is None or (now.spec.dns, now.spec.nic_tags) != (old.spec.dns, old.spec.nic_tags):
@@ -78,6 +80,8 @@ def _datacenter_differs(attempt: Attempt, new: Mapping[Ref, Declared]) -> bool:
 
 def _images_without_a_node(attempt: Attempt) -> set[str]:
     """Images of a type that some node's driver could take before, and none can any more."""
+    if not attempt.drivers.over:
+        return set()
     before = {name for name, count in attempt.records.drivers.items() if count}
     after = {name for name, count in attempt.drivers.items() if count}
     if before <= after or any(name not in attempt.capabilities for name in after):

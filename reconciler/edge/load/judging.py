@@ -59,6 +59,10 @@ class Judge:
         self._whole()
 
     def settle_datacenter(self) -> None:
+        known = self.attempt.records.datacenters
+        if len(known) == 1 and not self.attempt.datacenters.over and not self.attempt.dubious:
+            [self.catalog.datacenter] = [one.spec for one in known.values()]  # as in the last good tree
+            return
         dubious = [one for one in self.attempt.dubious if one.kind == "Datacenter"]
         found = sorted([one for _, one in self.attempt.datacenters.items()] + dubious, key=checks.place)
         if found and not found[0].dubious:
@@ -114,6 +118,9 @@ class Judge:
 
     def _foreign_files(self) -> None:
         """A YAML file without an envelope is fine exactly where a document names it as its file."""
+        gone = {key for one in self.attempt.retired for key in one.uses if key.startswith("file:")}
+        if not gone and not any([unit.reading.unenveloped for unit in self.attempt.units.values()]):
+            return
         named = {key for key in self.attempt.users.fresh() if key.startswith("file:")}
         for unit in self.attempt.units.values():
             key = f"file:{unit.document.file}"
@@ -124,8 +131,7 @@ class Judge:
             ):
                 self.attempt.findings += unit.reading.findings
         # and one that no document names any more must not lie there unnoticed
-        dropped = {key for one in self.attempt.retired for key in one.uses if key.startswith("file:")} - named
-        for key in sorted(dropped):
+        for key in sorted(gone - named):
             self._abandoned(key.removeprefix("file:"))
 
     def _abandoned(self, path: str) -> None:
@@ -221,6 +227,13 @@ class Judge:
 
     def _whole(self) -> None:
         attempt = self.attempt
+        if (
+            self._read <= _MACHINES
+            and attempt.of_machines_alone
+            and not (attempt.taken_from.base or attempt.rules.base)
+        ):
+            self._limits()  # what the others judge is as it was
+            return
         if self._changed("Network"):
             attempt.findings += checks.check_overlaps(self._all("Network", "nicTag", "vlan", "subnet"))
         for network in self._changed("Network"):
@@ -312,6 +325,7 @@ def _without_consequences(declared: Declared, made: Lowered) -> Lowered:
     )
 
 
+_MACHINES = frozenset({"Machine"})
 _OTHER = {"Network": "NetworkPool", "NetworkPool": "Network"}
 _USES: dict[tuple[str, ...], tuple[str, ...]] = {}
 
