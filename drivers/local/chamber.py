@@ -14,15 +14,18 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import anyio
 import msgspec
-from anyio import from_thread, lowlevel
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import anyio
+    from anyio import lowlevel
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,12 +98,18 @@ def _call(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _enter(pin: Path) -> None:
-    """Take the calling thread into the mount namespace pinned at `pin`, for the rest of its life."""
+def enter(namespace: int) -> None:
+    """Take the calling thread, which is not the process's first, into a mount namespace, by a descriptor of it. Raises
+    OSError."""
     _call(_libc.unshare(_CLONE_FS), "unshare")
+    _call(_libc.setns(namespace, _CLONE_NEWNS), "enter the mount namespace")
+
+
+def _enter(pin: Path) -> None:
+    """The one pinned at `pin`, for the rest of the thread's life."""
     descriptor = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call(_libc.setns(descriptor, _CLONE_NEWNS), f"enter {pin}")
+        enter(descriptor)
     finally:
         os.close(descriptor)
 
@@ -127,12 +136,17 @@ class Chamber:
     """A pool of threads in one mount namespace. `pin` None: the host's own."""
 
     def __init__(self, pin: Path | None, *, workers: int = 16) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # with it come logging and more, which a look can do without
+
         initializer = partial(_enter, pin) if pin else None
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="local", initializer=initializer)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking work there. Not interrupted by cancellation: what has begun on a node is brought to its end. The
         thread itself tells the loop that it has: another that waits for it takes a twentieth of a look at a node."""
+        import anyio
+        from anyio import lowlevel
+
         ended = anyio.Event()
         future: Future[T] = self._executor.submit(function, *args, **kwargs)
         future.add_done_callback(partial(_tell, ended, lowlevel.current_token(), threading.get_ident()))
@@ -146,6 +160,9 @@ class Chamber:
 
 def _tell(ended: anyio.Event, loop: lowlevel.EventLoopToken, home: int, _: Future[T]) -> None:
     """`home`: the loop's own thread, which is told at once where the work ended before anybody waited for it."""
+    import anyio
+    from anyio import from_thread
+
     if threading.get_ident() == home:
         ended.set()
         return

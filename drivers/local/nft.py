@@ -22,12 +22,17 @@ class Nft:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._opened = False
         self._library: Any = None
         self._context: Any = None
-        with suppress(OSError):  # the command does the same, slower
-            self._open(ctypes.CDLL("libnftables.so.1"))
 
-    def _open(self, library: Any) -> None:
+    def _open(self) -> None:
+        """Once it is needed: most looks do without."""
+        self._opened = True
+        with suppress(OSError):  # the command does the same, slower
+            self._load(ctypes.CDLL("libnftables.so.1"))
+
+    def _load(self, library: Any) -> None:
         library.nft_ctx_new.restype = ctypes.c_void_p
         library.nft_ctx_new.argtypes = [ctypes.c_uint32]
         library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
@@ -44,6 +49,9 @@ class Nft:
 
     def run(self, text: str) -> str:
         """All commands of the text take effect together, or none. Gives what they print. Raises FirewallFailed."""
+        with self._lock:
+            if not self._opened:
+                self._open()
         if self._context is None:
             done = run(["nft", "-f", "-"], stdin=text)
             if done.code != 0:

@@ -7,7 +7,6 @@ Must not go here: observing (observe.py), steps (verbs.py).
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from drivers.local.network import Networks
 from drivers.local.nft import Nft
 from drivers.local.place import Place
 from drivers.local.storage import HALF, Settings, Storage
-from drivers.local.storage.choose import choose
+from drivers.local.storage.choose import PLAIN, choose, kept
 from drivers.local.zones import ZoneFailed, Zones
 
 _UP = Path("/run/zfs/trueup.up")
@@ -36,6 +35,8 @@ def unusable() -> str | None:
     """Why zones cannot run on this host, in one sentence; None if they can."""
     if os.geteuid() != 0:
         return "zones need root"
+    import shutil
+
     path = f"{os.defpath}:/sbin:/usr/sbin"
     missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool, path=path) is None})
     if missing:
@@ -74,6 +75,15 @@ class Node:
             made = namespace.ensure(self.place, self.locks.held())
         self.chamber = Chamber(self.place.pin)
         return made
+
+    def plain(self) -> bool:
+        """Whether its storage is plain files, read without a command that could hang. Touches nothing else."""
+        return (self._settings.backend or kept(self.place)) == PLAIN
+
+    def is_up(self) -> bool:
+        """Whether it was brought up since the host's boot, and can be read. In its namespace. Raises StorageFailed."""
+        self._chosen()
+        return _UP.exists()
 
     def bring_up(self, made: bool) -> None:
         """In a thread of the chamber. Raises StorageFailed, NetworkFailed."""
@@ -186,6 +196,8 @@ class Node:
 
     def leave(self) -> None:
         """After `tear_down`, in the host's own namespace: the namespace and the folder."""
+        import shutil
+
         self.chamber.close()
         namespace.remove(self.place)
         shutil.rmtree(self.place.folder, ignore_errors=True)

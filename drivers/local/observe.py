@@ -347,7 +347,7 @@ class _Seeing:
 
     def passing(self) -> Passing | None:
         if not self._passing:
-            self._passing.append(self._node.firewall.read())
+            self._passing.append(self._node.firewall.seen())
         return self._passing[0]
 
     def network(self, form: Mapping[str, Any]) -> dict[str, Any]:

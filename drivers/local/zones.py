@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from drivers.local.cgroups import Cgroups
 from drivers.local.chamber import Done, Hung, run
 from drivers.local.place import Place
 
-_START = shutil.which("lxc-start") or "/usr/bin/lxc-start"
 _LINES = 12
 _COLOURS = r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]"
 
@@ -45,6 +43,8 @@ class Zones:
 
     def start(self, zone: str) -> None:
         """Returns once its init runs. Raises ZoneFailed."""
+        import shutil
+
         if self._cgroups.populated(self.group(zone)):
             self._lxc("unfreeze", zone)
             return
@@ -53,7 +53,7 @@ class Zones:
         for log in ("lxc.log", "console.log"):
             (folder / log).unlink(missing_ok=True)
         # newuidmap, where it is installed, would ask /etc/subuid what root may do; unfound, LXC writes the map itself
-        argv = [_START, "-P", str(self._place.lxc), "-n", zone, "-d"]
+        argv = [shutil.which("lxc-start") or "/usr/bin/lxc-start", "-P", str(self._place.lxc), "-n", zone, "-d"]
         done = run(argv, path="/usr/sbin:/sbin")
         if done.code != 0 and not self._comes(zone):
             raise ZoneFailed(f"it did not start: {self._errors(zone) or done.text}")
@@ -138,6 +138,8 @@ class Zones:
 
     def forget(self, zone: str) -> None:
         """Its folder: configuration, logs, what it was told."""
+        import shutil
+
         shutil.rmtree(self._place.zone(zone), ignore_errors=True)
 
 

@@ -6,7 +6,6 @@ Owns: the probe and its order. Must not go here: how each storage works.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -16,24 +15,29 @@ from drivers.local.chamber import run
 from drivers.local.locks import Locks
 from drivers.local.place import Place
 from drivers.local.storage import Settings, Storage, StorageFailed
-from drivers.local.storage.fuse import FuseZfs
-from drivers.local.storage.zfs import Zfs
+
+PLAIN = "copy"
+"""The storage that is read without commands."""
 
 
 def choose(place: Place, locks: Locks, settings: Settings) -> Storage:
     """The storage of this node. Once chosen it is kept, so that a module loaded later does not hide what is there.
     Raises StorageFailed where a host cannot hold what is asked for."""
-    kept = place.folder / "storage"
-    backend = settings.backend or (kept.read_text().strip() if kept.exists() else None) or probe()
+    before = kept(place)
+    backend = settings.backend or before or probe()
     reason = unusable(backend)
     if reason:
         raise StorageFailed(f"storage {backend}: {reason}")
-    if not kept.exists():
-        files.put(kept, backend + "\n")
+    if before is None:
+        files.put(_kept(place), backend + "\n")
     settings = msgspec.structs.replace(settings, backend=backend)
     if backend == "zfs":
+        from drivers.local.storage.zfs import Zfs
+
         return Zfs(place, locks, settings)
     if backend == "zfs-fuse":
+        from drivers.local.storage.fuse import FuseZfs
+
         return FuseZfs(place, locks, settings)
     if backend == "btrfs":
         from drivers.local.storage.btrfs import Btrfs
@@ -44,13 +48,29 @@ def choose(place: Place, locks: Locks, settings: Settings) -> Storage:
     return Copies(place, settings)
 
 
+def _kept(place: Place) -> Path:
+    return place.folder / "storage"
+
+
+def kept(place: Place) -> str | None:
+    """What was chosen before; None: nothing yet."""
+    try:
+        return _kept(place).read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
 def probe() -> str:
     """The best that this host has."""
-    return next(backend for backend in ("zfs", "zfs-fuse", "btrfs", "copy") if unusable(backend) is None)
+    return next(backend for backend in ("zfs", "zfs-fuse", "btrfs", PLAIN) if unusable(backend) is None)
 
 
 def unusable(backend: str) -> str | None:
     """Why this host cannot hold zones that way; None if it can."""
+    if backend == PLAIN:
+        return None
+    import shutil
+
     if backend == "zfs":
         # zfs-fuse has no `zfs version`; OpenZFS answers it with its kernel module
         usable = os.path.exists("/dev/zfs") and shutil.which("zfs") and run(["zfs", "version"]).code == 0
@@ -64,4 +84,4 @@ def unusable(backend: str) -> str | None:
             return "btrfs-progs is not installed"
         known = "btrfs" in Path("/proc/filesystems").read_text().split()
         return None if known else "this kernel has no btrfs"
-    return None if backend == "copy" else "there is no such storage: zfs, zfs-fuse, btrfs or copy"
+    return "there is no such storage: zfs, zfs-fuse, btrfs or copy"

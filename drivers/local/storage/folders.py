@@ -7,7 +7,6 @@ Owns: names, marks, listing. Must not go here: how a root is cloned, snapshotted
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,8 @@ class Folders:
         """An image's root cannot be written from now on, where the storage can say so."""
 
     def _remove_root(self, root: Path) -> None:
+        import shutil
+
         shutil.rmtree(root, ignore_errors=False)
 
     def _limit(self, root: Path, disk: int, *, cloned: bool) -> None:
@@ -179,6 +180,8 @@ class Folders:
             raise StorageFailed(f"{image} has dependent clones: {', '.join(users)}")
 
     def _remove(self, folder: Path) -> None:
+        import shutil
+
         for snapshot in (folder / _SNAPSHOTS).glob("*"):
             self._remove_root(snapshot)
         if (folder / "root").exists():
