@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import struct
 import warnings
@@ -91,10 +90,6 @@ class Forked:
             yield bytes(memoryview(self._bytes)[begin + _LENGTH.size : end])
             begin = end
         del self._bytes[:begin]
-
-    def pending(self) -> bool:
-        """Whether something has come, or the process has gone."""
-        return bool(select.select([self.source], [], [], 0)[0])
 
     def answer(self) -> bytes:
         """The one message that is still to come. Raises EOFError if the process has gone."""

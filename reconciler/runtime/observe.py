@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -50,10 +49,10 @@ class Answer(NamedTuple):
 
 
 class Beside(Protocol):
-    """Another process that asks part of the nodes. What their reports hold it gives on by itself."""
+    """Other processes that ask part of the nodes. What their reports hold they give on by themselves."""
 
     at_once: int
-    """So many of the nodes that may be asked side by side."""
+    """So many of the nodes that may be asked side by side are asked there."""
 
     @property
     def source(self) -> int:
@@ -65,11 +64,21 @@ class Beside(Protocol):
         ...
 
     def heard(self, *, wait: bool = False) -> list[Answer]:
-        """What has come; `wait`: once something has. Raises EOFError once the process has gone."""
+        """What has come; `wait`: once something has."""
         ...
 
-    def left(self) -> list[NodeWant]:
-        """Nodes that it has not answered for."""
+    @property
+    def forks(self) -> bool:
+        """Whether more processes are to begin. Until then nothing may be asked here: a connection is of one process."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are nodes that will be answered for."""
+        ...
+
+    def lost(self) -> list[NodeWant]:
+        """Nodes that no process will answer for any more; told once."""
         ...
 
     def end(self) -> None: ...
@@ -267,11 +276,13 @@ class _Survey:
 
     async def all(self) -> Mapping[Target, Report]:
         asking, beside = self.asking, self.asking.beside
-        self.waiting.extend(self.wanted if beside is None else beside.begin(self.wanted))
         try:
+            self.waiting.extend(self.wanted if beside is None else beside.begin(self.wanted))
+            if beside is not None:
+                self._heed(beside)  # there may be nodes for which no process could be had
             if alone():
                 self._at_once()
-            if not self.waiting and not (beside is not None and beside.left()):
+            if not self.waiting and not (beside is not None and beside.busy):
                 return self.found
             await loop()
             import anyio
@@ -288,18 +299,23 @@ class _Survey:
 
     def _at_once(self) -> None:
         """Ask those that answer at once, one after the other; what is left then needs an event loop."""
-        for _ in range(len(self.waiting)):
+        beside, late = self.asking.beside, list[NodeWant]()
+        while beside is not None and beside.forks:
+            self._heed(beside, wait=True)
+        while self.waiting or (beside is not None and beside.busy and not late):
+            if not self.waiting:
+                assert beside is not None, "it is busy"
+                self._heed(beside, wait=True)
+                continue
             node, start, began = self.waiting.popleft(), monotonic(), self.journal.ledger.sequence
             reports = observe_at_once(node, self.nodes, began=began, known=self.known)
             if reports is None:
-                self.waiting.append(node)
+                late.append(node)
             else:
                 self._seen(node, reports, monotonic() - start)
-        beside = self.asking.beside
-        if beside is not None and not self.waiting:
-            with suppress(EOFError):  # told to `_hear`, too
-                while beside.left():
-                    self._heed(beside, wait=True)
+                if beside is not None:
+                    self._heed(beside)
+        self.waiting.extend(late)
 
     async def _ask(self) -> None:
         import anyio
@@ -315,19 +331,15 @@ class _Survey:
         fresh, take = coverage(reports.values(), self.journal.ledger, self.datacenter), self.asking.take
         kept = [report if take is None else _taken(report, take) for report in reports.values()]
         self._answered(Answer(asked(node, reports, seconds), tuple(kept), fresh))
-        if self.asking.beside is not None:
-            with suppress(EOFError):  # told to `_hear`, too
-                self._heed(self.asking.beside)
 
     async def _hear(self, beside: Beside) -> None:
-        """Until the last of the nodes it was given is answered for; if it goes before that, they are asked here."""
+        """Until the last of the nodes they were given is answered for; those for which nobody will are asked here. In
+        a loop nobody else heeds them, for what was heard already wakes nobody."""
         import anyio
 
-        with suppress(EOFError):
-            while beside.left():
-                await anyio.wait_readable(beside.source)
-                self._heed(beside)
-        self.waiting.extend(beside.left())
+        while beside.busy:
+            await anyio.wait_readable(beside.source)
+            self._heed(beside)
         async with anyio.create_task_group() as group:
             for _ in range(min(beside.at_once, len(self.waiting))):
                 group.start_soon(self._ask)
@@ -335,6 +347,7 @@ class _Survey:
     def _heed(self, beside: Beside, *, wait: bool = False) -> None:
         for answer in beside.heard(wait=wait):
             self._answered(answer)
+        self.waiting.extend(beside.lost())
 
     def _answered(self, answer: Answer) -> None:
         self.done += 1

@@ -1,20 +1,24 @@
-"""A second process that asks part of a large fleet: what it sees comes back as glimpses, a node a message.
+"""Other processes that ask part of a large fleet: what they see comes back as glimpses, a node a message.
 
-Owns: which nodes it is given, and both ends of what goes over the pipe. Must not go here: the process itself (edge),
-what a glimpse means (core), asking one node (observe).
+Owns: which nodes each is given and when it begins, and both ends of what goes over the pipe. Must not go here: the
+process itself (edge), what a glimpse means (core), asking one node (observe).
 
-It begins before there is an event loop, and knows all that is wanted and remembered by then. However it goes, nodes
-that it has not answered for are asked here: what did not come is not taken for absent.
+One asks part of the nodes beside us. Of a very large fleet many ask all of them, a part each, two at a time: what a
+process copies of our memory goes with it. They begin before there is an event loop, and know all that is wanted and
+remembered by then. However one goes, nodes that it has not answered for are asked here: what did not come is not taken
+for absent.
 """
 
 # annotations are types here, not texts of the future: msgspec would compile every text at each start
 
+import selectors
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
 from functools import partial
+from itertools import chain
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -31,6 +35,14 @@ _SHARE = 0.65
 """Of the nodes. What it sees still has to be taken in here, which costs a third of seeing it."""
 _RUN = 50
 """Nodes in a row that are cut in two."""
+WHOLE = 400_000
+"""So many things are shared out with one process at most."""
+PART = 25_000
+"""Things for one process of many. It and we copy two KiB for each, and a fork takes 40 ms a GiB."""
+_PROCESSES = 2
+"""That work side by side. Taking in what these two see is work for this one all the time."""
+_LATE = 2
+"""More that only wait for nodes which take their time."""
 
 
 class Process(Protocol):
@@ -40,10 +52,6 @@ class Process(Protocol):
 
     def hear(self) -> Iterator[bytes]:
         """Every message that has come whole. Waits for something to come; raises EOFError if the process has gone."""
-        ...
-
-    def pending(self) -> bool:
-        """Whether `hear` need not wait."""
         ...
 
     def end(self) -> None: ...
@@ -67,8 +75,29 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Share).decode
 
 
+class Glimpses(NamedTuple):
+    """How they are made of reports, there, and how they are taken in, here."""
+
+    see: Callable[[Report], Glimpse]
+    take: Callable[[Glimpse], object]
+
+
+class _Looker:
+    """One process, and the nodes that it has not answered for."""
+
+    def __init__(self, process: Process, nodes: Sequence[NodeWant], at_once: int) -> None:
+        self.process = process
+        self.away = {node.name: node for node in nodes}
+        self._late = min(at_once, len(nodes) // 4)
+
+    @property
+    def works(self) -> bool:
+        """Whether it does more than wait for the last of them."""
+        return len(self.away) > self._late
+
+
 class Sharing:
-    """`see` makes a glimpse of a report, there; `take` takes it in, here."""
+    """`things`: how many there are on all nodes."""
 
     def __init__(
         self,
@@ -76,46 +105,89 @@ class Sharing:
         nodes: Nodes,
         ledger: Ledger,
         datacenter: str,
+        glimpses: Glimpses,
         *,
-        see: Callable[[Report], Glimpse],
-        take: Callable[[Glimpse], object],
+        things: int,
     ) -> None:
-        self.at_once = round(Asking().nodes * _SHARE)
+        self._things, self._many = things, things > WHOLE
+        self.at_once = Asking().nodes if self._many else round(Asking().nodes * _SHARE)
+        self._each = self.at_once // (_PROCESSES if self._many else 1)
         self._fork, self._nodes, self._ledger, self._datacenter = fork, nodes, ledger, datacenter
-        self._see, self._take = see, take
-        self._away: dict[str, NodeWant] = {}
-        self._process: Process | None = None
+        self._see, self._take = glimpses
+        self._parts: deque[list[NodeWant]] = deque()
+        self._lost: list[NodeWant] = []
+        self._lookers: dict[int, _Looker] = {}
+        """By the pipe from them."""
+        self._news = selectors.DefaultSelector()
 
     @property
     def source(self) -> int:
-        assert self._process is not None, "it was begun"
-        return self._process.source
+        return self._news.fileno()
+
+    @property
+    def forks(self) -> bool:
+        return bool(self._parts)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._parts) or any(looker.away for looker in self._lookers.values())
 
     def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
-        ours, theirs = shares(nodes)
-        self._away = {node.name: node for node in theirs}
-        self._process = self._fork(partial(self._work, theirs))
+        ours, theirs = ([], list(nodes)) if self._many else shares(nodes)
+        size = max(1, len(theirs) * PART // self._things) if self._many else max(1, len(theirs))
+        self._parts.extend([theirs[at : at + size] for at in range(0, len(theirs), size)])
+        self._fill()
         return ours
 
     def heard(self, *, wait: bool = False) -> list[Answer]:
         found: list[Answer] = []
-        if self._process is not None and (wait or self._process.pending()):
-            for data in self._process.hear():
-                share = _decode(data)
-                for glimpse in share.glimpses:
-                    self._take(glimpse)
-                kept = [msgspec.structs.replace(glimpse.report, objects=()) for glimpse in share.glimpses]
-                found.append(Answer(share.asked, tuple(kept), tuple(map(Covered, share.listed))))
-                del self._away[share.asked.node]
+        for key, _ in self._news.select(None if wait and self._lookers else 0):
+            looker = self._lookers[key.fd]
+            try:
+                found += [self._answer(looker, data) for data in looker.process.hear()]
+            except EOFError:
+                self._lost += looker.away.values()
+                self._ended(looker)
+        self._fill()
         return found
 
-    def left(self) -> list[NodeWant]:
-        return list(self._away.values())
+    def lost(self) -> list[NodeWant]:
+        lost, self._lost = self._lost, []
+        return lost
 
     def end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.end()
+        self._parts.clear()
+        for looker in list(self._lookers.values()):
+            self._ended(looker)
+        self._news.close()
+
+    def _answer(self, looker: _Looker, data: bytes) -> Answer:
+        share = _decode(data)
+        for glimpse in share.glimpses:
+            self._take(glimpse)
+        kept = [msgspec.structs.replace(glimpse.report, objects=()) for glimpse in share.glimpses]
+        del looker.away[share.asked.node]
+        return Answer(share.asked, tuple(kept), tuple(map(Covered, share.listed)))
+
+    def _fill(self) -> None:
+        """Begin as many as may work side by side. Where none can be had, we ask ourselves."""
+        while self._parts and len(self._lookers) < _PROCESSES + _LATE:
+            if sum(looker.works for looker in self._lookers.values()) >= _PROCESSES:
+                return
+            part = self._parts.popleft()
+            try:
+                process = self._fork(partial(self._work, part))
+            except OSError:
+                self._lost += [*part, *chain.from_iterable(self._parts)]
+                self._parts.clear()
+                return
+            self._lookers[process.source] = _Looker(process, part, self._each)
+            self._news.register(process.source, selectors.EVENT_READ)
+
+    def _ended(self, looker: _Looker) -> None:
+        del self._lookers[looker.process.source]
+        self._news.unregister(looker.process.source)
+        looker.process.end()
 
     # -- in the other process
 
@@ -143,7 +215,7 @@ class Sharing:
                 self._tell(node, reports, anyio.current_time() - start, send)
 
         async with anyio.create_task_group() as group:
-            for _ in range(min(self.at_once, len(waiting))):
+            for _ in range(min(self._each, len(waiting))):
                 group.start_soon(ask)
 
     def _tell(self, node: NodeWant, reports: Mapping[Target, Report], seconds: float, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""A large fleet that two processes ask is planned as one that one asks."""
+"""A large fleet that several processes ask is planned as one that one asks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reconciler.runtime import sharing
 
 
 @pytest.mark.skipif(not possible(), reason="NOT RUN: this host has one core, or does not fork")
-@pytest.mark.parametrize("differing", ["0%", "20%"])
-def test_plan_is_the_same_with_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], differing: str
+@pytest.mark.parametrize(("differing", "processes"), [("0%", 1), ("20%", 1), ("20%", 3)])
+def test_plan_is_the_same_with_other_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], differing: str, processes: int
 ) -> None:
     site = str(tmp_path / "site")
     numbers = ["--machines", "120", "--nodes", "12", "--differing", differing]
@@ -31,11 +31,14 @@ def test_plan_is_the_same_with_another_process(
 
     monkeypatch.setattr(session, "telling", telling)
     told = []
-    for shared in (range(1, 10_000), range(0)):
+    if processes > 1:
+        monkeypatch.setattr(sharing, "WHOLE", 100)
+        monkeypatch.setattr(sharing, "PART", 60)
+    for shared in (1, 10_000):
         monkeypatch.setattr(session, "SHARED", shared)
         monkeypatch.setenv("TRUEUP_STATE", str(tmp_path / f"state-{len(told)}"))
         capsys.readouterr()
         code = main(["-C", site, "plan", "--json"])
         told.append((code, re.sub(r'"observed_at": [\d.]+', "", capsys.readouterr().out)))
     assert told[0] == told[1]
-    assert len(begun) == 1
+    assert len(begun) == processes

@@ -1,4 +1,4 @@
-"""A fleet that a second process asks part of is seen as one that is asked here, whatever becomes of that process."""
+"""A fleet that other processes ask part of is seen as one that is asked here, whatever becomes of those processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -25,13 +25,14 @@ from reconciler.core.planner import Planner, Request
 from reconciler.core.refs import Target
 from reconciler.core.resting import glimpsed
 from reconciler.driver import Driver, NodeUnreachable
-from reconciler.edge.forked import Forked, possible, telling
+from reconciler.edge.forked import Forked, framed, possible, telling
 from reconciler.edge.load.loader import load
 from reconciler.edge.load.tree import MemoryTree
+from reconciler.runtime import sharing
 from reconciler.runtime.events import NodeAsked
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, observe
-from reconciler.runtime.sharing import Sharing, shares
+from reconciler.runtime.sharing import Glimpses, Send, Sharing, Work, shares
 from tests.benchmarks.remember import entries
 from tests.runtime.worlds import Notes
 
@@ -59,7 +60,9 @@ class Fleet:
         self.parent = os.getpid()
         self.opening: Callable[[NodeWant], None] = lambda _: None
         self.told: list[Any] = []
-        self.process: Forked | None = None
+        self.emit: Callable[[Any], object] = self.told.append
+        self.fork: Callable[[Work], Forked] = telling
+        self.processes: list[Forked] = []
         self.taken: list[Glimpse] = []
 
     def open(self, node: NodeWant) -> Driver:
@@ -74,18 +77,19 @@ class Fleet:
         planner.world.take_desired(self.desired)
         id_ = self.desired.datacenter_id
 
-        def fork(work: Callable[[Callable[[bytes], object]], object]) -> Forked:
-            self.process = telling(work)
-            return self.process
+        def fork(work: Work) -> Forked:
+            process = self.fork(work)
+            self.processes.append(process)
+            return process
 
         def take(glimpse: Glimpse) -> None:
             self.taken.append(glimpse)
             planner.take_glimpse(glimpse)
 
         nodes = Nodes(self.open)
-        see = partial(glimpsed, planner.world)
-        beside = Sharing(fork, nodes, notes.ledger, id_, see=see, take=take) if shared else None
-        asking = Asking(emit=self.told.append, take=planner.take_report, beside=beside)
+        glimpses = Glimpses(partial(glimpsed, planner.world), take)
+        beside = Sharing(fork, nodes, notes.ledger, id_, glimpses, things=MACHINES) if shared else None
+        asking = Asking(emit=self.emit, take=planner.take_report, beside=beside)
         reports = await observe(self.desired.nodes.values(), nodes, notes, datacenter=id_, asking=asking)
         assert sorted(reports) == sorted(self.desired.nodes)
         assert not any(report.objects for report in reports.values())
@@ -104,22 +108,33 @@ class Fleet:
         self.gone()
 
     def gone(self) -> None:
-        assert self.process is not None
-        with pytest.raises(ProcessLookupError):
-            os.kill(self.process.pid, 0)
+        for process in self.processes:
+            with pytest.raises(ProcessLookupError):
+                os.kill(process.pid, 0)
 
     def in_process(self) -> bool:
         return os.getpid() != self.parent
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
+@pytest.fixture(params=["one", "many"])
+def fleet(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """Shared out with one process, or asked by four, two at a time, of three nodes each."""
+    if request.param == "many":
+        monkeypatch.setattr(sharing, "WHOLE", MACHINES - 1)
+        monkeypatch.setattr(sharing, "PART", MACHINES // 4 + 1)
+        monkeypatch.setattr(sharing, "_LATE", 1)
     return Fleet(tmp_path)
 
 
-def test_a_shared_look_gives_the_same_plan_and_the_same_coverage(fleet: Fleet) -> None:
+@pytest.fixture
+def many(fleet: Fleet) -> bool:
+    return sharing.WHOLE < MACHINES
+
+
+def test_a_shared_look_gives_the_same_plan_and_the_same_coverage(fleet: Fleet, many: bool) -> None:
     fleet.plans()
-    assert len(fleet.taken) == 8
+    assert len(fleet.processes) == (4 if many else 1)
+    assert len(fleet.taken) == (NODES if many else 8)
     assert sum(len(glimpse.resting.refs) for glimpse in fleet.taken if glimpse.resting is not None) > MACHINES // 2
 
 
@@ -131,7 +146,7 @@ def test_every_node_is_told_of_once_by_its_number(fleet: Fleet) -> None:
     assert sum(event.objects for event in asked) > MACHINES
 
 
-@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("after", [0, 1, 2])
 def test_what_a_process_that_dies_had_not_answered_for_is_asked_here(fleet: Fleet, after: int) -> None:
     seen = 0
 
@@ -144,7 +159,83 @@ def test_what_a_process_that_dies_had_not_answered_for_is_asked_here(fleet: Flee
 
     fleet.opening = dies
     fleet.plans()
-    assert len(fleet.taken) <= after
+    assert len(fleet.taken) == after * len(fleet.processes)
+
+
+def test_a_process_that_dies_within_a_message_has_not_sent_it(fleet: Fleet) -> None:
+    def cut(work: Work) -> Forked:
+        def tell(_: object, sink: BinaryIO) -> None:
+            told = 0
+
+            def send(data: bytes) -> None:
+                nonlocal told
+                sink.write(framed(data)[: None if told == 0 else -1])
+                sink.flush()
+                if told == 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                told += 1
+
+            work(send)
+
+        return Forked(tell)
+
+    fleet.fork = cut
+    fleet.plans()
+    assert len(fleet.taken) == len(fleet.processes)
+
+
+def test_a_process_that_dies_once_it_has_told_all_is_not_missed(fleet: Fleet, many: bool) -> None:
+    def all_told(work: Work) -> Forked:
+        def dies(send: Send) -> None:
+            work(send)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        return telling(dies)
+
+    fleet.fork = all_told
+    fleet.plans()
+    assert len(fleet.taken) == (NODES if many else 8)
+
+
+def test_a_process_that_does_not_end_is_ended(fleet: Fleet, many: bool) -> None:
+    def stays(work: Work) -> Forked:
+        def waits(send: Send) -> None:
+            work(send)
+            if not many or len(fleet.processes) == 3:
+                signal.pause()
+
+        return telling(waits)
+
+    fleet.fork = stays
+    fleet.plans()
+    assert len(fleet.taken) == (NODES if many else 8)
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_nodes_for_which_no_process_can_be_had_are_asked_here(fleet: Fleet, many: bool, before: int) -> None:
+    def full(work: Work) -> Forked:
+        if len(fleet.processes) == before:
+            raise BlockingIOError("resource temporarily unavailable")
+        return telling(work)
+
+    fleet.fork = full
+    fleet.plans()
+    assert len(fleet.processes) == min(before, 4 if many else 1)
+
+
+def test_one_process_of_many_that_dies_is_the_only_one_whose_nodes_are_asked_here(fleet: Fleet, many: bool) -> None:
+    asked: list[str] = []
+
+    def dies(node: NodeWant) -> None:
+        if fleet.in_process() and not fleet.processes:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not fleet.in_process():
+            asked.append(node.name)
+
+    fleet.opening = dies
+    waiting.run(fleet.planned(shared=True))
+    fleet.gone()
+    assert len(asked) == (3 if many else NODES)
 
 
 def test_a_node_that_cannot_be_reached_is_unknown_wherever_it_is_asked(fleet: Fleet) -> None:
@@ -160,13 +251,27 @@ def test_a_node_that_cannot_be_reached_is_unknown_wherever_it_is_asked(fleet: Fl
     assert problems == {None, "no route to host", "RuntimeError: a driver's own"}
 
 
-def test_breaking_off_ends_the_process(fleet: Fleet) -> None:
-    def interrupted(_: NodeWant) -> None:
+def test_breaking_off_ends_the_process(fleet: Fleet, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "PART", MACHINES // 2)
+
+    def interrupted(node: NodeWant) -> None:
         if not fleet.in_process():
             raise Broken
+        if many and node == next(iter(fleet.desired.nodes.values())):
+            os.kill(os.getpid(), signal.SIGKILL)  # so that something is asked here
         signal.pause()
 
     fleet.opening = interrupted
+    with pytest.raises(Broken):
+        waiting.run(fleet.planned(shared=True))
+    fleet.gone()
+
+
+def test_breaking_off_while_something_is_taken_in_ends_all_processes(fleet: Fleet) -> None:
+    def breaks(_: Any) -> None:
+        raise Broken
+
+    fleet.emit = breaks
     with pytest.raises(Broken):
         waiting.run(fleet.planned(shared=True))
     fleet.gone()
