@@ -35,10 +35,11 @@ _SHARE = 0.65
 """Of the nodes. What it sees still has to be taken in here, which costs a third of seeing it."""
 _RUN = 50
 """Nodes in a row that are cut in two."""
-WHOLE = 400_000
+WHOLE = 50_000
 """So many things are shared out with one process at most."""
-PART = 25_000
-"""Things for one process of many. It and we copy two KiB for each, and a fork takes 40 ms a GiB."""
+PART = 12_500
+"""Things for one process of many, at least. It and we copy two KiB for each, and a fork takes 40 ms a GiB."""
+_PARTS = 40
 _PROCESSES = 2
 """That work side by side. Taking in what these two see is work for this one all the time."""
 _LATE = 2
@@ -134,7 +135,8 @@ class Sharing:
 
     def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
         ours, theirs = ([], list(nodes)) if self._many else shares(nodes)
-        size = max(1, len(theirs) * PART // self._things) if self._many else max(1, len(theirs))
+        part = max(PART, self._things // _PARTS) if self._many else self._things
+        size = max(1, len(theirs) * part // max(1, self._things))
         self._parts.extend([theirs[at : at + size] for at in range(0, len(theirs), size)])
         self._fill()
         return ours
