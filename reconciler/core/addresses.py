@@ -7,6 +7,7 @@ Must not go here: where machines live, who may use a network.
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from reconciler.core.desired import NetworkFacts
@@ -61,12 +62,16 @@ _OCTETS = {str(number): number for number in range(256)}
 
 
 def _number(ip: str) -> int:
-    """As `int(ip_address(ip))`, which takes 20 times as long for the usual."""
-    try:
-        first, second, third, fourth = [_OCTETS[part] for part in ip.split(".")]
-    except (KeyError, ValueError):
-        return int(ip_address(ip))
-    return first << 24 | second << 16 | third << 8 | fourth
+    """As `int(ip_address(ip))`, which takes 40 times as long for the usual: neighbours begin alike."""
+    begin, _, last = ip.rpartition(".")
+    octet = _OCTETS.get(last)
+    return _begin(begin) | octet if octet is not None and begin.count(".") == 2 else int(ip_address(ip))
+
+
+@lru_cache(maxsize=1024)
+def _begin(octets: str) -> int:
+    """The number of an address of IPv4, from its first three octets. Raises ValueError."""
+    return int(ip_address(f"{octets}.0"))
 
 
 class Pool:

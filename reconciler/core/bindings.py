@@ -177,9 +177,9 @@ class Bindings(MutableMapping[Key, Binding]):
 
     # -- packing ---------------------------------------------------------------------------------------------------
 
-    def rename(self, own: Callable[[Ref], Ref]) -> None:
+    def rename(self, own: Callable[[Collection[Ref]], list[Ref]]) -> None:
         """Know things by these objects of their refs, so that a fleet's names are kept once."""
-        self.single = {own(ref): row for ref, row in self.single.items()}
+        self.single = dict(zip(own(self.single), self.single.values(), strict=True))
 
     def packed(self, binding: Binding) -> bytes:
         """A row."""

@@ -6,7 +6,8 @@ Must not go here: what follows from them for others (world).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, MutableMapping
+from itertools import repeat
 from typing import NamedTuple
 
 import msgspec
@@ -80,14 +81,13 @@ class Resting(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Facts; numbers stand for words."""
+    """Facts; numbers stand for words. `kind`: that of the numbers of demand, needs, and networks of the `ips`."""
 
     target: int
-    demand: int
-    needs: int
-    addresses: tuple[tuple[int, str], ...]
+    kind: int
+    ips: tuple[str, ...]
     had: tuple[tuple[int, str], ...] | None = None
-    """None: all of the addresses."""
+    """None: all of its addresses."""
     moving: int = 0
 
 
@@ -118,14 +118,9 @@ class FactsTable(MutableMapping[Ref, Facts]):
 
     def add(self, target: Target, found: Resting) -> None:
         """Those of many at once."""
-        number, rows = self._words.number, self.rows
-        place, kinds = number(target), list[tuple[int, int, tuple[int, ...]]]()
-        for each in found.kinds:
-            networks = tuple([number(network) for network in each.networks])
-            kinds.append((number(each.demand), number(each.needs), networks))
-        for ref, kind, ips in zip(found.refs, found.kind, found.ips, strict=True):
-            demand, needs, networks = kinds[kind]
-            rows[ref] = _encode(_Row(place, demand, needs, tuple(zip(networks, ips, strict=True))))
+        kinds = [self._kind(each.demand, each.needs, each.networks) for each in found.kinds]
+        rows = map(_Row, repeat(self._words.number(target)), [kinds[kind] for kind in found.kind], found.ips)
+        self.rows.update(zip(found.refs, map(_encode, rows), strict=True))
 
     def __delitem__(self, ref: Ref) -> None:
         del self.rows[ref]
@@ -138,21 +133,22 @@ class FactsTable(MutableMapping[Ref, Facts]):
 
     def packed(self, facts: Facts) -> bytes:
         """A row."""
-        number = self._words.number
-        addresses = tuple([(number(network), ip) for network, ip in facts.addresses])
-        had = None
+        number, had = self._words.number, None
         if facts.had is not facts.addresses and facts.had != facts.addresses:
             had = tuple([(number(network), ip) for network, ip in facts.had])
-        row = _Row(
-            number(facts.target), number(facts.demand), number(facts.needs), addresses, had, number(facts.moving)
-        )  # fmt: skip
-        return _encode(row)
+        kind = self._kind(facts.demand, facts.needs, [network for network, _ in facts.addresses])
+        ips = tuple([ip for _, ip in facts.addresses])
+        return _encode(_Row(number(facts.target), kind, ips, had, number(facts.moving)))
+
+    def _kind(self, demand: Demand, needs: tuple[Ref, ...], networks: Iterable[Ref]) -> int:
+        number = self._words.number
+        return number((number(demand), number(needs), *map(number, networks)))
 
 
 def opened(row: bytes, words: Values) -> Facts:
     """What a row tells. `words`: what its numbers stand for."""
     found = _decode(row)
-    addresses = tuple([(words[network], ip) for network, ip in found.addresses])
+    demand, needs, *networks = words[found.kind]
+    addresses = tuple(zip([words[network] for network in networks], found.ips, strict=True))
     had = addresses if found.had is None else tuple([(words[network], ip) for network, ip in found.had])
-    demand, needs, moving = words[found.demand], words[found.needs], words[found.moving]
-    return Facts(words[found.target], demand, addresses, had, needs, moving)
+    return Facts(words[found.target], words[demand], addresses, had, words[needs], words[found.moving])

@@ -5,7 +5,7 @@ Owns: the tables and the questions. Must not go here: keeping the tables up to d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,12 +16,12 @@ from reconciler.core.desired import FIRST, Demand, Desired, Drain, NicWant, Node
 from reconciler.core.facts import Addresses, Facts, FactsTable
 from reconciler.core.ledger import Address, Binding, Ledger
 from reconciler.core.mould import Mould, Pattern, pattern, taken
-from reconciler.core.observed import Object
+from reconciler.core.observed import Object, Report
 from reconciler.core.placement import Rooms
 from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of, make_ref, minted, name_of, tenant_of
 from reconciler.core.shape import NativeContext, Shape
 from reconciler.core.sights import OPEN, Compress, Sights, at_once
-from reconciler.core.standing import UNDECLARED, Standing, lists_absence
+from reconciler.core.standing import UNDECLARED, Standing, lists_absence, standing
 
 
 class Taken(NamedTuple):
@@ -129,8 +129,9 @@ class Known:
         resource = self.resources.get(ref)
         return resource.ref if resource is not None else ref
 
-    def own_all(self, refs: Iterable[Ref]) -> list[Ref]:
-        return [*map(self._own, refs)]
+    def own_all(self, refs: Collection[Ref]) -> list[Ref]:
+        found = map(self.resources.get, refs)
+        return [own.ref if own is not None else ref for ref, own in zip(refs, found, strict=True)]
 
     @property
     def taken(self) -> Mapping[str, Taken]:
@@ -269,6 +270,15 @@ class Known:
         while self.sights.bearers(uid := minted(datacenter, ref, incarnation, target)):
             incarnation += 1
         return uid, incarnation
+
+    def _standing(self, target: Target, report: Report | None) -> Standing:
+        """What is to be thought of a target that gave this report."""
+        node = self.targets.get(target)
+        if node is None:
+            return UNDECLARED
+        if node.driver not in self.shapes:
+            return Standing(problem=f"its driver {node.driver} is not installed here")
+        return standing(target, report, self.ledger.claims, self.desired.datacenter_id if self.desired else "")
 
     def unreadable(self, target: Target) -> str | None:
         """Why absence on this target is not proved; None if it is."""
@@ -429,3 +439,8 @@ class Known:
         if ref in self.resources or ref in self.facts.rows or ref in bindings.single or ref in bindings.spread:
             return True
         return ref in self.sights
+
+    def machines_known(self, refs: Collection[Ref | None]) -> bool:
+        """Whether one of these machines is."""
+        tables = (self.resources, self.ledger.bindings.single, self.sights.single)
+        return any([any(map(table.__contains__, refs)) for table in tables])

@@ -12,14 +12,15 @@ from collections.abc import Collection, Iterable, Mapping
 from reconciler.core.classify import Bucket
 from reconciler.core.decide import Decision, decide_machine, decide_realisation
 from reconciler.core.desired import Desired
+from reconciler.core.facts import Resting
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Ledger
 from reconciler.core.making import Key, Making
-from reconciler.core.observed import Report
+from reconciler.core.observed import Object, Report
 from reconciler.core.plan import Plan
 from reconciler.core.recall import recalled
 from reconciler.core.refs import SINGLE, Ref, Target, kind_of
-from reconciler.core.resting import resting, resting_as_told, rests
+from reconciler.core.resting import parted, resting, resting_as_told, rests
 from reconciler.core.rules import Request
 from reconciler.core.shape import Shape
 from reconciler.core.sights import OPEN, Compress, at_once
@@ -49,6 +50,9 @@ class Planner:
     def take_report(self, report: Report) -> bool:
         """A target's report. What it tells of is decided at once, while it lies open: the plan then finds it done.
         True if something had to be decided."""
+        first = parted(self.world, report) if report.target not in self.world.reports else None
+        if first is not None:
+            return self._told(Glimpse(*first), first[1], report.objects)
         told = self.world.take_report(report)
         if self.world.desired is None:
             return bool(told)
@@ -58,9 +62,14 @@ class Planner:
         """The same of a target that somebody looked at in our stead, of which we have no report."""
         if glimpse.resting is None:
             return self.take_report(glimpse.report)
-        found = glimpse.resting.known_by(self.world.own_all(glimpse.resting.refs))
-        told, target = self.world.take_glimpse(glimpse, found), glimpse.report.target
-        return self._taken(told, target, resting_as_told(self.world, target, found))
+        return self._told(glimpse, glimpse.resting.known_by(self.world.own_all(glimpse.resting.refs)), None)
+
+    def _told(self, glimpse: Glimpse, found: Resting, objects: tuple[Object, ...] | None) -> bool:
+        """A target is seen for the first time. `found`: who rests there, by our refs; `objects`: all that it lists, if
+        the glimpse is without."""
+        world, target = self.world, glimpse.report.target
+        told = world.take_glimpse(glimpse, found, objects)
+        return self._taken(told, target, [*resting_as_told(world, target, found), *resting(world, target)])
 
     def _taken(self, told: Collection[Ref], target: Target, at_rest: Collection[Ref]) -> bool:
         self._clear(at_rest)

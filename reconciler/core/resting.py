@@ -80,20 +80,23 @@ def rests(world: World, ref: Ref) -> bool:
 def glimpsed(world: World, report: Report, *, loose: int = LOOSE) -> Glimpse:
     """A target's first report told shortly. `world` knows all that is wanted and remembered; what it has seen itself
     does not count. `loose`: of how many things wanted at most the objects are not compressed."""
-    target, desired = report.target, world.desired
-    if report.claim is None or target not in world.targets or desired is None:
+    first = parted(world, report)
+    if first is None or not first[1].refs:
         return Glimpse(report, None)
-    world.presume(msgspec.structs.replace(report, objects=()))
-    if world.standings[target].problem is not None:
-        return Glimpse(report, None)
-    others = list[Object]()
-    found = _among(world, report, desired.datacenter_id, others)
-    if not found.refs:
-        return Glimpse(report, None)
-    short, whole = msgspec.structs.replace(report, objects=tuple(others)), block(report.objects)
+    whole = block(report.objects)
     if len(world.resources) > loose:
-        return Glimpse(short, found, zlib.compress(whole, 1), compressed=True)
-    return Glimpse(short, found, whole)
+        return Glimpse(*first, zlib.compress(whole, 1), compressed=True)
+    return Glimpse(*first, whole)
+
+
+def parted(world: World, report: Report) -> tuple[Report, Resting] | None:
+    """A target's first report without the machines that are at rest as far as it tells, and they; None if the target is
+    not one whose word counts."""
+    desired, others = world.desired, list[Object]()
+    if report.claim is None or desired is None or not world.presume(report):
+        return None
+    found = _among(world, report, desired.datacenter_id, others)
+    return msgspec.structs.replace(report, objects=tuple(others)), found
 
 
 def _among(world: World, report: Report, mine: str, others: list[Object]) -> Resting:

@@ -128,18 +128,36 @@ class Sights:
                     changed.update(dict.fromkeys(self._bear(ref, (), (found,))))
         return changed
 
-    def take_glimpse(self, glimpse: Glimpse, resting: Resting, datacenter: str) -> dict[Ref, None]:
+    def take_glimpse(
+        self, glimpse: Glimpse, resting: Resting, datacenter: str, objects: tuple[Object, ...] | None = None
+    ) -> dict[Ref, None]:
         """As `take`, of a target that was not seen before; the refs of those at rest are not among those returned.
-        `resting`: they, by the refs that others know. `datacenter`: whose marks they bear."""
+        `resting`: they, by the refs that others know. `datacenter`: whose marks they bear. `objects`: all that the
+        target lists, if the glimpse is without."""
         target, fresh = glimpse.report.target, Listed(glimpse.report.objects)
         assert target not in self.reports, "a glimpse is of a first look"
         self.reports[target] = msgspec.structs.replace(glimpse.report, objects=())
-        (self._packed if glimpse.compressed else self._loose)[target] = glimpse.whole
+        if objects is not None:
+            self._keep(target, Listed(objects))
+        else:
+            (self._packed if glimpse.compressed else self._loose)[target] = glimpse.whole
         self._glimpsed = (target, fresh)
         self._look(target, fresh.objects, {datacenter: len(resting.refs)})
-        changed: dict[Ref, None] = {}
+        changed = self._settle(target, resting)
+        changed.update(self._all_new(target, fresh))
+        return changed
+
+    def _settle(self, target: Target, resting: Resting) -> dict[Ref, None]:
+        """Where these are, and who bears their identities; the others that bear one of those, too."""
         places, bearers, alone = self._places, self._bearers, self._alone.setdefault(target, (target,))
-        for ref, number in zip(resting.refs, resting.identities, strict=True):
+        refs, identities = resting.refs, resting.identities
+        told = any(map(bearers.__contains__, identities)) or any(map(places.__contains__, refs))
+        if not told and len({*identities}) == len(identities):
+            places.update(dict.fromkeys(refs, alone))
+            bearers.update(zip(identities, refs, strict=True))
+            return {}
+        changed: dict[Ref, None] = {}
+        for ref, number in zip(refs, identities, strict=True):
             if places.setdefault(ref, alone) is not alone:
                 places[ref] = (*places[ref], target)
             known = bearers.get(number)
@@ -149,7 +167,6 @@ class Sights:
             others = known if isinstance(known, tuple) else (known,)
             bearers[number] = (*others, ref)
             changed.update(dict.fromkeys([other for other in others if other != ref]))
-        changed.update(self._all_new(target, fresh))
         return changed
 
     def drop(self, target: Target) -> dict[Ref, None]:
@@ -175,6 +192,11 @@ class Sights:
 
     def __contains__(self, ref: Ref) -> bool:
         return ref in self._places or ref in self._spread
+
+    @property
+    def single(self) -> Mapping[Ref, object]:
+        """By what is seen of those that live in one place each."""
+        return self._places
 
     def places(self, ref: Ref) -> Iterable[Target]:
         """Targets with an object that bears this ref, in no order that means anything."""
@@ -209,8 +231,12 @@ class Sights:
         return [ref for ref, number in both if places.get(ref) != alone or bearers.get(number) != ref]
 
     def alone(self, target: Target) -> Iterator[tuple[Ref, Object]]:
-        """All such objects of the target, each with its ref."""
-        for ref, objects in self._opened(target).by_ref.items() if target in self.reports else ():
+        """All such objects of the target, each with its ref; if the last glimpse was of it, of those that it has."""
+        if self._glimpsed is not None and self._glimpsed[0] == target:
+            by_ref: Mapping[Ref, list[Object]] = self._glimpsed[1].by_ref
+        else:
+            by_ref = self.by_ref(target)
+        for ref, objects in by_ref.items():
             found = self._sole(ref, objects) if self._places.get(ref) == (target,) else None
             if found is not None:
                 yield ref, found

@@ -10,7 +10,7 @@ report that of one target at most. The world keeps tables of its own: what it wa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 
 from reconciler.core.addresses import Holders, Pool, several
@@ -27,7 +27,7 @@ from reconciler.core.placement import Room, most
 from reconciler.core.refs import PER_TARGET, Ref, Target, kind_of
 from reconciler.core.shape import Shape
 from reconciler.core.sights import OPEN, Compress, at_once
-from reconciler.core.standing import UNDECLARED, Standing, declared_targets, drain_of, standing
+from reconciler.core.standing import declared_targets, drain_of
 
 __all__ = ["Facts", "World"]
 
@@ -57,13 +57,12 @@ class World(Known):
         before, self.desired = self.desired, desired
         self._came_in()
         wanted = desired.resources
-        if changed is None:
+        usual = [*filter(_is_usual, wanted.values())] if before is None and not self.reports else []
+        if usual:  # of a first revision nothing is known before
+            changed = wanted.keys() - {new.ref for new in usual}
+        elif changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
-        changed, usual = set(changed), list[Resource]()
-        self._wanted_anew(changed)
-        if before is None and not self.reports:
-            usual = [new for ref, new in wanted.items() if ref in changed and _is_usual(new)]
-            changed.difference_update([new.ref for new in usual])
+        self._wanted_anew(changed := set(changed))
         # what machines refer to comes first: who refers to it is touched once
         for ref in sorted(changed, key=lambda ref: (kind_of(ref) not in PER_TARGET, ref)):
             old, new = self.resources.get(ref), wanted.get(ref)
@@ -84,7 +83,7 @@ class World(Known):
         if before is not None and sizing(before.policy) != sizing(desired.policy):
             self._stale_rooms.update(self.targets)
         if before is None:
-            self.ledger.bindings.rename(self._own)
+            self.ledger.bindings.rename(self.own_all)
 
     def _take_usual(self, usual: list[Resource]) -> None:
         """Machines of a first revision, at once: nobody refers to them yet."""
@@ -119,24 +118,28 @@ class World(Known):
         self._stale_rooms.add(target)
         return changed
 
-    def take_glimpse(self, glimpse: Glimpse, resting: Resting) -> dict[Ref, None]:
-        """As `take_report` of a target of which nothing was seen before. `resting`: those it tells of, by our refs."""
+    def take_glimpse(
+        self, glimpse: Glimpse, resting: Resting, objects: tuple[Object, ...] | None = None
+    ) -> dict[Ref, None]:
+        """As `take_report` of a target of which nothing was seen before; those at rest are not among those returned.
+        `resting`: they, by our refs. `objects`: all that it lists, if the glimpse is without."""
         report, mine = glimpse.report, self.desired.datacenter_id if self.desired else ""
-        others = self.sights.take_glimpse(glimpse, resting, mine)
+        others = self.sights.take_glimpse(glimpse, resting, mine, objects)
         self._came_in()
         self._judge(report.target)
         self._take_claim(None, report)
         self._dirty_target(report.target, {**dict.fromkeys(others, ()), **grouped(report.objects)})
         self.dirty.update(resting.refs)
-        for ref in resting.refs:
-            self._stain_kin(ref)
+        self._stain_kin_of(resting.refs)
         self._stale_rooms.add(report.target)
-        return {**dict.fromkeys(resting.refs), **others}
+        return others
 
-    def presume(self, report: Report) -> None:
-        """Judge its target by a report that is not taken; it is without objects."""
-        self.reports[report.target] = report
-        self._judge(report.target)
+    def presume(self, report: Report) -> bool:
+        """Whether its target's word counts, by a report that is not taken. If so, it is judged by that from now on."""
+        found = self._standing(report.target, report)
+        if found.problem is None:
+            self.standings[report.target] = found
+        return found.problem is None
 
     def drop_report(self, target: Target) -> None:
         """The target is no part of the data centre any more: what was seen there is seen no more."""
@@ -245,11 +248,11 @@ class World(Known):
 
     def put_resting(self, target: Target, found: Resting) -> None:
         """The same of machines that are at rest on one target."""
-        known = {ref for ref in found.refs if ref in self.facts.rows}
+        known, holders = {ref for ref in found.refs if ref in self.facts.rows}, self.holders
         for ref, new in found.facts(target) if known else ():
             if ref in known:
                 self.put_facts(ref, new)
-        fresh, holders = found.but(known) if known else found, self.holders
+        fresh = found.but(known) if known else found
         self.facts.add(target, fresh)
         self.homes.setdefault(target, {}).update(dict.fromkeys(fresh.refs))
         held = [
@@ -315,6 +318,14 @@ class World(Known):
         source = resource.former if resource is not None else None
         if source is not None and self.known(source):  # of a name alone there is nothing to decide
             self._stain_one(source, target)
+
+    def _stain_kin_of(self, refs: Collection[Ref]) -> None:
+        """The same of many machines, of which few have any kin that is known."""
+        found = [*map(self.resources.get, refs)]
+        sources = {each.former for each in found if each is not None and each.behaviour.renamed_from is not None}
+        usual = self.renames.keys().isdisjoint(refs) and not self.machines_known(sources)
+        for ref in [ref for ref in refs if ref.endswith(FIRST)] if usual else refs:
+            self._stain_kin(ref)
 
     def _stain_one(self, ref: Ref, target: Target | None) -> None:
         if kind_of(ref) not in PER_TARGET:
@@ -404,14 +415,7 @@ class World(Known):
 
     def _judge(self, target: Target) -> None:
         """Keep what is thought of a target, and the short lists that a plan looks at, up to date."""
-        datacenter = self.desired.datacenter_id if self.desired else ""
-        node, report = self.targets.get(target), self.reports.get(target)
-        if node is None:
-            state = UNDECLARED
-        elif node.driver not in self.shapes:
-            state = Standing(problem=f"its driver {node.driver} is not installed here")
-        else:
-            state = standing(target, report, self.ledger.claims, datacenter)
+        node, state = self.targets.get(target), self._standing(target, self.reports.get(target))
         self.standings[target] = state
         why = state.problem or state.partial
         if node is not None and why is not None:
@@ -485,7 +489,7 @@ class World(Known):
 def _is_usual(new: Resource) -> bool:
     """Whether it is a machine that is no other's heir, but perhaps of the first of a group of its own name: that one is
     either wanted, or remembered, and dirty with what is."""
-    return kind_of(new.ref) == "Machine" and new.behaviour.renamed_from in (None, FIRST) and not new.parties
+    return new.ref.startswith("Machine/") and not new.parties and new.behaviour.renamed_from in (None, FIRST)
 
 
 def _keep(kept: set[Target], target: Target, *, wanted: bool) -> None:

@@ -32,7 +32,7 @@ from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Answer, Asking, asked, coverage, observe_at_once, observe_node
 
 _SHARE = 0.65
-"""Of the nodes. What it sees still has to be taken in here, which costs a third of seeing it."""
+"""Of the nodes. What it sees still has to be taken in here, which costs a fourth of seeing it."""
 _RUN = 50
 """Nodes in a row that are cut in two."""
 WHOLE = 50_000

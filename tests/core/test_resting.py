@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from reconciler.core.classify import Bucket
 from reconciler.core.decide import decide_machine
 from reconciler.core.desired import Constraints, Demand, Desired, NicWant, Resource
 from reconciler.core.ledger import Ledger
@@ -150,6 +151,28 @@ def test_two_of_one_name_or_identity_are_left_out(fleet: Fleet) -> None:
     objects["copy"] = msgspec.structs.replace(of[two], native_id="copy", native_name="copy", marks=marks)
     assert plain not in told_of(fleet, site(*MACHINES), fleet.ledger())
     assert set(resting(world_of(fleet, site(*MACHINES)), EDGE1)) == REFS - {plain, two}
+
+
+def test_one_that_is_seen_in_two_places_is_in_conflict_and_the_others_rest() -> None:
+    """Its mark was copied: the first look at either place tells nothing of the other."""
+    fleet, plain = Fleet("edge1", "edge2"), on("edge1", MACHINES[0])
+    others = [on("edge1", machine(name)) for name in ("beside", "third")]
+    wanted = small_site(plain, *others, nodes=[node("edge1"), node("edge2")])
+    fleet.apply(fleet.plan(wanted))
+    assert not fleet.plan(wanted).changes
+    of = {found.marks.ref: found for found in fleet.objects[EDGE1].values() if found.marks is not None}
+    copied = of[plain.ref]
+    fleet.objects[Target("edge2")]["copy"] = msgspec.structs.replace(copied, native_id="copy", native_name="copy")
+    marks = msgspec.structs.replace(copied.marks, ref=Ref("Machine/acme/beside"))
+    fleet.objects[Target("edge2")]["twin"] = msgspec.structs.replace(copied, native_id="twin", marks=marks)
+    planner = Planner(SHAPES, fleet.ledger())
+    planner.world.take_desired(wanted)
+    for report in reversed(fleet.reports()):
+        planner.take_report(report)
+    assert planner.world.sights.places(plain.ref) == (Target("edge2"), EDGE1)
+    planner.settle(NOW)
+    assert {ref for ref, _ in planner.pending} >= {plain.ref, Ref("Machine/acme/beside")}
+    assert Bucket.CONFLICT in {each.bucket for found in planner.pending.values() for each in found}
 
 
 def test_one_that_is_wanted_otherwise_is_left_out(fleet: Fleet) -> None:
