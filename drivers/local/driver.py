@@ -164,7 +164,7 @@ class LocalDriver:
 
     async def close(self) -> None:
         if self._up is not None:
-            self._node.chamber.close()
+            self._node.close()
             self._up = None
 
     # Console: getting into a machine, for people

@@ -130,6 +130,9 @@ class Firewall:
         self._table = place.table
         self._nft = nft
 
+    def close(self) -> None:
+        self._nft.close()
+
     def seen(self) -> Passing | None:
         """The same as `read`, and quicker where no rules or forwards are in force, which only nftables prints."""
         try:

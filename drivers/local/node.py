@@ -194,11 +194,16 @@ class Node:
             self.cgroups.remove(group)
         self.networks.let_go()
 
+    def close(self) -> None:
+        """Give back threads and what libraries keep. The node stays as it is."""
+        self.chamber.close()
+        self.firewall.close()
+
     def leave(self) -> None:
         """After `tear_down`, in the host's own namespace: the namespace and the folder."""
         import shutil
 
-        self.chamber.close()
+        self.close()
         namespace.remove(self.place)
         shutil.rmtree(self.place.folder, ignore_errors=True)
 
