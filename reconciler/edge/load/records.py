@@ -236,4 +236,6 @@ class Records:
 
     def position(self, document: Document) -> int:
         """Which document of its file it is, from 0."""
+        if not document.digest:
+            return 0  # the only one
         return self.files[document.file].documents.index(document)
