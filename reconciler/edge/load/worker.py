@@ -125,7 +125,9 @@ class Worker:
         deferred: list[_File] = []
         waiting: list[_File] = []
         try:
-            for (index, path, _), data in zip(self.share, self.kept, strict=True):
+            self.kept.reverse()  # each is let go of once it is lowered, for that is when the loader grows
+            for index, path, _ in self.share:
+                data = self.kept.pop()
                 if data is not None:
                     waiting.append((index, path, data))
                 if len(waiting) >= _BATCH:
