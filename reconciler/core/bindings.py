@@ -120,9 +120,6 @@ class Bindings(MutableMapping[Key, Binding]):
         """Every ref that is bound."""
         return chain(self.single, self.spread)
 
-    def known(self, ref: Ref) -> bool:
-        return ref in self.single or ref in self.spread
-
     def sole(self, ref: Ref) -> Binding | None:
         """That of a thing which is in one place."""
         row = self.single.get(ref)

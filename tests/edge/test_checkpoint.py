@@ -259,7 +259,7 @@ async def test_an_older_journal_put_back_beneath_a_newer_one(path: Path, tmp_pat
     assert not chain.kept(path)
     found = read(path)
     assert memory(found) == everything(path)
-    assert not found.bindings.known(Ref("Machine/acme/w-20"))
+    assert not found.bindings.targets(Ref("Machine/acme/w-20"))
 
 
 async def test_an_older_one_beneath_a_newer_journal_still_serves(path: Path) -> None:

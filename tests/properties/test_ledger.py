@@ -31,6 +31,7 @@ from reconciler.core.ledger import (
     Renamed,
     Result,
     Resumed,
+    Run,
     Settled,
     Spent,
 )
@@ -251,3 +252,12 @@ def _timely(ledger: Ledger, now: float) -> dict[Any, Any]:
         else each
         for key, each in ledger.bindings.items()
     }
+
+
+def test_a_run_counts_its_results_and_tells_the_latest_of_each_step() -> None:
+    run = Run(7, {"a": "applied", "b": "failed"})
+    run.tell("c", "applied")
+    assert len(run) == 3
+    run.tell("b", "applied")
+    run.tell("c", "unconfirmed")
+    assert run.outcomes == {"a": "applied", "b": "applied", "c": "unconfirmed"}

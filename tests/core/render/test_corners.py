@@ -9,7 +9,20 @@ import pytest
 
 from reconciler.core.observed import Capacity, Report
 from reconciler.core.outages import Downtime
-from reconciler.core.plan import Action, BudgetUse, Cause, Difference, Gate, Headroom, Hold, Manner, Risk, Undo, Verdict
+from reconciler.core.plan import (
+    Action,
+    BudgetUse,
+    Cause,
+    Difference,
+    Gate,
+    Headroom,
+    Hold,
+    Manner,
+    Reason,
+    Risk,
+    Undo,
+    Verdict,
+)
 from reconciler.core.refs import Ref, Target
 from reconciler.core.render import names, quantities
 from reconciler.core.render.changes import View
@@ -36,6 +49,11 @@ def live(path: str, before: Any, after: Any, cause: Cause = Cause.INTENT) -> Dif
 def test_a_likely_change_says_what_is_not_certain() -> None:
     text = plan_text(plan(update(live("/cpu", 1, 2), verdict=Verdict.LIKELY, verdict_reason="the node said so")))
     assert "likely: the node said so" in text
+
+
+def test_a_pause_that_is_written_on_a_thing_changes_nothing_else_of_it() -> None:
+    text = plan_text(plan(update(reason=Reason("pause", "it is paused: looking"))))
+    assert "~ Machine/a/b will be marked (nothing else is changed)" in text
 
 
 def test_fields_that_come_and_go_have_their_signs() -> None:
