@@ -83,7 +83,7 @@ def _measured(work: Callable[[Scene, IncusHarness], Awaitable[Measured]]) -> Mea
             scene.made.clear()  # all goes with the daemon
             return found
 
-    with running("incus", "bm", second=90) as daemons:
+    with running("incus", "bm") as daemons:
         harness = IncusHarness(daemons)
         harness.node = type(harness.node)("inc", "incus", "", f"unix:{daemons.socket()}", nics={"app": ""})
         try:
@@ -163,7 +163,7 @@ def _hosted(tag: str, work: Callable[[Daemons, Path], Measured], **host: Any) ->
     """On a host, or a cluster, of its own, with a folder to write in."""
     if why := missing("incus"):
         return Measured(None, why)
-    with tempfile.TemporaryDirectory() as folder, running("incus", tag, second=90, **host) as daemons:
+    with tempfile.TemporaryDirectory() as folder, running("incus", tag, **host) as daemons:
         return work(daemons, Path(folder))
 
 

@@ -19,8 +19,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
     with (
-        running(kind, f"k{kind[0]}", second=91) as daemons,
-        running(kind, f"s{kind[0]}", second=92, pool="dir") as spare,
+        running(kind, f"k{kind[0]}") as daemons,
+        running(kind, f"s{kind[0]}", pool="dir") as spare,
     ):
         made = IncusHarness(daemons, spare)
         try:

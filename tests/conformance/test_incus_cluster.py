@@ -43,7 +43,7 @@ def harness(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
     kind = request.param
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
-    with running(kind, f"c{kind[0]}", members=3, second=93) as daemons:
+    with running(kind, f"c{kind[0]}", members=3) as daemons:
         made = IncusHarness(daemons, members=3)
         try:
             yield made

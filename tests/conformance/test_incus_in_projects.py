@@ -27,7 +27,7 @@ def harness(request: pytest.FixtureRequest) -> Iterator[ProjectHarness]:
     kind = request.param
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
-    with running(kind, f"j{kind[0]}", second=103) as daemons:
+    with running(kind, f"j{kind[0]}") as daemons:
         made = ProjectHarness(daemons)
         try:
             yield made

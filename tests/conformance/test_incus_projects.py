@@ -23,8 +23,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[ProjectHarness]:
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
     with (
-        running(kind, f"q{kind[0]}", members=members, second=101) as daemons,
-        running(kind, f"r{kind[0]}", second=102, pool="dir") as spare,
+        running(kind, f"q{kind[0]}", members=members) as daemons,
+        running(kind, f"r{kind[0]}", pool="dir") as spare,
     ):
         made = ProjectHarness(daemons, spare, members=members)
         try:

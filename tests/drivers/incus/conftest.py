@@ -15,7 +15,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
     kind = request.param
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
-    with running(kind, f"h{kind[0]}", second=95) as daemons:
+    with running(kind, f"h{kind[0]}") as daemons:
         harness = IncusHarness(daemons)
         try:
             yield harness

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "lxd": {"daemon": "lxd", "client": "lxc", "var": "LXD", "init": ("lxd", "init")},
 }
 _KEPT, _END = "/dev/said", "<end of what it said>"
+_brought_up = count()
 TOOLS = ("ip", "nft", "dnsmasq", "btrfs", "busybox", "unshare", "nsenter")
 
 
@@ -42,13 +44,13 @@ def missing(kind: str) -> str | None:
 
 class Daemons:
     """One host, or the members of one cluster, by number from 1. `tag` (2 letters) and this process's number name
-    namespaces and links, so that two runs do not meet."""
+    namespaces and links, and give the network, so that two runs do not meet."""
 
-    def __init__(self, kind: str, tag: str, *, pool: str = "btrfs", second: int = 90) -> None:
+    def __init__(self, kind: str, tag: str, *, pool: str = "btrfs") -> None:
         self.kind = kind
         self.tag = f"{tag}{os.getpid() % 46656:x}x"
         self.pool = pool
-        self.net = f"10.{second + os.getpid() % 100}.{os.getpid() // 100 % 250}"
+        self.net = _net(os.getpid(), next(_brought_up))
         self.said = KINDS[kind]
         self.root = Path(tempfile.mkdtemp(prefix=f"tu{tag}"))
         self.root.chmod(0o711)  # the container's root passes through it
@@ -262,12 +264,10 @@ class Daemons:
 
 
 @contextmanager
-def running(
-    kind: str, tag: str, *, members: int = 0, pool: str = "btrfs", second: int = 90, offline: int = 60
-) -> Iterator[Daemons]:
+def running(kind: str, tag: str, *, members: int = 0, pool: str = "btrfs", offline: int = 60) -> Iterator[Daemons]:
     """A host, or a cluster of `members`, for as long as the block lasts, however it ends. Where many wait for
     processors heartbeats come late: only who tries members that are gone asks for a short `offline`."""
-    daemons = Daemons(kind, tag, pool=pool, second=second)
+    daemons = Daemons(kind, tag, pool=pool)
     try:
         if members:
             daemons.cluster(members, offline)
@@ -276,6 +276,13 @@ def running(
         yield daemons
     finally:
         daemons.down()
+
+
+def _net(process: int, serial: int) -> str:
+    """The first three numbers of a network in 10.80.0.0 to 10.199.255.255: 16 of a process, which nearly two thousand
+    processes one after the other do not share."""
+    upper, lower = divmod((16 * process + serial % 16) % (120 * 256), 256)
+    return f"10.{80 + upper}.{lower}"
 
 
 def _groups(names: set[str]) -> list[str]:

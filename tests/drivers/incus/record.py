@@ -208,7 +208,7 @@ def main(kind: str) -> None:
     HERE.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        running(kind, f"r{kind[0]}", second=101) as daemons,
+        running(kind, f"r{kind[0]}") as daemons,
         httpx.Client(transport=httpx.HTTPTransport(uds=daemons.socket()), base_url="http://x", timeout=60) as client,
     ):
         folder = Path(scratch)

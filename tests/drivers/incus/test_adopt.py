@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 def daemons(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"a{request.param[0]}", second=99) as made:
+    with running(request.param, f"a{request.param[0]}") as made:
         _by_hand(made, tmp_path_factory.mktemp("image") / "bb.tar.gz")
         yield made
 

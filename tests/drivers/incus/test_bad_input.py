@@ -104,7 +104,7 @@ class Office(Desk):
 def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"b{request.param[0]}", second=87, pool="dir") as daemons:
+    with running(request.param, f"b{request.param[0]}", pool="dir") as daemons:
         yield Office(tmp_path_factory.mktemp("bad"), daemons)
 
 

@@ -118,7 +118,7 @@ class Watch(threading.Thread):
 def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"d{request.param[0]}", members=2, second=94) as made:
+    with running(request.param, f"d{request.param[0]}", members=2) as made:
         yield made
 
 

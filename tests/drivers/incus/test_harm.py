@@ -31,7 +31,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
     kind = request.param
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
-    with running(kind, f"p{kind[0]}", members=3, second=97, pool="dir", offline=11) as daemons:
+    with running(kind, f"p{kind[0]}", members=3, pool="dir", offline=11) as daemons:
         harness = IncusHarness(daemons, members=3)
         yield harness
         harness.close()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"o{request.param[0]}", second=61) as made:
+    with running(request.param, f"o{request.param[0]}") as made:
         yield made
 
 

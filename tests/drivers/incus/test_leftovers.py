@@ -114,7 +114,7 @@ def members() -> Iterator[IncusHarness]:
     """A cluster of LXD, where what is being made may be taken back."""
     if why := missing("lxd"):
         pytest.skip(f"NOT RUN on lxd: {why}")
-    with running("lxd", "ml", members=2, second=101, pool="dir") as daemons:
+    with running("lxd", "ml", members=2, pool="dir") as daemons:
         harness = IncusHarness(daemons, members=2)
         yield harness
         harness.close()

@@ -104,7 +104,7 @@ async def test_what_is_not_answered_whole_has_no_token(host: IncusHarness, unans
 def own(request: pytest.FixtureRequest) -> Iterator[tuple[Daemons, Proxy]]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"o{request.param[0]}", second=97) as daemons:
+    with running(request.param, f"o{request.param[0]}") as daemons:
         proxy = Proxy(daemons.root / "overheard.socket", daemons.socket())
         try:
             yield daemons, proxy

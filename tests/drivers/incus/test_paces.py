@@ -28,7 +28,7 @@ NO_CAP = 2**62
 @pytest.fixture
 def folder(host: IncusHarness) -> Iterator[IncusHarness]:
     """A host of the same kind that keeps machines in a folder."""
-    with running(host.daemons.kind, f"d{host.daemons.kind[0]}", pool="dir", second=60) as daemons:
+    with running(host.daemons.kind, f"d{host.daemons.kind[0]}", pool="dir") as daemons:
         made = IncusHarness(daemons)
         yield made
         made.close()
@@ -37,7 +37,7 @@ def folder(host: IncusHarness) -> Iterator[IncusHarness]:
 @contextmanager
 def in_memory(kind: str) -> Iterator[Daemons]:
     """A host whose pool is a folder in memory."""
-    daemons = Daemons(kind, f"e{kind[0]}", pool="dir", second=25)
+    daemons = Daemons(kind, f"e{kind[0]}", pool="dir")
     shm = daemons.root / "1"
     shm.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(shm)], check=True)

@@ -21,7 +21,7 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "incus-cluster"
 def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"x{request.param[0]}", members=3, second=98) as made:
+    with running(request.param, f"x{request.param[0]}", members=3) as made:
         yield made
 
 

@@ -164,7 +164,7 @@ class Office:
 def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"o{request.param[0]}", second=83) as daemons:
+    with running(request.param, f"o{request.param[0]}") as daemons:
         made = Office(tmp_path_factory.mktemp("tenants"), daemons)
         made.commit()
         made.trueup("apply", "--yes")

@@ -73,7 +73,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     kind = request.param
     if why := missing(kind):
         pytest.skip(f"NOT RUN on {kind}: {why}")
-    with running(kind, f"n{kind[0]}", members=1, second=96, pool="dir") as daemons:
+    with running(kind, f"n{kind[0]}", members=1, pool="dir") as daemons:
         harness = TlsHarness(daemons, tmp_path_factory.mktemp("tls"))
         yield harness
         harness.close()

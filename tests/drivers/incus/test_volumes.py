@@ -87,7 +87,7 @@ def test_every_kind_that_is_made_has_steps_of_its_own() -> None:
 def cluster(request: pytest.FixtureRequest) -> Iterator[IncusHarness]:
     if why := missing(request.param):
         pytest.skip(f"NOT RUN on {request.param}: {why}")
-    with running(request.param, f"v{request.param[0]}", members=2, second=96) as daemons:
+    with running(request.param, f"v{request.param[0]}", members=2) as daemons:
         harness = IncusHarness(daemons, members=2)
         yield harness
         harness.close()
