@@ -88,15 +88,21 @@ def best(deed: Callable[[], int], expected: int) -> float:
     return min(times)
 
 
-def test_planning_one_change_again_does_not_follow_the_fleet() -> None:
-    few, many = Site(SMALL), Site(LARGE)
+@pytest.fixture(scope="module")
+def sites() -> tuple[Site, Site]:
+    """A small and a large one. Whoever changes something puts it back."""
+    return Site(SMALL), Site(LARGE)
+
+
+def test_planning_one_change_again_does_not_follow_the_fleet(sites: tuple[Site, Site]) -> None:
+    few, many = sites
     for name in ("edit", "add"):
         small, large = best(getattr(few, name), 1), best(getattr(many, name), 1)
         assert large <= 3 * small, f"{name}: {small * 1000:.2f} ms of {SMALL}, {large * 1000:.2f} ms of {LARGE}"
 
 
-def test_a_plan_of_nothing_costs_nothing() -> None:
-    few, many = Site(SMALL), Site(LARGE)
+def test_a_plan_of_nothing_costs_nothing(sites: tuple[Site, Site]) -> None:
+    few, many = sites
     assert best(many.plan, 0) <= 3 * best(few.plan, 0) + 0.001
 
 
