@@ -350,13 +350,14 @@ async def test_a_ledger_that_is_torn_leaves_none(path: Path, monkeypatch: pytest
 
 
 async def write_on(path: Path) -> None:
-    """Until it is killed: a checkpoint an entry or two."""
+    """Until it is killed: a checkpoint an entry or two. A line when it begins, and one after each entry."""
     checkpoint.FEW, checkpoint._SHARE, checkpoint._MANY = 1, 1_000_000, 50
     async with await Journal.open(path, SystemClock()) as journal:
         first = len(journal.ledger.bindings)
         print("begun", flush=True)
         for number in range(first, first + 100_000):
             await journal.append(machine(number))
+            print(flush=True)
 
 
 @pytest.fixture
@@ -398,8 +399,9 @@ def test_a_kill_at_any_moment_leaves_a_journal_that_reads_as_ever(path: Path) ->
         command = [sys.executable, "-m", "tests.edge.test_checkpoint", str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            process.stdout.readline()
-            threading.Event().wait(chance.random() / 5)
+            for _ in range(chance.randrange(1, 60)):  # entries, so that a busy host gets as far
+                process.stdout.readline()
+            threading.Event().wait(chance.random() / 50)
             os.kill(process.pid, signal.SIGKILL)
         used += chain.kept(path)
         assert memory(read(path)) == everything(path)
