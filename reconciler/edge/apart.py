@@ -1,6 +1,6 @@
 """A tree read by a process of its own, which answers for it as long as the command runs.
 
-Owns: the process, what the tree came to as it goes over the pipe, and the questions. Must not go here: reading (load),
+Owns: the process and the questions. Must not go here: reading (load),
 when a process is worth while (cli).
 
 A plan from nothing needs the tree, and as many modules again for everything else: this process imports these
@@ -13,14 +13,15 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import msgspec
 
-from reconciler.core.desired import Desired, Resource, Revision
+from reconciler.core.desired import Revision
 from reconciler.core.refs import Ref
 from reconciler.edge.forked import Forked, framed, receive
-from reconciler.edge.remembered import Remembered, kinds_of
+from reconciler.edge.remembered import Remembered, packed, unpacked
 
 if TYPE_CHECKING:
     from reconciler.edge.git import CommitTree
@@ -31,25 +32,6 @@ T = TypeVar("T")
 Path = tuple[str | int, ...]
 Placing = Callable[["GitSource", Ref, Path], str]
 """Where a field of a thing comes from, as people read it."""
-
-
-class _Came(msgspec.Struct, array_like=True):
-    """What the tree came to; what things alike have in common goes over once."""
-
-    desired: Desired
-    """Without resources."""
-    requires: str | None
-    kinds: list[Resource]
-    refs: list[Ref]
-    digests: list[str]
-    of: list[int]
-    """The number of each one's kind."""
-
-    def remembered(self) -> Remembered:
-        kinds, rows = self.kinds, zip(self.refs, self.digests, self.of, strict=True)
-        replace = msgspec.structs.replace
-        resources = {ref: replace(kinds[kind], ref=ref, digest=digest) for ref, digest, kind in rows}
-        return Remembered(replace(self.desired, resources=resources), self.requires)
 
 
 class _Places(msgspec.Struct, tag=True):
@@ -86,8 +68,7 @@ class Apart:
     def came(self, tree: str) -> Remembered | None:
         """What the tree came to. Waits for it."""
         if self._came is None and self._process is not None:
-            found = self._answer(_Came)
-            self._came = found.remembered() if found is not None else None
+            self._came = self._answer(unpacked)
         return self._came if tree == self._tree else None
 
     def places(self, asked: Sequence[tuple[Ref, Path]]) -> list[str] | None:
@@ -118,12 +99,12 @@ class Apart:
         except BrokenPipeError:
             self.end()
             return None
-        return self._answer(kind)
+        return self._answer(partial(msgspec.msgpack.decode, type=kind))
 
-    def _answer(self, kind: type[T]) -> T | None:
+    def _answer(self, decode: Callable[[bytes], T]) -> T | None:
         assert self._process is not None
         try:
-            return msgspec.msgpack.decode(self._process.answer(), type=kind)
+            return decode(self._process.answer())
         except EOFError:
             self.end()
             return None
@@ -141,7 +122,7 @@ def _work(
     read = source.reopened()
     own = tree.reopened()
     own.fetch()
-    say(_encode(_came(read.read(own, where))))
+    say(packed(read.read(own, where)))
     read.memory = source.memory
     read.remember()
     documents = read.documents()
@@ -156,11 +137,3 @@ def _work(
         else:
             say(laid)
             return
-
-
-def _came(found: Remembered) -> _Came:
-    resources = found.desired.resources
-    kinds, of = kinds_of(resources.values())
-    digests = [one.digest for one in resources.values()]
-    desired = msgspec.structs.replace(found.desired, resources={})
-    return _Came(desired, found.requires, kinds, list(resources), digests, of)

@@ -41,6 +41,36 @@ class Remembered(msgspec.Struct, frozen=True):
     requires: str | None = None
 
 
+class _Packed(msgspec.Struct, array_like=True):
+    """The same as it is written: what things alike have in common stands once."""
+
+    desired: Desired
+    """Without resources."""
+    requires: str | None
+    kinds: list[Resource]
+    """Without ref and digest."""
+    refs: list[Ref]
+    digests: list[str]
+    of: list[int]
+    """The number of each one's kind."""
+
+
+def packed(remembered: Remembered) -> bytes:
+    desired, resources = remembered.desired, remembered.desired.resources
+    kinds, of = kinds_of(resources.values())
+    digests = [one.digest for one in resources.values()]
+    bare = msgspec.structs.replace(desired, resources={})
+    return msgspec.msgpack.encode(_Packed(bare, remembered.requires, kinds, list(resources), digests, of))
+
+
+def unpacked(data: bytes) -> Remembered:
+    """Raises msgspec.DecodeError."""
+    found, replace = msgspec.msgpack.decode(data, type=_Packed), msgspec.structs.replace
+    kinds, rows = found.kinds, zip(found.refs, found.digests, found.of, strict=True)
+    resources = {ref: replace(kinds[kind], ref=ref, digest=digest) for ref, digest, kind in rows}
+    return Remembered(replace(found.desired, resources=resources), found.requires)
+
+
 class Told(msgspec.Struct, frozen=True):
     """Which file told the id of a datacenter, and what was in it."""
 
@@ -71,7 +101,7 @@ class TreeMemory:
     def recall(self, tree: str) -> Remembered | None:
         """What the tree came to, if that is known. Files of other people are not believed."""
         try:
-            return msgspec.msgpack.decode(own(self._path(tree)), type=Remembered)
+            return unpacked(own(self._path(tree)))
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -89,7 +119,7 @@ class TreeMemory:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_sealed(self._path(tree).with_suffix(".id"), remembered.desired.datacenter_id.encode())
             if len(remembered.desired.resources) <= LARGEST:
-                self._write(self._path(tree), msgspec.msgpack.encode(remembered))
+                self._write(self._path(tree), packed(remembered))
             self._prune()
         except OSError:
             return
