@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         return int(report(error, arguments, sys.stderr))
 
 
-def process() -> None:
+def process(run: Callable[[], int] = main) -> None:
     """The whole process: `main`, and an end without taking everything apart.
 
     Python's own end visits every module and object, which takes a tenth of a small command's time and mends nothing:
@@ -53,7 +53,7 @@ def process() -> None:
     interrupted, or where a thread has to be waited for.
     """
     gc.set_threshold(_YOUNG, 10, 10)
-    code = main()
+    code = run()
     threads = sys.modules.get("threading")
     alone = threads is None or all(each.daemon or each is threads.main_thread() for each in threads.enumerate())
     if code == _INTERRUPTED or not alone:
