@@ -70,7 +70,8 @@ class CommitTree:
         self.refused.clear()
         begun, self._begun = self._begun, None
         for mode, blob, path in (begun or self._listing()).entries():
-            if self._counts(path, mode, blob):
+            usual = mode == "100644" and path.isascii() and path[0] != "." and "/." not in path
+            if usual or self._counts(path, mode, blob):
                 yield path, blob
 
     def changes(self, difference: TreeDifference, before: str) -> dict[str, str | None]:
@@ -179,9 +180,8 @@ class Listing:
 
 
 def _line(line: bytes) -> tuple[str, str, str]:
-    head, _, path = line.partition(b"\t")
-    mode, _, blob = head.decode().split(" ")
-    name = path.decode(errors="surrogateescape")
+    head, _, name = line.decode(errors="surrogateescape").partition("\t")
+    mode, _, blob = head.split(" ")
     return mode, blob, name
 
 

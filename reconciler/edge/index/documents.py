@@ -67,14 +67,14 @@ def write(records: Records, writer: Tables) -> Whole:
             documents = [(one.digest, one.refs, number(one.uses), one.claims) for one in record.documents]
             yield path, _File(record.blob, documents)
 
-    writer.table("files", files, len(records.files), level=0)
+    writer.table("files", files, len(records.files), short=True)
     writer.table("uses", lambda: enumerate(uses.values), len(uses.values))
     writer.table("others", *walked(records.others))
     writer.table(
-        "owners", lambda: ((ref, place(one)) for ref, one in records.owners.items()), len(records.owners), level=0
+        "owners", lambda: ((ref, place(one)) for ref, one in records.owners.items()), len(records.owners), short=True
     )
     writer.table(
-        "claims", lambda: ((key, place(one)) for key, one in records.claims.items()), len(records.claims), level=0
+        "claims", lambda: ((key, place(one)) for key, one in records.claims.items()), len(records.claims), short=True
     )
     writer.table("groups", *walked(records.groups))
     write_resources(records.resources, writer)

@@ -116,15 +116,15 @@ def write(planner: Planner, writer: Tables, packing: Packing) -> Whole:
     for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
         for table in kinds:
             if (name, table) != ("sights", "_packed"):
-                level = 0 if table in ("_places", "_bearers") else 1
-                writer.table(f"{name}.{table}", *walked(getattr(owner, table)), level=level)
-    writer.table("world.facts", *walked(world.facts.rows), level=0)
-    writer.table("bindings.single", *walked(bindings.single), level=0)
+                short = table in ("_places", "_bearers")
+                writer.table(f"{name}.{table}", *walked(getattr(owner, table)), short=short)
+    writer.table("world.facts", *walked(world.facts.rows), short=True)
+    writer.table("bindings.single", *walked(bindings.single), short=True)
     words = bindings.words.values  # some are bytes, which a table takes for packed
     writer.table("words", lambda: enumerate(map(msgspec.msgpack.encode, words)), len(words))
     writer.table("rooms", *walked(rooms.by_target))
     _write_holders(world, writer)
-    writer.table("sights._packed", packing, len(sights.reports), level=0)
+    writer.table("sights._packed", packing, len(sights.reports), short=True)
     return Whole(
         desired.datacenter, desired.datacenter_id, desired.revision, desired.policy, planner._now,
         sorted({*planner.pending, *planner.untold}),

@@ -26,7 +26,7 @@ def write_resources(resources: Mapping[Ref, Resource], writer: Tables) -> None:
     """Raises OSError."""
     kinds, of = kinds_of(resources.values())
     rows = {ref: _Resource(one.digest, number) for (ref, one), number in zip(resources.items(), of, strict=True)}
-    writer.table("resources", *walked(rows), level=0)
+    writer.table("resources", *walked(rows), short=True)
     writer.table("kinds", lambda: enumerate(kinds), len(kinds))
 
 

@@ -4,8 +4,9 @@ Owns: the format of the file, and `Shelf`, a dict whose entries lie there until 
 what is kept in it (planning, documents), when it may be believed (memory).
 
 An entry lies in one of many small blocks, which its key tells: to look one up costs a tenth of a millisecond, however
-large the table. Blocks are compressed, and their sums are looked at when they are read. Writing goes through a table
-once for every half million entries, so that no copy of it is ever held. The file says at its end what is where.
+large the table. Blocks are compressed where that is worth while, and their sums are looked at when they are read.
+Writing goes through a table once for every half million entries, so that no copy of it is ever held. The file says at
+its end what is where.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _BLOCK = 32
 """Entries in a block, about."""
 _PASS = 500_000
 """Entries that are held while a table is written."""
-_TAIL = 8
-_MAGIC = b"trueup index 4\n"
+_TAIL, _SUM = 8, 4
+_MAGIC = b"trueup index 5\n"
 
 _pack = msgspec.msgpack.Encoder().encode
 _block = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
@@ -51,6 +52,8 @@ class _Place(msgspec.Struct, frozen=True):
     blocks: int
     sum: int
     """Of the offsets."""
+    short: bool
+    """Its blocks lie there as they are, behind their sums; else they are zlib's."""
 
 
 class _Foot(msgspec.Struct, frozen=True):
@@ -72,30 +75,64 @@ class Tables:
         self._file: IO[bytes] = BytesIO()
         self._tables: dict[str, _Place] = {}
 
-    def table(self, name: str, entries: Callable[[], Iterable[tuple[Any, Any]]], count: int, *, level: int = 1) -> None:
+    def table(
+        self, name: str, entries: Callable[[], Iterable[tuple[Any, Any]]], count: int, *, short: bool = False
+    ) -> None:
         """`entries` is asked for once for each half million of the `count` entries, and gives the same each time.
-        `level`: zlib's; 0 (as it is, with a sum) for short rows, of which it makes half in twenty times the time."""
+        `short`: rows of which zlib makes half in twenty times the time."""
         blocks = max(1, count // _BLOCK)
         share = max(1, -(-blocks * _PASS // max(count, 1)))
+        closed = _summed if short else _compressed
         offsets = array("Q", [self._file.tell()])
         for first in range(0, blocks, share):
-            held: list[dict[bytes, bytes]] = [{} for _ in range(min(share, blocks - first))]
-            for key, value in entries():
-                named = _pack(key)
-                block = zlib.crc32(named) % blocks - first
-                if 0 <= block < len(held):
-                    held[block][named] = value if type(value) is bytes else _pack(value)
-            for each in held:
-                self._file.write(zlib.compress(_pack(each), level))
+            for block in _blocks(entries(), blocks, first, min(share, blocks - first)):
+                self._file.write(closed(_pack(block)))
                 offsets.append(self._file.tell())
         data = offsets.tobytes()
-        self._tables[name] = _Place(count, 0, self._file.tell(), blocks, zlib.crc32(data))
+        self._tables[name] = _Place(count, 0, self._file.tell(), blocks, zlib.crc32(data), short)
         self._file.write(data)
 
     def part(self) -> Part:
         """All of it, for `Writer.take`."""
         self._file.seek(0)
         return Part(self._tables, self._file.read())
+
+
+def _blocks(entries: Iterable[tuple[Any, Any]], of: int, first: int, count: int) -> list[dict[bytes, bytes]]:
+    """So many of a table's blocks, from the first on."""
+    pack, sum_of = _pack, zlib.crc32
+    held: list[dict[bytes, bytes]] = [{} for _ in range(count)]
+    if count == of:
+        for key, value in entries:
+            named = pack(key)
+            held[sum_of(named) % of][named] = value if type(value) is bytes else pack(value)
+        return held
+    for key, value in entries:
+        named = pack(key)
+        number = sum_of(named) % of - first
+        if 0 <= number < count:
+            held[number][named] = value if type(value) is bytes else pack(value)
+    return held
+
+
+def _compressed(data: bytes) -> bytes:
+    return zlib.compress(data, 1)
+
+
+def _summed(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_SUM, "big") + data
+
+
+def _opened(data: bytes, *, short: bool) -> bytes:
+    """What a block holds. Raises Doubt."""
+    if short:
+        if len(data) < _SUM or zlib.crc32(data[_SUM:]) != int.from_bytes(data[:_SUM], "big"):
+            raise Doubt("a block is damaged")
+        return data[_SUM:]
+    try:
+        return zlib.decompress(data)
+    except zlib.error as error:
+        raise Doubt(f"a block is damaged: {error}") from error
 
 
 class Writer(Tables):
@@ -162,8 +199,8 @@ class Reader:
         at = place.base + place.offset + 8 * number
         start, end = (place.base + offset for offset in array("Q", self._data[at : at + 16]))
         try:
-            return _block(zlib.decompress(self._data[start:end]))
-        except (zlib.error, msgspec.DecodeError) as error:
+            return _block(_opened(self._data[start:end], short=place.short))
+        except msgspec.DecodeError as error:
             raise Doubt(f"a block is damaged: {error}") from error
 
 

@@ -33,7 +33,7 @@ from reconciler.edge.load.packing import (
     pack,
     unpack,
 )
-from reconciler.edge.load.reading import Reader
+from reconciler.edge.load.reading import Reader, is_document
 from reconciler.edge.load.records import Document, filed
 from reconciler.edge.load.skeleton import Skeletons
 from reconciler.edge.load.worker import Setup, Worker
@@ -137,10 +137,10 @@ class Bulk:
 
     def read_changes(self, changes: Changes) -> None:
         """Reads a whole tree into the attempt. Raises Leave."""
-        wanted = self.reader.wanted(changes)
-        self.files = [(path, blob) for path, blob in wanted.items() if blob is not None]
+        self.files = [(path, blob) for path, blob in changes.items() if blob is not None and is_document(path)]
         workers = self._workers()
         try:
+            self.reader.wanted(changes)  # those very files; defaults are read while workers begin
             many = len(self.files) >= self.fork_from  # else the first phase takes less than what else there is to do
             if many and isinstance(workers, _Processes):
                 self._go_on()

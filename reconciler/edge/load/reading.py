@@ -20,10 +20,12 @@ from reconciler.edge.load.records import Document, Layer, filed
 NO_DOCUMENTS = (b"#cloud-config", b"#!")
 """How files begin that are YAML, or end in .yaml, and are somebody else's."""
 
+_YAML = (".yaml", ".yml")
+
 
 def is_document(path: str) -> bool:
     """Whether a file is read as documents: YAML, in no hidden folder, and not the defaults."""
-    return path.endswith((".yaml", ".yml")) and not path.startswith(".") and "/." not in path and not is_defaults(path)
+    return path.endswith(_YAML) and "/." not in path and not path.startswith(".") and not is_defaults(path)
 
 
 def is_defaults(path: str) -> bool:
@@ -59,19 +61,20 @@ class Reader:
     def wanted(self, changes: Changes) -> dict[str, str | None]:
         """The files to read as documents. Defaults are taken in at once, since everything stands on them."""
         attempt = self.attempt
-        attempt.blobs.update((path, blob) for path, blob in changes.items() if blob is not None)
-        folders = self._read_defaults({path: blob for path, blob in changes.items() if is_defaults(path)})
-        wanted: dict[str, str | None] = {}
-        if folders:
-            wanted.update((path, one.blob) for path, one in attempt.records.files.items() if _beneath(path, folders))
-        known = bool(attempt.records.others)
+        attempt.blobs.update({path: blob for path, blob in changes.items() if blob is not None})
+        documents: dict[str, str | None] = {}
+        defaults: dict[str, str | None] = {}
+        others: dict[str, str | None] = {}
         for path, blob in changes.items():
-            if is_document(path):
-                wanted[path] = blob
-                if known:
-                    _put(attempt.others, path, None)
-            elif not is_defaults(path):
-                _put(attempt.others, path, blob)
+            (documents if is_document(path) else defaults if is_defaults(path) else others)[path] = blob
+        wanted: dict[str, str | None] = {}
+        if folders := self._read_defaults(defaults):
+            wanted.update((path, one.blob) for path, one in attempt.records.files.items() if _beneath(path, folders))
+        wanted.update(documents)
+        for path in documents if attempt.records.others else ():
+            _put(attempt.others, path, None)
+        for path, blob in others.items():
+            _put(attempt.others, path, blob)
         return wanted
 
     def reread(self, documents: set[Document]) -> None:

@@ -17,9 +17,9 @@ KEYS = st.one_of(st.text(max_size=3), st.integers(0, 9), st.tuples(st.text(max_s
 TABLES = st.dictionaries(KEYS, st.integers(-9, 9), max_size=80)
 
 
-def laid_down(folder: Path, table: dict[Any, Any], whole: Any = None) -> Path:
+def laid_down(folder: Path, table: dict[Any, Any], whole: Any = None, *, short: bool = False) -> Path:
     with Writer(folder / "index") as writer:
-        writer.table("table", *walked(table))
+        writer.table("table", *walked(table), short=short)
         writer.table("none", *walked({}))
         writer.whole = whole
     return folder / "index"
@@ -84,9 +84,10 @@ def test_a_table_larger_than_a_pass_is_whole(tmp_path: Path, monkeypatch: pytest
     assert kept.get(1_000) is None
 
 
-def test_damage_anywhere_is_a_doubt_or_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("short", [False, True])
+def test_damage_anywhere_is_a_doubt_or_changes_nothing(tmp_path: Path, *, short: bool) -> None:
     table = {f"key-{number}": number for number in range(90)}
-    path = laid_down(tmp_path, table, whole=[1, 2])
+    path = laid_down(tmp_path, table, whole=[1, 2], short=short)
     data = path.read_bytes()
     doubts = 0
     for place in range(0, len(data), 7):
@@ -123,7 +124,7 @@ def test_tables_of_another_process_lie_among_those_of_this_one(
     path = tmp_path_factory.mktemp("part") / "index"
     apart = Tables()
     apart.table("theirs", *walked(theirs))
-    apart.table("more", *walked(theirs), level=0)
+    apart.table("more", *walked(theirs), short=True)
     with Writer(path) as writer:
         writer.table("before", *walked(ours))
         writer.take(apart.part())
