@@ -135,7 +135,8 @@ class Lanes:
         return self._owner[step.id].change
 
     def ended(self, step: str) -> bool:
-        """Whether it is known what became of a step."""
+        """Whether it is known what became of a step. Its result may still be on its way to the disk: it was handed in
+        before anybody else had a turn, so it is in no later commit than the intent of who needs it."""
         lane = self._owner.get(step)
         return step in self.unapplied or (lane is not None and lane.passed(step))
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
+
 import anyio
 import msgspec
 import pytest
 
 from reconciler.core.ledger import Applied, Forgotten, Intent, Paused, Result, Resumed, Spent
+from reconciler.core.plan import Change
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.errors import JournalUnwritable
 from reconciler.runtime.events import StepEnded, StepStarted
@@ -49,6 +52,31 @@ async def test_a_worker_stays_with_the_machine_it_began(world: World) -> None:
     plan = plan_of(change("m1", "a", "stop", "start"), change("m2", "a", "stop", "start"))
     await world.execute(plan, pace=Pace(workers=1))
     assert [event.verb for event in world.told(StepStarted)] == ["stop", "start", "stop", "start"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_what_a_step_needs_is_journalled_before_its_intent(world: World, seed: int) -> None:
+    chance, changes, earlier = random.Random(seed), list[Change](), list[str]()
+    for name in "abc":
+        world.add(name, latency=chance.choice((0, 0.1, 1, 1.5)))
+    for number in range(12):
+        made = change(f"m{number}", chance.choice("abc"), *["do"] * chance.randint(1, 4))
+        steps = [
+            msgspec.structs.replace(step, needs=(*step.needs, *chance.sample(earlier, min(len(earlier), 2))))
+            for step in made.steps
+        ]
+        changes.append(msgspec.structs.replace(made, steps=tuple(steps)))
+        earlier += [step.id for step in steps]
+    summary = await world.execute(plan_of(*changes), pace=Pace(workers=chance.randint(1, 6)))
+    assert summary.whole
+    needs = {step.id: set(step.needs) for each in changes for step in each.steps}
+    ended = set[str]()
+    for entry in world.journal.entries:
+        if isinstance(entry, Result):
+            ended.add(entry.step)
+        elif isinstance(entry, Intent):
+            assert needs[entry.step] <= ended, entry.step
+    assert ended == set(earlier)
 
 
 async def test_the_intent_is_durable_before_the_driver_is_called(world: World) -> None:
