@@ -45,15 +45,15 @@ def main(argv: list[str] | None = None) -> int:
         return int(report(error, arguments, sys.stderr))
 
 
-def process(run: Callable[[], int] = main) -> None:
-    """The whole process: `main`, and an end without taking everything apart.
+def process(run: Callable[[], int] | None = None) -> None:
+    """The whole process: `main` (or `run`), and an end without taking everything apart.
 
     Python's own end visits every module and object, which takes a tenth of a small command's time and mends nothing:
     journal, locks, files and git's processes were closed by who opened them. It is left to Python where somebody
     interrupted, or where a thread has to be waited for.
     """
     gc.set_threshold(_YOUNG, 10, 10)
-    code = run()
+    code = (run or main)()
     threads = sys.modules.get("threading")
     alone = threads is None or all(each.daemon or each is threads.main_thread() for each in threads.enumerate())
     if code == _INTERRUPTED or not alone:
