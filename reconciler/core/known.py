@@ -22,6 +22,7 @@ from reconciler.core.refs import PER_TARGET, Ref, Target, Uid, kind_of, make_ref
 from reconciler.core.shape import NativeContext, Shape
 from reconciler.core.sights import OPEN, Compress, Sights, at_once
 from reconciler.core.standing import UNDECLARED, Standing, lists_absence, standing
+from reconciler.core.timers import Timers
 
 
 class Taken(NamedTuple):
@@ -104,8 +105,7 @@ class Known:
         self.waiting: dict[Target, set[Ref]] = {}
         """Refs that a fresher listing of the target may decide otherwise."""
         self._keep_answers()
-        self._timers: list[tuple[float, Ref]] = []
-        self._timed: set[tuple[float, Ref]] = set()
+        self.timers = Timers()
         self._now = 0.0
 
     def _keep_answers(self) -> None:
@@ -408,7 +408,7 @@ class Known:
     @property
     def next_timer(self) -> float | None:
         """When time alone changes something next (unix seconds)."""
-        return self._timers[0][0] if self._timers else None
+        return self.timers.first
 
     @property
     def unmanaged(self) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from heapq import heappop, heappush
 
 from reconciler.core.addresses import Holders, Pool, several
 from reconciler.core.blocks import grouped
@@ -184,10 +183,8 @@ class World(Known):
             for target in tuple(self.sights.places(ref)):
                 self._seen_anew(ref, target, self.sights.on(ref, target))
         self._now = now
-        while self._timers and self._timers[0][0] <= now:
-            timer = heappop(self._timers)
-            self._timed.discard(timer)
-            self._stain(timer[1])
+        for ref in self.timers.due(now):
+            self._stain(ref)
 
     # -- keeping the indexes ---------------------------------------------------------------------------------------
 
@@ -443,12 +440,7 @@ class World(Known):
         self._stain(ref, target)
         for found in objects:
             if found.marks is not None and found.marks.quarantined_until is not None:
-                self._timer(found.marks.quarantined_until, ref)
-
-    def _timer(self, until: float, ref: Ref) -> None:
-        if (until, ref) not in self._timed:
-            self._timed.add((until, ref))
-            heappush(self._timers, (until, ref))
+                self.timers.add(found.marks.quarantined_until, ref)
 
     def _dirty_target(self, target: Target, seen: Mapping[Ref, Iterable[Object]] | None = None) -> None:
         """Everything bound or seen there must be decided anew: the word of the target counts otherwise now."""

@@ -26,6 +26,7 @@ from reconciler.core.refs import Ref, Target
 from reconciler.core.shape import Shape
 from reconciler.core.sights import Strangers
 from reconciler.core.standing import Standing
+from reconciler.core.timers import Timer, Timers
 from reconciler.core.world import World
 from reconciler.edge.checkpoint import Brief, word_of
 from reconciler.edge.index.resources import resources_of
@@ -59,7 +60,6 @@ class _World(msgspec.Struct):
     waiting: dict[Target, set[Ref]]
     dirty: set[Ref]
     dirty_at: dict[Target, set[Ref]]
-    _timers: list[tuple[float, Ref]]
     _now: float
 
 
@@ -85,6 +85,7 @@ class Whole(msgspec.Struct):
     unmanaged: dict[Target, tuple[int, int, int]]
     order: list[tuple[float, Target]]
     """Targets by their load."""
+    timers: list[Timer]
 
 
 class _Holders(msgspec.Struct, array_like=True):
@@ -131,7 +132,7 @@ def write(planner: Planner, writer: Tables, packing: Packing) -> Whole:
         _taken(_World, world), _taken(_Sights, sights), _remembered(ledger),
         {target: (took.memory, took.cpu, took.disk) for target, took in sights.unmanaged.items()
          if took.memory or took.cpu or took.disk},
-        rooms._order,
+        rooms._order, world.timers.entries,
     )  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def read(reader: Reader, whole: Whole, shapes: Mapping[str, Shape]) -> Planner:
             setattr(owner, name, getattr(found, name))
     sights.unmanaged = {target: Demand(*took) for target, took in whole.unmanaged.items()}
     whole.ledger.tell(ledger)
-    world._timed = set(whole.world._timers)
+    world.timers = Timers(whole.timers)
     world.rooms = rooms = Rooms(())
     rooms.by_target, rooms._order = Shelf.of(reader, "rooms", Room), whole.order
     rooms._loads = {target: load for load, target in whole.order}

@@ -118,7 +118,7 @@ def test_no_table_of_the_core_is_forgotten() -> None:
     world = World(SHAPES)
     made_anew = {
         "shapes", "ledger", "desired", "resources", "sights", "reports", "holders", "pools", "rooms", "_stale_rooms",
-        "coming", "_own", "bindings", "facts", "_glances", "_proofs", "_closures", "_referred", "_moulds", "_timed",
+        "coming", "_own", "bindings", "facts", "_glances", "_proofs", "_closures", "_referred", "_moulds", "timers",
         "unmanaged", "_at_most", "_open", "_alone", "_compress", "_closing", "_loose", "_glimpsed",
     }  # fmt: skip
     for owner, shelves, short in (
