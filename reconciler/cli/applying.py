@@ -110,6 +110,8 @@ async def _resumed(here: Writing, args: Namespace) -> bool:
 async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: LockHeld, moves: bool = True) -> int:
     """A loop that runs here holds the lock: it is given the plan, and tells how it goes. Raises LockHeld where it is
     not a loop that holds it."""
+    from anyio import get_cancelled_exc_class
+
     from reconciler.edge.calls import NobodyAnswers, call
 
     here.applicable(plan)
@@ -132,6 +134,10 @@ async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: Loc
                     summary = msgspec.convert(message["summary"], type=Summary)
     except NobodyAnswers:
         raise held from None
+    except get_cancelled_exc_class():
+        teller.close()
+        say("The loop goes on with it: trueup status tells how far it is.")
+        raise
     teller.close()
     return _finished(summary, plan, args)
 

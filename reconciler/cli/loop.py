@@ -37,7 +37,6 @@ from reconciler.edge.watch import watch_repository
 from reconciler.errors import TrueupError, UsageError
 from reconciler.handlers import load
 from reconciler.runtime.cycle import attempt
-from reconciler.runtime.events import Event
 from reconciler.runtime.handling import Handling
 from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.observe import Asking
@@ -153,16 +152,20 @@ class Answers:
         plan = await self._here.ports.plans.find(digest)
         send, receive = anyio.create_memory_object_stream[Message](float("inf"))
 
-        def emit(event: Event) -> None:
-            send.send_nowait({"event": msgspec.to_builtins(event)})
+        def tell(message: Message) -> None:
+            with suppress(anyio.BrokenResourceError):  # nobody listens any more
+                send.send_nowait(message)
 
         async def work() -> None:
             with send:
                 try:
-                    done = await self._loop.apply(plan, emit, moves=moves)
-                    send.send_nowait({"summary": msgspec.to_builtins(done)})
+                    done = await self._loop.apply(
+                        plan, lambda event: tell({"event": msgspec.to_builtins(event)}), moves=moves
+                    )
                 except Exception as error:
-                    send.send_nowait(_refusal(error))
+                    tell(_refusal(error))
+                else:
+                    tell({"summary": msgspec.to_builtins(done)})
 
         self._group.start_soon(work)
         with receive:

@@ -23,12 +23,15 @@ from reconciler.errors import TrueupError, TryLater
 
 Message = dict[str, Any]
 Answer = Callable[[Message], AsyncIterator[Message]]
-"""Takes the request, yields the answers. Cancelled when the caller hangs up."""
+"""Takes the request, yields the answers. Cancelled when the caller hangs up. What it raises is told to the caller."""
 
 LARGEST = 16 << 20
 """Bytes of one message. Plans are named by digest, not sent."""
 
 _TRIES = 5
+
+_GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+"""How it shows that the other side has hung up."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -46,8 +49,7 @@ async def serve(state: State, answer: Answer) -> None:
         async def handle(stream: SocketStream) -> None:
             async with stream:
                 if _is_ours(stream):
-                    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
-                        await _answer(stream, answer)
+                    await _answer(stream, answer)
 
         try:
             async with listener:
@@ -106,27 +108,42 @@ async def _answers(stream: SocketStream) -> AsyncIterator[Message]:
 
 
 async def _answer(stream: SocketStream, answer: Answer) -> None:
+    """One call, whatever becomes of it: who calls must never be able to end the loop."""
     lines = BufferedByteReceiveStream(stream)
-    try:
-        with anyio.fail_after(10):
-            request = _decode(await lines.receive_until(b"\n", LARGEST))
-    except (anyio.IncompleteRead, anyio.DelimiterNotFound, TimeoutError, msgspec.DecodeError) as error:
-        await _send(stream, {"error": f"this is no request: {type(error).__name__}"})
-        return
-    async with anyio.create_task_group() as group:
-        group.start_soon(_watch_for_hangup, stream, group)
+    with suppress(*_GONE):
         try:
-            async for message in answer(request):
-                await _send(stream, message)
-            await _send(stream, {"end": True})
-        except TrueupError as error:
-            await _send(stream, {"error": error.message, "hint": error.hint, "exit": error.exit_code})
-        group.cancel_scope.cancel()
+            with anyio.fail_after(10):
+                request = _decode(await lines.receive_until(b"\n", LARGEST))
+        except (anyio.IncompleteRead, anyio.DelimiterNotFound, TimeoutError, msgspec.DecodeError) as error:
+            await _send(stream, {"error": f"this is no request: {type(error).__name__}"})
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(_watch_for_hangup, stream, group)
+            # in here: out of the group it would come wrapped
+            with suppress(*_GONE):
+                await _tell(stream, answer(request))
+            group.cancel_scope.cancel()
+
+
+async def _tell(stream: SocketStream, answers: AsyncIterator[Message]) -> None:
+    """Every answer, and how they end. Raises what tells that the caller has gone."""
+    try:
+        async for message in answers:
+            await _send(stream, message)
+    except _GONE:
+        raise
+    except TrueupError as error:
+        await _send(stream, {"error": error.message, "hint": error.hint, "exit": error.exit_code})
+    except Exception as error:
+        # a fault of ours, or a caller of another version: whoever asked is told, and the loop goes on
+        await _send(stream, {"error": f"the loop failed at it: {type(error).__name__}: {error}"})
+    else:
+        await _send(stream, {"end": True})
 
 
 async def _watch_for_hangup(stream: SocketStream, group: anyio.abc.TaskGroup) -> None:
     """A caller has nothing more to say: what comes next from it is its leaving."""
-    with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+    with suppress(*_GONE):
         while True:
             await stream.receive()
     group.cancel_scope.cancel()

@@ -293,6 +293,25 @@ def test_a_loop_that_only_approves_is_given_the_plan(run: Run, folder: Path) -> 
     assert run("plan", "--detailed-exitcode").code == Exit.DONE
 
 
+def test_a_loop_goes_on_with_a_plan_whose_caller_leaves(run: Run, folder: Path) -> None:
+    for node in ("edge1", "edge2"):
+        run("sim", "latency", node, "create=1")
+    command = [sys.executable, "-m", "reconciler.cli", "apply", "--yes"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    with looping(folder) as loop:
+        with subprocess.Popen(command, cwd=folder, env=env, text=True, stdout=pipe, stderr=pipe) as process:
+            assert process.stdout is not None
+            assert any("✓ Network" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "The loop goes on with it: trueup status tells how far it is." in err
+        until(lambda: run("plan", "--detailed-exitcode").code == Exit.DONE)
+        assert run("converge").code == Exit.DONE
+    assert loop.returncode == 0
+
+
 def test_ctrl_c_finishes_what_is_in_hand_and_the_next_apply_goes_on(run: Run, folder: Path) -> None:
     for node in ("edge1", "edge2"):
         run("sim", "latency", node, "create=1")

@@ -110,6 +110,38 @@ async def test_a_caller_who_hangs_up_cancels_the_answer(state: State) -> None:
         group.cancel_scope.cancel()
 
 
+async def test_a_caller_who_hangs_up_before_it_is_told_leaves_the_others_alone(state: State) -> None:
+    """Nothing is awaited between its leaving and what is sent to it, so that this meets a broken pipe."""
+
+    async def slow(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        left.close()
+        yield {"begun": True}
+
+    async with anyio.create_task_group() as group:
+        await serving(state, group, slow)
+        left = socket.socket(socket.AF_UNIX)
+        left.connect(_short(state))
+        left.sendall(b"{}\n")
+        assert await asked(state, {}) == [{"begun": True}]
+        await anyio.sleep(0.1)
+        assert await asked(state, {}) == [{"begun": True}]
+        group.cancel_scope.cancel()
+
+
+async def test_a_fault_of_an_answer_is_told_and_the_loop_goes_on(state: State) -> None:
+    async def failing(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"begun": True}
+        if request["fail"]:
+            raise KeyError("entries")
+
+    async with anyio.create_task_group() as group:
+        await serving(state, group, failing)
+        with pytest.raises(TrueupError, match="the loop failed at it: KeyError: 'entries'"):
+            await asked(state, {"fail": True})
+        assert await asked(state, {"fail": False}) == [{"begun": True}]
+        group.cancel_scope.cancel()
+
+
 async def test_no_loop_is_told(state: State) -> None:
     with pytest.raises(NobodyAnswers, match="no loop is running"):
         await asked(state, {})
