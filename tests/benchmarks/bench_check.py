@@ -18,7 +18,7 @@ import anyio
 from drivers.local import DRIVER, unusable
 from reconciler.core.desired import NodeWant
 from tests.benchmarks.bench_commands import CATALOGUE, Bench
-from tests.benchmarks.bench_peers import found, missing, ratio, void
+from tests.benchmarks.peers import found, missing, ratio, void
 from tests.benchmarks.rows import Measured, Row, interleaved
 
 NODES, FORKS = 100, 25

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from tests.benchmarks import incus_site
-from tests.benchmarks.bench_peers import found
+from tests.benchmarks.peers import found
 from tests.benchmarks.rows import tell
 from tests.drivers.incus.daemons import Daemons
 
