@@ -59,8 +59,13 @@ class Beside(Protocol):
         """Readable when there is news."""
         ...
 
-    def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
-        """To be called before there is an event loop. Those that are left to us."""
+    def begin(self, nodes: Sequence[NodeWant]) -> None:
+        """To be called before there is an event loop."""
+        ...
+
+    def claim(self, late: int) -> Sequence[NodeWant]:
+        """Some more of the nodes that are left to us, to be asked now; none if there are no more. `late`: so many that
+        were claimed are still to be asked in an event loop."""
         ...
 
     def heard(self, *, wait: bool = False) -> list[Answer]:
@@ -277,8 +282,10 @@ class _Survey:
     async def all(self) -> Mapping[Target, Report]:
         asking, beside = self.asking, self.asking.beside
         try:
-            self.waiting.extend(self.wanted if beside is None else beside.begin(self.wanted))
-            if beside is not None:
+            if beside is None:
+                self.waiting.extend(self.wanted)
+            else:
+                beside.begin(self.wanted)
                 self._heed(beside)  # there may be nodes for which no process could be had
             if alone():
                 self._at_once()
@@ -302,9 +309,12 @@ class _Survey:
         beside, late = self.asking.beside, list[NodeWant]()
         while beside is not None and beside.forks:
             self._heed(beside, wait=True)
-        while self.waiting or (beside is not None and beside.busy and not late):
+        while True:
+            if beside is not None and not self.waiting:
+                self.waiting.extend(beside.claim(len(late)))
             if not self.waiting:
-                assert beside is not None, "it is busy"
+                if beside is None or not beside.busy or late:
+                    break
                 self._heed(beside, wait=True)
                 continue
             node, start, began = self.waiting.popleft(), monotonic(), self.journal.ledger.sequence

@@ -3,17 +3,18 @@
 Owns: which nodes each is given and when it begins, and both ends of what goes over the pipe. Must not go here: the
 process itself (edge), what a glimpse means (core), asking one node (observe).
 
-One asks part of the nodes beside us. Of a very large fleet many ask all of them, a part each, two at a time: what a
-process copies of our memory goes with it. They begin before there is an event loop, and know all that is wanted and
-remembered by then. However one goes, nodes that it has not answered for are asked here: what did not come is not taken
-for absent.
+One asks nodes beside us: we begin with the first of them, it with the last, and whoever is ready takes the next run of
+them until none is left. Of a very large fleet many ask all of them, a part each, two at a time: what a process copies
+of our memory goes with it. They begin before there is an event loop, and know all that is wanted and remembered by
+then. However one goes, nodes that it has not answered for are asked here: what did not come is not taken for absent.
 """
 
 # annotations are types here, not texts of the future: msgspec would compile every text at each start
 
+import os
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
 from functools import partial
 from itertools import chain
@@ -32,9 +33,9 @@ from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Answer, Asking, asked, coverage, observe_at_once, observe_node
 
 _SHARE = 0.65
-"""Of the nodes. What it sees still has to be taken in here, which costs a fourth of seeing it."""
-_RUN = 50
-"""Nodes in a row that are cut in two."""
+"""Of the nodes that are waited for. What it sees still has to be taken in here, which costs a fourth of seeing it."""
+_RUNS = 4_096
+"""Runs of nodes that are taken, at most: a pipe holds as many bytes wherever there are pipes."""
 WHOLE = 50_000
 """So many things are shared out with one process at most."""
 PART = 12_500
@@ -83,6 +84,31 @@ class Glimpses(NamedTuple):
     take: Callable[[Glimpse], object]
 
 
+class Runs:
+    """Nodes that two processes take a run at a time, one from the front, the other from behind. A byte in a pipe stands
+    for each run, and who has read one may take his next: so both come to an end where they meet, and nothing is taken
+    twice."""
+
+    def __init__(self, nodes: Sequence[NodeWant]) -> None:
+        size = len(nodes) // _RUNS + 1
+        self._runs = [nodes[at : at + size] for at in range(0, len(nodes), size)]
+        self._left, filled = os.pipe()
+        os.write(filled, bytes(len(self._runs)))
+        os.close(filled)
+
+    def front(self) -> Iterator[Sequence[NodeWant]]:
+        return self._taken(self._runs)
+
+    def behind(self) -> Iterator[Sequence[NodeWant]]:
+        return self._taken(reversed(self._runs))
+
+    def _taken(self, runs: Iterable[Sequence[NodeWant]]) -> Iterator[Sequence[NodeWant]]:
+        return (run for run in runs if os.read(self._left, 1))
+
+    def close(self) -> None:
+        os.close(self._left)
+
+
 class _Looker:
     """One process, and the nodes that it has not answered for."""
 
@@ -115,7 +141,12 @@ class Sharing:
         self._each = self.at_once // (_PROCESSES if self._many else 1)
         self._fork, self._nodes, self._ledger, self._datacenter = fork, nodes, ledger, datacenter
         self._see, self._take = glimpses
-        self._parts: deque[list[NodeWant]] = deque()
+        self._parts: deque[Sequence[NodeWant]] = deque()
+        self._runs: Runs | None = None
+        self._ours: Iterator[Sequence[NodeWant]] = iter(())
+        """What is left to us of the nodes of the one process."""
+        self._patience = 0
+        """Of so many at most that need an event loop."""
         self._lost: list[NodeWant] = []
         self._lookers: dict[int, _Looker] = {}
         """By the pipe from them."""
@@ -133,13 +164,22 @@ class Sharing:
     def busy(self) -> bool:
         return bool(self._parts) or any(looker.away for looker in self._lookers.values())
 
-    def begin(self, nodes: Sequence[NodeWant]) -> list[NodeWant]:
-        ours, theirs = ([], list(nodes)) if self._many else shares(nodes)
-        part = max(PART, self._things // _PARTS) if self._many else self._things
-        size = max(1, len(theirs) * part // max(1, self._things))
-        self._parts.extend([theirs[at : at + size] for at in range(0, len(theirs), size)])
+    def begin(self, nodes: Sequence[NodeWant]) -> None:
+        if self._many:
+            size = max(1, len(nodes) * max(PART, self._things // _PARTS) // self._things)
+            self._parts.extend([nodes[at : at + size] for at in range(0, len(nodes), size)])
+        elif nodes:
+            self._parts.append(nodes)
+            self._runs = Runs(nodes)
+            self._ours, self._patience = self._runs.front(), round(len(nodes) * (1 - _SHARE))
         self._fill()
-        return ours
+
+    def claim(self, late: int) -> Sequence[NodeWant]:
+        run = next(self._ours, ()) if late < self._patience else ()
+        for looker in self._lookers.values() if run else ():
+            for node in run:
+                del looker.away[node.name]
+        return run
 
     def heard(self, *, wait: bool = False) -> list[Answer]:
         found: list[Answer] = []
@@ -148,7 +188,7 @@ class Sharing:
             try:
                 found += [self._answer(looker, data) for data in looker.process.hear()]
             except EOFError:
-                self._lost += looker.away.values()
+                self._lose(looker.away.values())
                 self._ended(looker)
         self._fill()
         return found
@@ -162,6 +202,8 @@ class Sharing:
         for looker in list(self._lookers.values()):
             self._ended(looker)
         self._news.close()
+        if self._runs is not None:
+            self._runs.close()
 
     def _answer(self, looker: _Looker, data: bytes) -> Answer:
         share = _decode(data)
@@ -177,14 +219,20 @@ class Sharing:
             if sum(looker.works for looker in self._lookers.values()) >= _PROCESSES:
                 return
             part = self._parts.popleft()
+            runs = self._runs.behind() if self._runs is not None else iter([part])
             try:
-                process = self._fork(partial(self._work, part))
+                process = self._fork(partial(self._work, runs))
             except OSError:
-                self._lost += [*part, *chain.from_iterable(self._parts)]
+                self._lose([*part, *chain.from_iterable(self._parts)])
                 self._parts.clear()
                 return
             self._lookers[process.source] = _Looker(process, part, self._each)
             self._news.register(process.source, selectors.EVENT_READ)
+
+    def _lose(self, nodes: Iterable[NodeWant]) -> None:
+        """No process will answer for these."""
+        self._lost += nodes
+        self._ours = iter(())  # those that nobody has taken are among them
 
     def _ended(self, looker: _Looker) -> None:
         del self._lookers[looker.process.source]
@@ -193,10 +241,10 @@ class Sharing:
 
     # -- in the other process
 
-    def _work(self, nodes: list[NodeWant], send: Send) -> None:
-        waiting = deque(nodes)
-        for _ in nodes:
-            node, start = waiting.popleft(), monotonic()
+    def _work(self, runs: Iterator[Sequence[NodeWant]], send: Send) -> None:
+        waiting = deque[NodeWant]()
+        for node in chain.from_iterable(runs):
+            start = monotonic()
             reports = observe_at_once(node, self._nodes, began=self._ledger.sequence)
             if reports is None:
                 waiting.append(node)
@@ -224,15 +272,3 @@ class Sharing:
         listed = tuple([entry.target for entry in coverage(reports.values(), self._ledger, self._datacenter)])
         glimpses = tuple(map(self._see, reports.values()))
         send(_encode(Share(asked(node, reports, seconds), glimpses, listed)))
-
-
-def shares(nodes: Sequence[NodeWant]) -> tuple[list[NodeWant], list[NodeWant]]:
-    """Ours, and those of the other process. Neighbours mostly go the same way, for what machines have in common each
-    process makes for itself; and of every fifty some go either way, for parts of a fleet may be unlike."""
-    ours, theirs = list[NodeWant](), list[NodeWant]()
-    for begin in range(0, len(nodes), _RUN):
-        run = nodes[begin : begin + _RUN]
-        cut = round(len(run) * (1 - _SHARE))
-        ours += run[:cut]
-        theirs += run[cut:]
-    return ours, theirs
