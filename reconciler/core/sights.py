@@ -63,7 +63,7 @@ class Sights:
         self._closing: dict[Target, Callable[[], bytes]] = {}
         """What is being packed."""
         self._loose: dict[Target, bytes] = {}
-        """Blocks as they came, of a fleet so small that they are not packed before somebody keeps them."""
+        """Blocks as they came, of a fleet so small that they are not packed."""
         self._places: dict[Ref, tuple[Target, ...]] = {}
         """Where a thing is seen that lives in one place."""
         self._spread: dict[Ref, dict[Target, None]] = {}
@@ -261,22 +261,13 @@ class Sights:
         """How many objects on all targets do not bear marks of this data centre."""
         return sum(self._owned.values()) - self._owned.get(datacenter, 0)
 
-    def packing(self) -> Callable[[], Iterator[tuple[Target, bytes]]]:
-        """What each target lists, as it is kept while nobody looks at it: begins to pack. Who asks what is returned for
-        it waits for that, any number of times."""
-        shut = self._packed.keys() | self._closing.keys()
-        begun = {target: self._compress(data) for target, data in self._loose.items()}
-        shut |= begun.keys()
-        for target, each in self._open.items():
-            if target not in shut:
-                begun[target] = self._compress(block(each.objects))
-
-        def packed() -> Iterator[tuple[Target, bytes]]:
-            for target in self.reports:
-                known = self._closed(target)
-                yield target, begun[target]() if known is None else known
-
-        return packed
+    def blocks(self) -> tuple[Mapping[Target, bytes], Mapping[Target, bytes]]:
+        """What each target lists, as it is kept while nobody looks at it: packed blocks, and others as they are."""
+        for target in list(self._closing):
+            self._closed(target)
+        shut = self._packed.keys() | self._loose.keys()
+        opened = {target: block(each.objects) for target, each in self._open.items() if target not in shut}
+        return self._packed, self._loose | opened
 
     def _bear(self, ref: Ref, was: Iterable[Object], now: Iterable[Object]) -> Iterator[Ref]:
         """Objects that bear a ref come and go; yields the other refs that bear a uid of theirs."""

@@ -118,9 +118,9 @@ def looked_at(here: fleets.Fleet, monkeypatch: pytest.MonkeyPatch) -> int:
     found: list[int] = []
     read = Reader._read
 
-    def counted(reader: Reader, place: Any, number: int) -> dict[bytes, bytes]:
-        found.append(number)
-        return read(reader, place, number)
+    def counted(reader: Reader, place: Any, start: int, end: int) -> dict[Any, Any]:
+        found.append(start)
+        return read(reader, place, start, end)
 
     with monkeypatch.context() as patched:
         patched.setattr(Reader, "_read", counted)

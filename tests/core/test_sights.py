@@ -34,7 +34,9 @@ def test_a_plan_does_not_hang_on_how_it_is_packed() -> None:
         for report in fleet.reports():
             made.take_report(report)
         plans.append(to_json(made.plan(request())))
-        assert dict(made.world.sights.packing()()).keys() == set(targets)
+        packed, loose = made.world.sights.blocks()
+        assert packed.keys() | loose.keys() == set(targets)
+        assert not packed.keys() & loose.keys()
     assert plans[0] == plans[1]
 
 

@@ -8,7 +8,7 @@ identity, so each comes from the one shelf of files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from reconciler.core.refs import Ref, kind_of
 from reconciler.core.words import Words
 from reconciler.driver import Capability
 from reconciler.edge.index.resources import resources_of, write_resources
-from reconciler.edge.index.shelves import Reader, Shelf, Tables, walked
+from reconciler.edge.index.shelves import Reader, Shelf, Tables
 from reconciler.edge.load.attempt import Attempt
 from reconciler.edge.load.defaults import NAME
 from reconciler.edge.load.document import Declared
@@ -29,6 +29,12 @@ from reconciler.edge.load.tree import Tree
 
 Place = tuple[str, int]
 """File, and which document of it."""
+
+Laid = tuple[bytes, Ref | tuple[Ref, ...], int, tuple[str, ...]]
+"""A document's digest, names, uses and claims. What it uses is a number, which machines alike have in common."""
+
+File = tuple[Any, tuple[Laid, ...]]
+"""Its blob, as a FileRecord has it, and its documents."""
 
 
 class Whole(msgspec.Struct):
@@ -44,46 +50,35 @@ class Whole(msgspec.Struct):
     datacenters: list[Ref]
 
 
-class _File(msgspec.Struct, array_like=True):
-    blob: str
-    documents: list[tuple[bytes, tuple[Ref, ...], int, tuple[str, ...]]]
-    """What a document uses is a number, which machines alike have in common."""
-
-
 # -- laying down -----------------------------------------------------------------------------------------------------
 
 
 def write(records: Records, writer: Tables) -> Whole:
     """Lay down the records; what is to be kept whole is returned. Raises OSError."""
 
-    def place(one: Document) -> Place:
-        return one.file, records.position(one)
-
-    uses = Words()
+    files, owners, claims, users = records.files, records.owners, records.claims, records.users
+    position, uses = records.position, Words()
     number = uses.number
 
-    def files() -> Iterator[tuple[str, _File]]:
-        for path, record in records.files.items():
-            documents = [(one.digest, one.refs, number(one.uses), one.claims) for one in record.documents]
-            yield path, _File(record.blob, documents)
+    def place(one: Document) -> Place:
+        return one.file, position(one) if one.digest else 0
 
-    writer.table("files", files, len(records.files), short=True)
-    writer.table("uses", lambda: enumerate(uses.values), len(uses.values))
-    writer.table("others", *walked(records.others))
-    writer.table(
-        "owners", lambda: ((ref, place(one)) for ref, one in records.owners.items()), len(records.owners), short=True
-    )
-    writer.table(
-        "claims", lambda: ((key, place(one)) for key, one in records.claims.items()), len(records.claims), short=True
-    )
-    writer.table("groups", *walked(records.groups))
+    def file(path: str) -> File:
+        record = files[path]
+        held = record.held
+        if not isinstance(held, tuple):  # nearly every one
+            return record.id, ((held.digest, held.names, number(held.uses), held.claims),)
+        return record.id, tuple([(one.digest, one.names, number(one.uses), one.claims) for one in held])
+
+    writer.table("files", files, file, short=True)
+    writer.table("uses", dict(enumerate(uses.values)))
+    writer.table("others", records.others)
+    writer.table("owners", owners, lambda ref: place(owners[ref]), short=True)
+    writer.table("claims", claims, lambda key: place(claims[key]), short=True)
+    writer.table("groups", records.groups)
     write_resources(records.resources, writer)
-    users = records.users
-    writer.table("combinations", *walked(users.combinations))
-    writer.table(
-        "users", lambda: ((uses, [place(one) for one in found]) for uses, found in users.documents.items()),
-        len(users.documents),
-    )  # fmt: skip
+    writer.table("combinations", users.combinations)
+    writer.table("users", users.documents, lambda uses: [place(one) for one in users.documents[uses]])
     return Whole(
         records.drivers, records.capacities, records.limits, records.taken_from, records.rules,
         records.projects, records.totals, list(records.datacenters),
@@ -99,13 +94,13 @@ def read(
     """The records as they stood. `tree`: any that reads the repository's blobs; `nodes`: as the planner has them, so
     that nodes which did not change are the very same. Raises Doubt."""
     records = Records()
-    files: Shelf[str, _File] = Shelf.of(reader, "files", _File)
+    files: Shelf[str, File] = Shelf.of(reader, "files", File)
     uses: Shelf[int, Uses] = Shelf.of(reader, "uses", Uses | None)
 
     def file(path: str) -> FileRecord:
-        found = files[path]
-        made = [Document(path, digest, refs, uses[used], claims) for digest, refs, used, claims in found.documents]
-        return filed(found.blob, tuple(made))
+        blob, documents = files[path]
+        made = tuple([Document(path, digest, names, uses[used], claims) for digest, names, used, claims in documents])
+        return filed(blob if isinstance(blob, str) else blob.hex(), made)
 
     known = Shelf(file, len(files))
     """As they were, whatever becomes of the records: places are told in these."""

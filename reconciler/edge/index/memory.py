@@ -118,9 +118,8 @@ class Index:
             if planner.world.ledger.sequence != sequence:
                 return False  # what this process alone has noted is in no journal
             with Writer(self._path) as writer:
-                packing = planner.world.sights.packing()  # zlib works beside all that is written meanwhile
                 read = known.lay(writer)
-                made = planning.write(planner, writer, packing)
+                made = planning.write(planner, writer)
                 secretive = sorted(known.secretive)
                 nodes = _by_address(planner.world.nodes.values())
                 writer.whole = _Whole(_key(ground), sequence, head, overviews, nodes, now, made, read, secretive)

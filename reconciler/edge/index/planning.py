@@ -8,7 +8,7 @@ shelf; what is short is kept whole; what follows from the rest is made anew. A w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -30,14 +30,14 @@ from reconciler.core.timers import Timer, Timers
 from reconciler.core.world import World
 from reconciler.edge.checkpoint import Brief, word_of
 from reconciler.edge.index.resources import resources_of
-from reconciler.edge.index.shelves import Reader, Shelf, Tables, walked
+from reconciler.edge.index.shelves import Reader, Shelf, Tables
 
 WORLD = {
     "nodes": NodeWant, "targets": NodeWant, "standings": Standing, "homes": dict[Ref, None],
     "needs": dict[Target, int], "_alike": dict[Ref, None], "_combinations": dict[tuple[Ref, ...], None],
 }  # fmt: skip
 SIGHTS = {
-    "reports": Report, "_packed": bytes, "_places": tuple[Target, ...], "_spread": dict[Target, None],
+    "reports": Report, "_packed": bytes, "_loose": bytes, "_places": tuple[Target, ...], "_spread": dict[Target, None],
     "_bearers": Ref | tuple[Ref, ...], "_owners": dict[str, int],
 }  # fmt: skip
 BINDINGS = {"each": Binding, "spread": dict[Target, None], "past": int}
@@ -45,6 +45,8 @@ BINDINGS = {"each": Binding, "spread": dict[Target, None], "past": int}
 
 _MANY = 1_000
 """Addresses of one network that are kept together; of a larger one each is an entry of its own."""
+_FAR = 1 << 63
+"""Numbers from which the packing has none."""
 
 
 class _World(msgspec.Struct):
@@ -89,24 +91,19 @@ class Whole(msgspec.Struct):
 
 
 class _Holders(msgspec.Struct, array_like=True):
-    """Addresses are numbers beyond what the packing knows, so they are written as text, to the base 16."""
+    """Addresses may be numbers beyond what the packing knows: those are written as text, to the base 16."""
 
     freed: str
     cursor: str | None
     count: int
-    numbers: dict[str, Ref | tuple[Ref, ...]] | None
+    numbers: dict[int | str, Ref | tuple[Ref, ...]] | None
 
 
 # -- laying down -----------------------------------------------------------------------------------------------------
 
 
-Packing = Callable[[], Iterator[tuple[Target, bytes]]]
-"""As `Sights.packing` gives it."""
-
-
-def write(planner: Planner, writer: Tables, packing: Packing) -> Whole:
-    """Lay down its tables but the resources; what is to be kept whole is returned. `packing`: what its targets list,
-    waited for last. Raises OSError."""
+def write(planner: Planner, writer: Tables) -> Whole:
+    """Lay down its tables but the resources; what is to be kept whole is returned. Raises OSError."""
     world = planner.world
     desired, sights, ledger, rooms = world.desired, world.sights, world.ledger, world.rooms
     bindings = ledger.bindings
@@ -116,16 +113,17 @@ def write(planner: Planner, writer: Tables, packing: Packing) -> Whole:
         _ = world.taken  # it is counted once somebody asks
     for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
         for table in kinds:
-            if (name, table) != ("sights", "_packed"):
+            if table not in ("_packed", "_loose"):
                 short = table in ("_places", "_bearers")
-                writer.table(f"{name}.{table}", *walked(getattr(owner, table)), short=short)
-    writer.table("world.facts", *walked(world.facts.rows), short=True)
-    writer.table("bindings.single", *walked(bindings.single), short=True)
-    words = bindings.words.values  # some are bytes, which a table takes for packed
-    writer.table("words", lambda: enumerate(map(msgspec.msgpack.encode, words)), len(words))
-    writer.table("rooms", *walked(rooms.by_target))
+                writer.table(f"{name}.{table}", getattr(owner, table), short=short)
+    writer.table("world.facts", world.facts.rows, short=True)
+    writer.table("bindings.single", bindings.single, short=True)
+    writer.table("words", dict(enumerate(bindings.words.values)))
+    writer.table("rooms", rooms.by_target)
     _write_holders(world, writer)
-    writer.table("sights._packed", packing, len(sights.reports), short=True)
+    packed, loose = sights.blocks()
+    writer.table("sights._packed", packed, short=True, block=1)
+    writer.table("sights._loose", loose, short=True, block=1)
     return Whole(
         desired.datacenter, desired.datacenter_id, desired.revision, desired.policy, planner._now,
         sorted({*planner.pending, *planner.untold}),
@@ -149,25 +147,27 @@ def _remembered(ledger: Ledger) -> Brief:
 def _write_holders(world: World, writer: Tables) -> None:
     """Of a large network the next free address is looked for now, so that nobody has to walk there again."""
 
-    def short() -> Iterator[tuple[Ref, _Holders]]:
-        for network, found in world.holders.items():
-            few = len(found.by_number) <= _MANY
-            pool = world.pools.get(network)
-            if pool is not None and not few:
-                pool.lowest()
-            numbers = {f"{number:x}": holder for number, holder in found.by_number.items()} if few else None
-            cursor = f"{pool.cursor:x}" if pool is not None else None
-            yield network, _Holders(f"{found.freed:x}", cursor, len(found.by_number), numbers)
+    def laid(network: Ref) -> _Holders:
+        found, pool = world.holders[network], world.pools.get(network)
+        few = len(found.by_number) <= _MANY
+        if pool is not None and not few:
+            pool.lowest()
+        cursor = f"{pool.cursor:x}" if pool is not None else None
+        numbers = {_told(number): holder for number, holder in found.by_number.items()} if few else None
+        return _Holders(f"{found.freed:x}", cursor, len(found.by_number), numbers)
 
-    large = [(network, found) for network, found in world.holders.items() if len(found.by_number) > _MANY]
+    writer.table("holders", world.holders, laid, block=1)
+    large = {network: found.by_number for network, found in world.holders.items() if len(found.by_number) > _MANY}
+    many = {(network, f"{number:x}"): number for network, numbers in large.items() for number in numbers}
+    writer.table("numbers", many, lambda key: large[key[0]][many[key]])
 
-    def long() -> Iterator[tuple[tuple[Ref, str], Ref | tuple[Ref, ...]]]:
-        for network, found in large:
-            for number, holder in found.by_number.items():
-                yield (network, f"{number:x}"), holder
 
-    writer.table("holders", short, len(world.holders))
-    writer.table("numbers", long, sum(len(found.by_number) for _, found in large))
+def _told(number: int) -> int | str:
+    return number if number < _FAR else f"{number:x}"
+
+
+def _number(told: int | str) -> int:
+    return told if isinstance(told, int) else int(told, 16)
 
 
 # -- taking up -------------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def _read_holders(world: World, reader: Reader) -> None:
         found, made = known[network], Holders()
         made.freed = int(found.freed, 16)
         if found.numbers is not None:
-            made.by_number = {int(number, 16): holder for number, holder in found.numbers.items()}
+            made.by_number = {_number(told): holder for told, holder in found.numbers.items()}
         else:
             numbers: Shelf[tuple[Ref, str], Any] = Shelf.of(reader, "numbers", Ref | tuple[Ref, ...])
             made.by_number = Shelf(lambda number: numbers[network, f"{number:x}"], found.count)

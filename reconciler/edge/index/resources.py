@@ -11,7 +11,7 @@ import msgspec
 
 from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref
-from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Tables, walked
+from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Tables
 from reconciler.edge.remembered import kinds_of
 
 
@@ -25,9 +25,10 @@ class _Resource(msgspec.Struct, array_like=True):
 def write_resources(resources: Mapping[Ref, Resource], writer: Tables) -> None:
     """Raises OSError."""
     kinds, of = kinds_of(resources.values())
-    rows = {ref: _Resource(one.digest, number) for (ref, one), number in zip(resources.items(), of, strict=True)}
-    writer.table("resources", *walked(rows), short=True)
-    writer.table("kinds", lambda: enumerate(kinds), len(kinds))
+    laid = zip([one.digest for one in resources.values()], of, strict=True)
+    rows = dict(zip(resources, laid, strict=True))
+    writer.table("resources", rows, short=True)
+    writer.table("kinds", dict(enumerate(kinds)))
 
 
 def resources_of(reader: Reader) -> Shelf[Ref, Resource]:

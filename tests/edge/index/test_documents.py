@@ -18,7 +18,7 @@ from trees import BASE, CAPABILITIES
 
 from reconciler.core.desired import NodeWant, Revision
 from reconciler.edge.index import documents
-from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer, walked
+from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Writer
 from reconciler.edge.load import Loader, MemoryTree
 from reconciler.errors import SpecErrors
 
@@ -36,7 +36,7 @@ def again(loader: Loader, tree: MemoryTree, folder: Path) -> Loader:
     """The loader, laid down and taken up."""
     with Writer(folder / "index") as writer:
         writer.whole = documents.write(loader.records, writer)
-        writer.table("world.nodes", *walked(loader.records.nodes))
+        writer.table("world.nodes", loader.records.nodes)
     reader = Reader(folder / "index")
     whole = msgspec.msgpack.decode(reader.whole, type=documents.Whole)
     nodes: Shelf[str, NodeWant] = Shelf.of(reader, "world.nodes", NodeWant)

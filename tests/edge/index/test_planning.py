@@ -26,7 +26,7 @@ from tests.properties.test_fold import Deed, Site, deeds
 def again(planner: Planner, folder: Path) -> Planner:
     """The planner, laid down and taken up."""
     with Writer(folder / "index") as writer:
-        writer.whole = planning.write(planner, writer, planner.world.sights.packing())
+        writer.whole = planning.write(planner, writer)
         assert planner.world.desired is not None
         write_resources(planner.world.resources, writer)
     reader = Reader(folder / "index")
@@ -119,7 +119,7 @@ def test_no_table_of_the_core_is_forgotten() -> None:
     made_anew = {
         "shapes", "ledger", "desired", "resources", "sights", "reports", "holders", "pools", "rooms", "_stale_rooms",
         "coming", "_own", "bindings", "facts", "_glances", "_proofs", "_closures", "_referred", "_moulds", "timers",
-        "unmanaged", "_at_most", "_open", "_alone", "_compress", "_closing", "_loose", "_glimpsed",
+        "unmanaged", "_at_most", "_open", "_alone", "_compress", "_closing", "_glimpsed",
     }  # fmt: skip
     for owner, shelves, short in (
         (world, planning.WORLD, planning._World),

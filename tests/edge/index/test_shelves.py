@@ -11,16 +11,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.edge.index import shelves
-from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Tables, Writer, walked
+from reconciler.edge.index.shelves import Doubt, Reader, Shelf, Tables, Writer
 
-KEYS = st.one_of(st.text(max_size=3), st.integers(0, 9), st.tuples(st.text(max_size=1), st.text(max_size=1)))
-TABLES = st.dictionaries(KEYS, st.integers(-9, 9), max_size=80)
+KEYS: tuple[st.SearchStrategy[Any], ...] = (
+    st.text(max_size=3), st.integers(0, 99), st.tuples(st.text(max_size=1), st.text(max_size=1))
+)  # fmt: skip
+DEEDS = st.sampled_from(["get", "[]", "in", "set", "pop", "del", "default", "len"])
 
 
-def laid_down(folder: Path, table: dict[Any, Any], whole: Any = None, *, short: bool = False) -> Path:
+def tables(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[Any, Any]]:
+    return st.one_of([st.dictionaries(keys, values, max_size=80) for keys in KEYS])
+
+
+def asked() -> st.SearchStrategy[tuple[dict[Any, Any], list[tuple[str, Any]]]]:
+    """A table, and what is done to one with keys of its kind."""
+    return st.one_of([
+        st.tuples(st.dictionaries(keys, st.integers(-9, 9), max_size=80), st.lists(st.tuples(DEEDS, keys)))
+        for keys in KEYS
+    ])  # fmt: skip
+
+
+def laid_down(folder: Path, table: dict[Any, Any], whole: Any = None) -> Path:
     with Writer(folder / "index") as writer:
-        writer.table("table", *walked(table), short=short)
-        writer.table("none", *walked({}))
+        writer.table("table", table)
+        writer.table("none", {})
         writer.whole = whole
     return folder / "index"
 
@@ -29,10 +43,11 @@ def shelf(folder: Path, table: dict[Any, Any]) -> Shelf[Any, Any]:
     return Shelf.of(Reader(laid_down(folder, table)), "table", int)
 
 
-@given(TABLES, st.lists(st.tuples(st.sampled_from(["get", "[]", "in", "set", "pop", "del", "default", "len"]), KEYS)))
+@given(asked())
 def test_it_answers_as_a_dict_does(
-    tmp_path_factory: pytest.TempPathFactory, table: dict[Any, Any], deeds: list[tuple[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory, told: tuple[dict[Any, Any], list[tuple[str, Any]]]
 ) -> None:
+    table, deeds = told
     kept, plain = shelf(tmp_path_factory.mktemp("shelf"), table), dict(table)
     for deed, key in deeds:
         assert answer(kept, deed, key) == answer(plain, deed, key)
@@ -76,18 +91,36 @@ def test_a_walk_through_it_is_a_doubt(tmp_path: Path, walk: Callable[[Any], Any]
         walk(kept)
 
 
-def test_a_table_larger_than_a_pass_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelves, "_PASS", 100)
-    table = {number: -number for number in range(1_000)}
-    kept = shelf(tmp_path, table)
-    assert [kept[number] for number in range(1_000)] == [table[number] for number in range(1_000)]
-    assert kept.get(1_000) is None
+@pytest.mark.parametrize("count", [1, 4, 5, 16, 17, 64, 65, 1_000])
+@pytest.mark.parametrize("block", [1, 4])
+def test_a_table_of_many_pages_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, block: int
+) -> None:
+    monkeypatch.setattr(shelves, "_PAGE", 4)
+    table = {number: -number for number in range(0, 2 * count, 2)}
+    with Writer(tmp_path / "index") as writer:
+        writer.table("before", {0: 0})
+        writer.table("table", table, block=block)
+    kept: Shelf[int, int] = Shelf.of(Reader(tmp_path / "index"), "table", int)
+    assert [kept.get(number) for number in range(-1, 2 * count)] == [
+        table.get(number) for number in range(-1, 2 * count)
+    ]
 
 
-@pytest.mark.parametrize("short", [False, True])
-def test_damage_anywhere_is_a_doubt_or_changes_nothing(tmp_path: Path, *, short: bool) -> None:
+def test_what_is_laid_down_may_be_made_of_a_key(tmp_path: Path) -> None:
+    with Writer(tmp_path / "index") as writer:
+        writer.table("table", dict.fromkeys("abc"), lambda key: key * 2)
+    kept: Shelf[str, str] = Shelf.of(Reader(tmp_path / "index"), "table", str)
+    assert [kept[key] for key in "abc"] == ["aa", "bb", "cc"]
+
+
+@pytest.mark.parametrize("little", [0, 5_000])
+def test_damage_anywhere_is_a_doubt_or_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, little: int
+) -> None:
+    monkeypatch.setattr(shelves, "_LITTLE", little)
     table = {f"key-{number}": number for number in range(90)}
-    path = laid_down(tmp_path, table, whole=[1, 2], short=short)
+    path = laid_down(tmp_path, table, whole=[1, 2])
     data = path.read_bytes()
     doubts = 0
     for place in range(0, len(data), 7):
@@ -112,25 +145,24 @@ def test_a_file_cut_short_is_a_doubt(tmp_path: Path, size: int) -> None:
 def test_what_went_wrong_while_it_was_written_leaves_the_old_one(tmp_path: Path) -> None:
     path = laid_down(tmp_path, {"a": 1})
     with pytest.raises(ZeroDivisionError), Writer(path) as writer:
-        writer.table("table", lambda: [(1, 1 // 0)], 1)
+        writer.table("table", {1: 1}, lambda key: key // 0)
     assert Shelf.of(Reader(path), "table", int)["a"] == 1
     assert [each.name for each in tmp_path.iterdir()] == ["index"]
 
 
-@given(st.dictionaries(KEYS, st.binary(max_size=5), max_size=80), st.dictionaries(KEYS, st.integers(0, 9), max_size=9))
+@given(tables(st.binary(max_size=5)), tables(st.integers(0, 9)))
 def test_tables_of_another_process_lie_among_those_of_this_one(
     tmp_path_factory: pytest.TempPathFactory, theirs: dict[Any, Any], ours: dict[Any, Any]
 ) -> None:
     path = tmp_path_factory.mktemp("part") / "index"
     apart = Tables()
-    apart.table("theirs", *walked(theirs))
-    apart.table("more", *walked(theirs), short=True)
+    apart.table("theirs", theirs)
+    apart.table("more", theirs, short=True)
     with Writer(path) as writer:
-        writer.table("before", *walked(ours))
+        writer.table("before", ours)
         writer.take(apart.part())
-        writer.table("after", *walked(ours))
+        writer.table("after", ours)
     reader = Reader(path)
-    for key in {*ours, *theirs}:
-        for table, expected in (("before", ours), ("after", ours), ("theirs", theirs), ("more", theirs)):
-            kind = int if expected is ours else bytes
-            assert Shelf.of(reader, table, kind).get(key) == expected.get(key)
+    for table, expected in (("before", ours), ("after", ours), ("theirs", theirs), ("more", theirs)):
+        kept: Shelf[Any, Any] = Shelf.of(reader, table, int if expected is ours else bytes)
+        assert {key: kept[key] for key in expected} == expected
