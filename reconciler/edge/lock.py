@@ -11,12 +11,17 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from reconciler.edge.state import State, write_whole
 from reconciler.errors import LockHeld, StateUnusable
+
+_LOOK = 5.0
+"""Seconds that a look at who holds it may take: it is over in some microseconds, unless its process is held up."""
 
 
 class DatacenterLock:
@@ -39,13 +44,11 @@ class DatacenterLock:
         except OSError as error:
             raise StateUnusable(f"{state.lock}: cannot be opened: {error.strerror}") from error
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _taken(handle):
                 raise LockHeld(
                     f"another process acts on this datacenter: {_holder(handle)}",
                     hint="wait for it to end; a running loop takes plans over its socket",
-                ) from error
+                )
             try:
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, msgspec.json.encode({"pid": os.getpid(), "purpose": purpose}), 0)
@@ -88,6 +91,7 @@ class DatacenterLock:
     def release(self) -> None:
         handle, self._handle = self._handle, -1
         if handle >= 0:
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a process that was forked meanwhile has the file open, too
             os.close(handle)
 
     def __enter__(self) -> DatacenterLock:
@@ -110,6 +114,23 @@ def holder(state: State) -> str | None:
     finally:
         os.close(handle)
     return None
+
+
+def _taken(handle: int) -> bool:
+    """Whether the lock is ours now. Whoever only looks shares it for a moment (`holder`), which is waited for."""
+    until = time.monotonic() + _LOOK
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.001)
 
 
 def _holder(handle: int) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from reconciler.edge.forked import Forked, framed
 from reconciler.edge.lock import DatacenterLock, holder
 from reconciler.edge.state import State, state_folder, unsealed, write_sealed, write_whole
 from reconciler.errors import LockHeld, StateUnusable
@@ -114,6 +118,31 @@ def test_a_second_holder_is_told_who_the_first_is(state: State) -> None:
             DatacenterLock.acquire(state, purpose="trueup apply")
     assert holder(state) is None
     DatacenterLock.acquire(state, purpose="trueup apply").release()
+
+
+def test_one_who_only_looks_does_not_keep_others_from_acting(state: State) -> None:
+    DatacenterLock.acquire(state, purpose="trueup apply").release()
+    with state.lock.open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)  # as `holder` does
+        ended = threading.Timer(0.1, fcntl.flock, (look, fcntl.LOCK_UN))
+        ended.start()
+        DatacenterLock.acquire(state, purpose="trueup apply").release()
+        ended.join()
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_keep_the_lock(state: State) -> None:
+    lock = DatacenterLock.acquire(state, purpose="trueup apply")
+    forked = Forked(works_until_it_is_left)
+    assert forked.answer() == b"I am here"
+    lock.release()
+    DatacenterLock.acquire(state, purpose="trueup apply").release()
+    forked.leave()
+
+
+def works_until_it_is_left(source: BinaryIO, sink: BinaryIO) -> None:
+    sink.write(framed(b"I am here"))
+    sink.flush()
+    source.read()
 
 
 HOLDER = """
