@@ -17,7 +17,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectSendStream
 
 from reconciler.cli import session
@@ -87,12 +87,14 @@ async def _run(args: Namespace) -> int:
             emit=progress.emit,
             handling=Handling(load([Path(file) for file in args.handlers], outside=here.repository.top), warn=say),
         )
-        say(f"Following {here.repository.identity}{await _named(here)}. Ctrl-C stops.")
+        named = await _named(here)
         here.repository.difference.begin()  # git tells the first commit's, and would have to be started for it
         async with anyio.create_task_group() as group:
-            group.start_soon(_stop_on_signal, loop)
+            # Whoever is told that it follows may stop it or call it at once.
+            await group.start(_stop_on_signal, loop)
+            await group.start(serve, here.state, Answers(loop, here, group).answer)
+            say(f"Following {here.repository.identity}{named}. Ctrl-C stops.")
             group.start_soon(watch_repository, here.repository.git_folder, _hinting(send))
-            group.start_soon(serve, here.state, Answers(loop, here, group).answer)
             await loop.run()
             group.cancel_scope.cancel()
     say("Stopped.")
@@ -116,8 +118,9 @@ def _hinting(send: MemoryObjectSendStream[str]) -> Callable[[str], None]:
     return tell
 
 
-async def _stop_on_signal(loop: Loop) -> None:
+async def _stop_on_signal(loop: Loop, *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _ in signals:
             say("Stopping: the steps in hand come to their end first.")
             loop.stop("stopping")

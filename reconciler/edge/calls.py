@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from reconciler.edge.state import State
@@ -41,10 +41,12 @@ class NobodyAnswers(TryLater):
     """No loop listens there: take the lock and act yourself."""
 
 
-async def serve(state: State, answer: Answer) -> None:
-    """Answers calls until cancelled. Only for the holder of the datacenter's lock: a socket left over is replaced."""
+async def serve(state: State, answer: Answer, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    """Answers calls until cancelled, from when it has started. Only for the holder of the datacenter's lock: a socket
+    left over is replaced."""
     with _short_path(state) as path:
         listener = await anyio.create_unix_listener(path, mode=0o600)
+        task_status.started()
 
         async def handle(stream: SocketStream) -> None:
             async with stream:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,32 @@ def looping(folder: Path) -> Iterator[subprocess.Popen[str]]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+def test_a_loop_that_says_that_it_follows_can_be_called_and_stopped(folder: Path) -> None:
+    """It cannot say so before somebody reads: what it writes to is full."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    full = 0
+    with suppress(BlockingIOError):
+        while True:
+            full += os.write(writing, b"\n" * 4096)
+    os.set_blocking(writing, True)
+    command = [sys.executable, "-m", "reconciler.cli", "run"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, cwd=folder, env=env, stderr=writing) as process, os.fdopen(reading, "rb") as told:
+        os.close(writing)
+        until(lambda: listens(folder.parent / "state" / "socket"))
+        process.send_signal(signal.SIGTERM)
+        assert told.read(full).isspace()
+        assert b"Following" in told.readline()
+        assert b"Stopping" in told.readline()
+        assert process.wait(30) == 0
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(str(path)) == 0
 
 
 def until(check: object, seconds: float = 30) -> None:
