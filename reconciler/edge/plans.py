@@ -47,8 +47,11 @@ class PlanFiles:
             raise StateUnusable(f"{self._folder}: the plan cannot be stored: {error.strerror}") from error
 
     def _prune(self) -> None:
-        files = sorted(self._folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
-        for old in files[self._kept :]:
+        files = []
+        for path in self._folder.glob("*.json"):
+            with suppress(FileNotFoundError):  # another process prunes, too
+                files.append((path.stat().st_mtime_ns, path.name, path))
+        for *_, old in sorted(files, reverse=True)[self._kept :]:
             old.unlink(missing_ok=True)
 
     def _find(self, prefix: str) -> Plan:

@@ -86,3 +86,14 @@ async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateUnusable, match="cannot be stored"):
         await PlanFiles(tmp_path / "file").save(plan("a"))
+
+
+async def test_a_plan_that_another_process_prunes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    """It is listed and then gone, as a link to nothing is."""
+    store = PlanFiles(tmp_path, kept=1)
+    (tmp_path / "gone.json").symlink_to("nowhere")
+    await store.save(plan("a"))
+    await store.save(plan("b"))
+    assert (await store.find(plan("b").digest)) == plan("b")
+    with pytest.raises(PlanMissing):
+        await store.find(plan("a").digest)
