@@ -156,8 +156,7 @@ async def test_a_socket_left_by_a_killed_loop_is_no_loop_and_is_replaced(state: 
     with pytest.raises(NobodyAnswers):
         await asked(state, {})
     async with anyio.create_task_group() as group:
-        group.start_soon(serve, state, counting)
-        await anyio.sleep(0.1)
+        await serving(state, group, counting)
         assert len(await asked(state, {"to": 2})) == 2
         group.cancel_scope.cancel()
 

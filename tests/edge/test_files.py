@@ -33,7 +33,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path, images: Path) -> CheckedFiles:
-    return CheckedFiles(tmp_path / "cache", [images], largest=1 << 20, timeout=2, pause=0.01)
+    return CheckedFiles(tmp_path / "cache", [images], largest=1 << 20, timeout=30, pause=0.01)
 
 
 class Web(BaseHTTPRequestHandler):

@@ -13,6 +13,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
+from trio.testing import MockClock
 
 from drivers.incus import transport
 from drivers.incus.address import Misaddressed
@@ -172,30 +173,39 @@ async def test_answer_cut_short_is_none(client: Client, cut: bytes) -> None:
 
 
 async def test_who_breaks_off_leaves_nothing_for_the_next(client: Client) -> None:
+    heard, left, late = anyio.Event(), anyio.Event(), anyio.Event()
+
     async def said(asked: Asked) -> None:
-        await anyio.sleep(0.1 if asked.target == "/slow" else 0)
-        await asked.answer(7 if asked.target == "/slow" else 1)
+        if asked.target == "/slow":
+            heard.set()
+            await left.wait()
+            await asked.answer(7)
+            late.set()
+        else:
+            await asked.answer(1)
 
     async with server(Path(client.way.path), said) as calls:
         await Api(client).get("/a")
-        with anyio.move_on_after(0.03):
-            await Api(client).get("/slow")
-        await anyio.sleep(0.1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(Api(client).get, "/slow")
+            await heard.wait()
+            group.cancel_scope.cancel()
+        left.set()
+        await late.wait()
         assert await Api(client).get("/a") == 1
         assert [asked.connection for asked in calls] == [1, 1, 2]
 
 
-async def test_server_that_falls_silent_is_lost_and_one_that_speaks_slowly_is_not(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(transport.TIMES, "read", 0.5)
+@pytest.mark.parametrize("anyio_backend", [("trio", {"clock": MockClock(autojump_threshold=0.0)})], ids=["virtual"])
+async def test_server_that_falls_silent_is_lost_and_one_that_speaks_slowly_is_not(client: Client) -> None:
+    longest = transport.TIMES["read"]
 
     async def said(asked: Asked) -> None:
         text = SAID % 1
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text)
         for piece in (head, text[:9], text[9:20], text[20:]):
             await asked.stream.send(piece)
-            await anyio.sleep(0.2 if asked.target == "/slow" else 2)
+            await anyio.sleep(longest - 1 if asked.target == "/slow" else longest + 1)
 
     async with server(Path(client.way.path), said):
         assert await Api(client).get("/slow") == 1

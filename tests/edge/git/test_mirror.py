@@ -71,11 +71,11 @@ def test_urls_that_run_programs_are_refused(tmp_path: Path, url: str) -> None:
 
 
 def test_a_host_that_refuses_is_told_without_the_password(tmp_path: Path) -> None:
-    with socket.socket() as free:
+    with socket.socket() as free:  # kept, so that nobody else listens there
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(SourceUnreadable, match="does not answer") as caught:
-        Mirror(f"http://ada:s3cret@127.0.0.1:{port}/dc.git", tmp_path).fetch()
+        with pytest.raises(SourceUnreadable, match="does not answer") as caught:
+            Mirror(f"http://ada:s3cret@127.0.0.1:{port}/dc.git", tmp_path).fetch()
     assert "s3cret" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
 
