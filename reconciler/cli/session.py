@@ -376,4 +376,4 @@ class Shapes(Mapping[str, Shape]):
         return len(self._registry)
 
     def __contains__(self, name: object) -> bool:
-        return name in set(self._registry)
+        return name in self._registry

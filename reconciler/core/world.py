@@ -56,9 +56,9 @@ class World(Known):
         before, self.desired = self.desired, desired
         self._came_in()
         wanted = desired.resources
-        usual = [*filter(_is_usual, wanted.values())] if before is None and not self.reports else []
-        if usual:  # of a first revision nothing is known before
-            changed = wanted.keys() - {new.ref for new in usual}
+        usual = _usual(wanted) if before is None and not self.reports else None
+        if usual is not None:  # nothing is known before
+            changed = wanted.keys() - set[Ref]().union(*usual.values())
         elif changed is None:
             changed = {ref for ref in (*self.resources, *wanted) if self.resources.get(ref) is not wanted.get(ref)}
         self._wanted_anew(changed := set(changed))
@@ -72,7 +72,8 @@ class World(Known):
             else:
                 self.resources.pop(ref, None)
             self._relink(ref, old, new)
-        self._take_usual(usual)
+        if usual is not None:
+            self._take_usual(wanted, usual)
         if before is None or before.datacenter_id != desired.datacenter_id:
             self._take_nodes(desired, {*self.nodes, *desired.nodes})
             for target in self.reports:
@@ -84,13 +85,10 @@ class World(Known):
         if before is None:
             self.ledger.bindings.rename(self.own_all)
 
-    def _take_usual(self, usual: list[Resource]) -> None:
-        """Machines of a first revision, at once: nobody refers to them yet."""
-        alike: dict[tuple[Ref, ...], list[Ref]] = {}
-        for new in usual:
-            alike.setdefault(new.references, []).append(new.ref)
-        self.resources.update([(new.ref, new) for new in usual])
-        for references, refs in alike.items():
+    def _take_usual(self, wanted: Mapping[Ref, Resource], usual: Mapping[tuple[Ref, ...], list[Ref]]) -> None:
+        """Machines of a first revision, at once: nobody refers to them yet. All else is known by now."""
+        self.resources.update(wanted)
+        for references, refs in usual.items():
             self.dirty.update(refs)
             self._refer(refs[0], (), references)
             self._alike.get(references, {}).update(dict.fromkeys(refs))
@@ -478,10 +476,15 @@ class World(Known):
         return room
 
 
-def _is_usual(new: Resource) -> bool:
-    """Whether it is a machine that is no other's heir, but perhaps of the first of a group of its own name: that one is
-    either wanted, or remembered, and dirty with what is."""
-    return new.ref.startswith("Machine/") and not new.parties and new.behaviour.renamed_from in (None, FIRST)
+def _usual(wanted: Mapping[Ref, Resource]) -> dict[tuple[Ref, ...], list[Ref]]:
+    """By what they refer to, machines that are no other's heirs, but perhaps of the first of a group of their own name:
+    that one is either wanted, or remembered, and dirty with what is."""
+    alike: dict[tuple[Ref, ...], list[Ref]] = {}
+    for new in wanted.values():
+        former = new.behaviour.renamed_from
+        if (former is None or former == FIRST) and not new.parties and new.ref.startswith("Machine/"):
+            alike.setdefault(new.references, []).append(new.ref)
+    return alike
 
 
 def _keep(kept: set[Target], target: Target, *, wanted: bool) -> None:

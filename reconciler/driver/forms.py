@@ -35,6 +35,8 @@ def native_form(resource: Resource, context: NativeContext) -> dict[str, Any]:
 def only(fields: Fields, keys: Iterable[str]) -> dict[str, Any]:
     """The fields that a driver can hold."""
     kept = keys if isinstance(keys, frozenset) else frozenset(keys)
+    if fields.keys() <= kept:
+        return dict(fields)
     return {key: value for key, value in fields.items() if key in kept}
 
 
@@ -91,8 +93,8 @@ def _alike(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
 
 def _in_project(form: dict[str, Any], resource: Resource, context: NativeContext) -> None:
     """Where each tenant has a project of its own, what is the tenant's says so."""
-    tenant = tenant_of(resource.ref)
-    if context.node.projects and tenant is not None:
+    tenant = tenant_of(resource.ref) if context.node.projects else None
+    if tenant is not None:
         form["project"] = tenant
 
 

@@ -58,6 +58,9 @@ class Registry(Mapping[str, Capability]):
             raise KeyError(name)
         return self.driver(name).shape.capability
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._points
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._points))
 
