@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from reconciler.edge.git import CommitTree, Repository
 from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.load import defaults
+from reconciler.edge.shares import is_defaults
 
 Declares = Callable[[str], bool]
 """Whether a file may declare an image."""
@@ -41,7 +42,7 @@ def held(
         was, now = dict(old.entries()), dict(tree.entries())
         both = {path: (was.get(path), now.get(path)) for path in was.keys() | now.keys()}
         changes = {path: (one, other) for path, (one, other) in both.items() if one != other}
-    if declares is not None and not any(_is_defaults(path) or declares(path) for path in changes):
+    if declares is not None and not any(is_defaults(path) or declares(path) for path in changes):
         return NOTHING_HELD
     files = {path: blob for path, (blob, _) in changes.items() if blob is not None}
     if folders := _given_otherwise(changes, old, tree):
@@ -60,17 +61,13 @@ def _given_otherwise(
     changes: Mapping[str, tuple[str | None, str | None]], old: CommitTree, tree: CommitTree
 ) -> set[str]:
     """Folders whose defaults for images may be others now: every image beneath is looked at."""
-    ours = {path: blobs for path, blobs in changes.items() if _is_defaults(path)}
+    ours = {path: blobs for path, blobs in changes.items() if is_defaults(path)}
     return {
         path.rpartition("/")[0]
         for path, blobs in ours.items()
         for side, blob in zip((old, tree), blobs, strict=True)
         if blob is not None and any(b"Image" in text for text in side.read([blob]))
     }
-
-
-def _is_defaults(path: str) -> bool:
-    return path.rpartition("/")[2] == defaults.NAME
 
 
 def _lies_in(repository: Repository, tree: str) -> bool:

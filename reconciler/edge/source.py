@@ -22,6 +22,7 @@ from reconciler.edge.bounds import require
 from reconciler.edge.git import CommitTree, Repository, WorkingTree, lineage, snapshot
 from reconciler.edge.held import NOTHING_HELD, Held
 from reconciler.edge.remembered import Remembered, Told, TreeMemory
+from reconciler.edge.shares import Sorted, is_defaults
 from reconciler.errors import SpecErrors
 from reconciler.waiting import blocking
 
@@ -236,12 +237,10 @@ class GitSource:
         told = self._since
         if self._loader is None or self._unread is not None or told is None or told.tree != since.tree or told.images:
             return False
-        from reconciler.edge.load.defaults import NAME
-
         differing = self.repository.difference.between(known, tree)
         told.images = any(
             [
-                each.path.endswith(NAME) or (each.before is not None and self._declares_image(each.path))
+                is_defaults(each.path) or (each.before is not None and self._declares_image(each.path))
                 for each in differing
             ]
         )
@@ -268,8 +267,13 @@ class GitSource:
             self._unread = None  # what was recalled before is not in force any more
         before = self._known
         if before is None or self._dirty_tree(tree):
-            tree.begin()  # git lists while the loader is imported
-            delta = self.loader.load(tree, where)
+            tree.begin()
+            try:
+                if self._loader is None:
+                    self._reading_begun(tree)
+                delta = self.loader.load(tree, where)
+            finally:
+                tree.settle()
             self._news = self._since = None
         else:
             delta = self.loader.update(tree, self._changes(tree, before), where)
@@ -290,6 +294,15 @@ class GitSource:
         self._secretive.difference_update(delta.changed, delta.removed)
         self._secretive |= _naming_secrets(delta.changed, delta.desired.resources)
         return self._with_digests(delta.desired)
+
+    def _reading_begun(self, tree: CommitTree) -> None:
+        """git reads a large tree while the loader is imported. Raises as listing does."""
+        files = Sorted(tree.listed())
+        for blobs in files.ahead[:1]:
+            tree.soon(blobs)
+        self.loader.sorted = files
+        for blobs in files.ahead[1:]:
+            tree.soon(blobs)
 
     def remember(self) -> None:
         """What the tree in force came to, for who wants it the next time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,8 +14,10 @@ from reconciler.core.desired import Desired, Lineage, Policy, Revision
 from reconciler.core.ledger import Applied
 from reconciler.core.refs import Ref
 from reconciler.driver import Capability
-from reconciler.edge.git import Repository
+from reconciler.edge.git import CommitTree, Repository
 from reconciler.edge.git.mirror import Mirror
+from reconciler.edge.git.objects import Objects
+from reconciler.edge.load import Loader
 from reconciler.edge.remembered import Remembered, TreeMemory
 from reconciler.edge.source import GitSource
 from reconciler.errors import RevisionMissing, SpecErrors
@@ -325,6 +327,37 @@ async def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) ->
     memory = TreeMemory(tmp_path / "trees")
     memory.keep("t", Remembered(Desired("", "", Revision(None, ""), Policy(), {}, {})))
     assert memory.recall("t") is None
+
+
+async def test_a_large_tree_is_read_by_processes_that_git_was_begun_for(
+    site: Clone, open_source: Callable[..., GitSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks for just what git was asked for: who asks for other files begins a git of his own, and that is told."""
+    documents = {f"acme/{n // 50}/m{n}.yaml": machine(f"m{n}") for n in range(1_000)}
+    tenant = {"acme/zoo/beta.yaml": "apiVersion: trueup/v1\nkind: Tenant\nmetadata: {name: beta}\nspec: {}\n"}
+    site.commit({**documents, **tenant, "acme/_defaults.yaml": "Machine: {spec: {deletionProtection: false}}\n"})
+    alone = (await open_source(site).load()).resources
+    monkeypatch.setattr("reconciler.edge.shares.FORKED", 500)
+    monkeypatch.setattr(Loader.__init__, "__kwdefaults__", {"bulk_from": 100, "fork_from": 500})
+    begun: list[int] = []
+    soon = CommitTree.soon
+
+    def noted(self: CommitTree, blobs: Sequence[str]) -> None:
+        begun.append(len(blobs))
+        soon(self, blobs)
+
+    def never(self: Objects, names: Sequence[str]) -> Iterator[bytes]:
+        assert len(names) < 100, "git was begun for these already"
+        return read_many(self, names)
+
+    read_many = Objects.read_many
+    monkeypatch.setattr(CommitTree, "soon", noted)
+    monkeypatch.setattr(Objects, "read_many", never)
+    source = open_source(site)
+    assert (await source.load()).resources == alone
+    assert len(begun) == 2
+    assert sum(begun) == len(documents) + 5
+    assert source.loader.sorted is None
 
 
 async def test_a_large_tree_is_kept_beside_the_rest(

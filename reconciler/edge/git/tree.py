@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.edge.forked import widen
 from reconciler.edge.git.command import OPTIONS, environment, failed, missing_git
-from reconciler.edge.git.objects import Objects, TreeDifference, scratch
+from reconciler.edge.git.objects import Many, Objects, TreeDifference, scratch
 from reconciler.edge.refused import NOT_UTF8, SUBMODULE, Refusal, link
 
 
@@ -38,6 +38,10 @@ class CommitTree:
         self._fetched: Iterable[tuple[str, bytes]] | None = None
         self._contents: dict[str, bytes] = {}
         """By id, what was fetched ahead."""
+        self._listed: list[tuple[str, str]] | None = None
+        """What `entries` will tell, where it was asked before."""
+        self._soon: list[Many] = []
+        """Blobs that are being read already, each by a git of its own."""
         self.refused: dict[str, Refusal] = {}
         """Links and submodules that the last listing met where documents would be."""
 
@@ -49,7 +53,24 @@ class CommitTree:
     def _listing(self) -> Listing:
         return Listing(self.folder, self.id, self._extra)
 
+    def listed(self) -> list[tuple[str, str]]:
+        """What `entries` tells the next time, told before. Raises as that does."""
+        if self._listed is None:
+            self._listed = list(self.entries())
+        return self._listed
+
+    def soon(self, blobs: Sequence[str]) -> None:
+        """Just these will be asked for with one `read`, here or in a forked process: git begins. For many of them."""
+        self._soon.append(self._objects.many(blobs))
+
+    def settle(self) -> None:
+        """What was begun by `soon` has been asked for by now, or never will be."""
+        soon, self._soon = self._soon, []
+        for each in soon:
+            each.close()
+
     def close(self) -> None:
+        self.settle()
         begun, self._begun = self._begun, None
         if begun is not None:
             begun.close()
@@ -62,11 +83,15 @@ class CommitTree:
 
     def reopened(self) -> CommitTree:
         made = CommitTree(self.folder, self.id, extra=self._extra)
-        made._begun = self._begun
+        made._begun, made._soon = self._begun, self._soon
         return made
 
     def entries(self) -> Iterator[tuple[str, str]]:
         """(path, blob id) in order of paths. Raises SourceUnreadable."""
+        listed, self._listed = self._listed, None
+        if listed is not None:
+            yield from listed
+            return
         self.refused.clear()
         begun, self._begun = self._begun, None
         for mode, blob, path in (begun or self._listing()).entries():
@@ -115,6 +140,11 @@ class CommitTree:
         if self._fetched is not None:
             fetched, self._fetched = self._fetched, None
             self._contents = dict(fetched)
+        for each in self._soon:
+            if each.names == blobs:
+                self._soon.remove(each)
+                yield from each.contents()
+                return
         known = self._contents
         lacking = [blob for blob in blobs if blob not in known]
         others = self._objects.read_many(lacking)
@@ -155,7 +185,7 @@ class Listing:
 
     def known(self) -> Iterator[tuple[str, str, str]]:
         """As `entries`, as far as was read ahead."""
-        return map(_line, b"".join(self._read).split(b"\0")[:-1])
+        return iter(_lines(b"".join(self._read).rpartition(b"\0")[0]))
 
     def entries(self) -> Iterator[tuple[str, str, str]]:
         """(mode, object id, path), streamed; once. Raises SourceUnreadable, SourceRefused."""
@@ -164,8 +194,9 @@ class Listing:
         rest = b""
         try:
             for chunk in chain(self._read, iter(partial(stream.read, 1 << 16), b"")):
-                *lines, rest = (rest + chunk).split(b"\0")
-                yield from map(_line, lines)
+                whole, zero, rest = (rest + chunk).rpartition(b"\0")
+                if zero:
+                    yield from _lines(whole)
             if process.wait() != 0:
                 self._stderr.seek(0)
                 raise failed(self._folder, self._stderr.read().decode(errors="replace"), doing="ls-tree")
@@ -179,10 +210,11 @@ class Listing:
                 self._process.kill()
 
 
-def _line(line: bytes) -> tuple[str, str, str]:
-    head, _, name = line.decode(errors="surrogateescape").partition("\t")
-    mode, _, blob = head.split(" ")
-    return mode, blob, name
+def _lines(data: bytes) -> list[tuple[str, str, str]]:
+    """(mode, object id, path) of each line: `100644 blob ID<tab>PATH`."""
+    lines = data.decode(errors="surrogateescape").split("\0") if data else []
+    parted = [line.partition("\t") for line in lines]
+    return [(head[:6], head.rpartition(" ")[2], path) for head, _, path in parted]
 
 
 def _is_utf8(path: str) -> bool:

@@ -20,12 +20,12 @@ from reconciler.driver import Capability
 from reconciler.edge.index.resources import resources_of, write_resources
 from reconciler.edge.index.shelves import Reader, Shelf, Tables
 from reconciler.edge.load.attempt import Attempt
-from reconciler.edge.load.defaults import NAME
 from reconciler.edge.load.document import Declared
 from reconciler.edge.load.reading import Reader as Documents
 from reconciler.edge.load.reading import defaults_in
 from reconciler.edge.load.records import Document, FileRecord, Records, Total, Uses, Using, filed
 from reconciler.edge.load.tree import Tree
+from reconciler.edge.shares import DEFAULTS
 
 Place = tuple[str, int]
 """File, and which document of it."""
@@ -123,7 +123,7 @@ def read(
         raise KeyError(ref)
 
     def defaults(folder: str) -> Mapping[str, Any]:
-        path = f"{folder}/{NAME}" if folder else NAME
+        path = f"{folder}/{DEFAULTS}" if folder else DEFAULTS
         return defaults_in(path, next(iter(tree.read([records.others[path]]))))[0]
 
     records.files = Shelf(known.__getitem__, len(known))

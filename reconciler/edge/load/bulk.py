@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from reconciler.core.refs import Ref
 from reconciler.edge.forked import Forked, Work, possible
-from reconciler.edge.load.attempt import Attempt, Changes, names_of
+from reconciler.edge.load.attempt import Attempt, names_of
 from reconciler.edge.load.packing import (
     Batch,
     Done,
@@ -33,18 +33,14 @@ from reconciler.edge.load.packing import (
     pack,
     unpack,
 )
-from reconciler.edge.load.reading import Reader, is_document
+from reconciler.edge.load.reading import Reader
 from reconciler.edge.load.records import Document, filed
 from reconciler.edge.load.skeleton import Skeletons
 from reconciler.edge.load.worker import Setup, Worker
+from reconciler.edge.shares import Sorted
 
-WORKERS = 2
 BESIDE = 400
 """Files from which one forked worker is worth while, if there is something else to do here meanwhile."""
-_STRIPE, _LONGEST = 256, 1_024
-"""Files in a row that go to one worker: neighbours lie together in a git pack and are much alike, and large files are
-shared out. What lies beneath one folder of the second level stays together up to the larger number: who has read a
-machine need not read its likes."""
 
 Progress = Callable[[int, int], None]
 """(files done, files in all)."""
@@ -131,23 +127,20 @@ class Bulk:
         self.reader = reader
         reader.fast = Skeletons().read  # a tenant's documents are much like another's
         self.progress = progress
-        self.files: list[tuple[str, str]] = []
+        self.files: Sequence[tuple[str, str]] = []
         self.done = 0
         self._users: dict[tuple[str, ...], list[Document]] = {}
 
-    def read_changes(self, changes: Changes) -> None:
+    def read(self, tree: Sorted) -> None:
         """Reads a whole tree into the attempt. Raises Leave."""
-        self.files = [(path, blob) for path, blob in changes.items() if blob is not None and is_document(path)]
-        workers = self._workers()
+        self.files = tree.documents
+        workers = self._workers(tree)
         try:
-            self.reader.wanted(changes)  # those very files; defaults are read while workers begin
-            many = len(self.files) >= self.fork_from  # else the first phase takes less than what else there is to do
-            if many and isinstance(workers, _Processes):
-                self._go_on()
+            self.reader.found(tree)  # defaults are read while workers begin
             self._sorted_out(workers.messages())
             workers.tell(Setup(_known(self.attempt)))
-            if not many and isinstance(workers, _Processes):
-                self._go_on()
+            if isinstance(workers, _Processes):
+                self._go_on()  # now that nobody waits for us
             self._folded(workers.messages())
         except (EOFError, BrokenPipeError) as gone:
             raise Leave("a worker has gone") from gone
@@ -158,14 +151,13 @@ class Bulk:
         if self.meanwhile is not None:
             self.meanwhile()
 
-    def _workers(self) -> _Processes | _Here:
-        attempt = self.attempt
-        numbered = [(index, path, blob) for index, (path, blob) in enumerate(self.files)]
-        shares = [numbered] if self.meanwhile is not None and len(numbered) >= BESIDE else []
-        if len(numbered) >= self.fork_from:
-            shares = shared(numbered)
+    def _workers(self, tree: Sorted) -> _Processes | _Here:
+        attempt, count = self.attempt, len(self.files)
+        shares = [tree.numbered] if self.meanwhile is not None and BESIDE <= count < self.fork_from else []
+        if count >= self.fork_from:
+            shares = tree.shares
         if not shares or not possible():
-            return _Here(Worker(attempt.tree, numbered, attempt.capabilities))
+            return _Here(Worker(attempt.tree, tree.numbered, attempt.capabilities))
 
         def work(share: list[tuple[int, str, str]], source: BinaryIO, sink: BinaryIO) -> None:
             Worker(attempt.tree.reopened(), share, attempt.capabilities).run(source, sink)
@@ -174,15 +166,22 @@ class Bulk:
 
     def _sorted_out(self, messages: Iterable[tuple[Unpacker, Message]]) -> None:
         """What is no machine is read here, and first: all else names it."""
-        foreign: list[tuple[int, bytes]] = []
         for _, message in messages:
             assert isinstance(message, Foreign)
-            foreign += message.files
-        self._read_here(foreign)
+            self.reader.begin(self._named(message.files))  # while they go on
+            self._advance(len(message.files))
+        self.reader.end()
+        self._sure()
+
+    def _named(self, foreign: list[tuple[int, bytes]]) -> Iterator[tuple[str, str, bytes]]:
+        return ((*self.files[index], data) for index, data in sorted(foreign))
 
     def _read_here(self, foreign: list[tuple[int, bytes]]) -> None:
-        self.reader.take((*self.files[index], data) for index, data in sorted(foreign))
+        self.reader.take(self._named(foreign))
         self._advance(len(foreign))
+        self._sure()
+
+    def _sure(self) -> None:
         if self.attempt.findings:
             raise Leave("there is a mistake")
 
@@ -258,22 +257,6 @@ class Bulk:
             if attempt.claims.over.setdefault(key, made) is not made:
                 raise Leave(f"{key} is taken twice")
         return made
-
-
-def shared(files: Sequence[tuple[int, str, str]]) -> list[list[tuple[int, str, str]]]:
-    """The files (index, path, blob), in order of their paths, shared out among the workers."""
-    found: list[list[tuple[int, str, str]]] = [[] for _ in range(WORKERS)]
-    begin, turn = 0, 0
-    for at, file in enumerate(files):
-        long = at - begin
-        if long >= _LONGEST or (long >= _STRIPE and _folder(file[1]) != _folder(files[at - 1][1])):
-            begin, turn = at, turn + 1
-        found[turn % WORKERS].append(file)
-    return found
-
-
-def _folder(path: str) -> list[str]:
-    return path.split("/", 2)[:2]
 
 
 def sound(attempt: Attempt) -> bool:

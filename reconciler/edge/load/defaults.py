@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-NAME = "_defaults.yaml"
+from reconciler.edge.shares import DEFAULTS
+
 EVERY = "*"
 
 Values = dict[str, Any]
@@ -106,4 +107,4 @@ def folders_of(path: str) -> list[str]:
 
 
 def file_in(folder: str) -> str:
-    return f"{folder}/{NAME}" if folder else NAME
+    return f"{folder}/{DEFAULTS}" if folder else DEFAULTS

@@ -26,6 +26,7 @@ from reconciler.edge.load.lower import lower_policy
 from reconciler.edge.load.reading import Reader
 from reconciler.edge.load.records import Records
 from reconciler.edge.load.tree import Tree
+from reconciler.edge.shares import FORKED, Sorted
 from reconciler.errors import SpecErrors
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 _NOWHERE = Revision(commit=None, tree="")
 WORTHWHILE = 100
 """Files from which looking for machines alike pays."""
-FORKED = 4_000
-"""Files from which the start of forked workers (and the memory that they write to) is paid back."""
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -80,6 +79,8 @@ class Loader:
         self.progress: Progress | None = None
         """Told (files done, files in all) while a large tree is loaded for the first time."""
         self.meanwhile: Meanwhile | None = None
+        self.sorted: Sorted | None = None
+        """The files of the tree that is loaded next, where somebody sorted them already."""
 
     @property
     def records(self) -> Records:
@@ -126,7 +127,7 @@ class Loader:
     def _judged(self, tree: Tree, changes: Changes) -> Attempt:
         """The changes laid over the last good tree, found to be without mistakes."""
         if not self._records.files and len(changes) >= self._bulk_from:
-            whole = self._in_bulk(tree, changes)
+            whole = self._in_bulk(tree, self._by_name(changes))
             if whole is not None:
                 return whole
         attempt = Attempt(self._records, tree, self._capabilities)
@@ -140,7 +141,13 @@ class Loader:
             raise SpecErrors(diagnostics(attempt.findings, Locator(_contents(attempt))))
         return attempt
 
-    def _in_bulk(self, tree: Tree, changes: Changes) -> Attempt | None:
+    def _by_name(self, changes: Changes) -> Sorted:
+        """Changes that are a whole tree."""
+        entries = [(path, blob) for path, blob in changes.items() if blob is not None]
+        known, self.sorted = self.sorted, None
+        return known if known is not None and known.entries == entries else Sorted(entries)
+
+    def _in_bulk(self, tree: Tree, files: Sorted) -> Attempt | None:
         """The first load of a large tree; None if there seems to be a mistake, which the ordinary way tells."""
         from reconciler.edge.load import bulk  # not needed by who only takes up what was read before
 
@@ -149,7 +156,7 @@ class Loader:
         reader = Reader(attempt)
         with quiet_collector():
             try:
-                bulk.Bulk(attempt, reader, self._fork_from, self.progress, self.meanwhile).read_changes(changes)
+                bulk.Bulk(attempt, reader, self._fork_from, self.progress, self.meanwhile).read(files)
             except bulk.Leave:
                 return None
             Judge(attempt, reader).judge()

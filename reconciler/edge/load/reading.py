@@ -16,20 +16,10 @@ from reconciler.edge.load.attempt import Attempt, Changes, Unit
 from reconciler.edge.load.document import Reading
 from reconciler.edge.load.findings import MANY, Finding, Refused, Warning_
 from reconciler.edge.load.records import Document, Layer, filed
+from reconciler.edge.shares import Sorted, is_defaults, is_document
 
 NO_DOCUMENTS = (b"#cloud-config", b"#!")
 """How files begin that are YAML, or end in .yaml, and are somebody else's."""
-
-_YAML = (".yaml", ".yml")
-
-
-def is_document(path: str) -> bool:
-    """Whether a file is read as documents: YAML, in no hidden folder, and not the defaults."""
-    return path.endswith(_YAML) and "/." not in path and not path.startswith(".") and not is_defaults(path)
-
-
-def is_defaults(path: str) -> bool:
-    return path.endswith(defaults.NAME) and path.rpartition("/")[2] == defaults.NAME
 
 
 def value_of(
@@ -57,6 +47,13 @@ class Reader:
     def read_changes(self, changes: Changes) -> None:
         """Every changed file, and, where defaults changed, every file beneath them."""
         self.read_files(self.wanted(changes))
+
+    def found(self, tree: Sorted) -> None:
+        """A whole tree, of which nothing was known: takes in what is no document, defaults at once."""
+        self.attempt.blobs.update(tree.entries)
+        self._read_defaults(tree.defaults)
+        for path, blob in tree.others.items():
+            self.attempt.others[path] = blob
 
     def wanted(self, changes: Changes) -> dict[str, str | None]:
         """The files to read as documents. Defaults are taken in at once, since everything stands on them."""
@@ -175,8 +172,18 @@ class Reader:
 
     def take(self, files: Iterable[tuple[str, str, bytes]]) -> None:
         """Reads files whose contents are here already: (path, blob id, contents)."""
+        self.begin(files)
+        self._enter()
+
+    def begin(self, files: Iterable[tuple[str, str, bytes]]) -> None:
+        """The same as far as it hangs on no other file; `end` does the rest for all of them."""
         for path, blob, data in files:
             self._read_file(path, blob, data)
+
+    def end(self) -> None:
+        """Whatever order the files came in, it is as if it had been that of their paths."""
+        self.attempt.units = {unit.document: unit for unit in sorted(self.attempt.units.values(), key=_place)}
+        self._fresh.sort(key=_place)
         self._enter()
 
     def _drop_file(self, path: str) -> None:
@@ -255,6 +262,10 @@ def defaults_in(
 def digest_of(chunk: stream.Chunk, stamp: bytes) -> bytes:
     """Of a document's text and the defaults beneath it: equal digests need no reading."""
     return blake2b(chunk.text.encode(), digest_size=16, key=stamp).digest()
+
+
+def _place(unit: Unit) -> tuple[str, int]:
+    return unit.document.file, unit.index
 
 
 def _put(layer: Layer[str, str], path: str, blob: str | None) -> None:

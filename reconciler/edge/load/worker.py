@@ -38,6 +38,8 @@ _BATCH = 200
 """Files that go through the stages together, and in one message."""
 _SEND = 256 * 1024
 """Bytes of foreign contents in one message."""
+_SOON = 64
+"""Files of the share after which what was foreign among them is handed over: it is read elsewhere meanwhile."""
 
 
 class Setup:
@@ -103,11 +105,11 @@ class Worker:
         for (index, _, _), data in zip(self.share, self.tree.read([blob for _, _, blob in self.share]), strict=True):
             if only_machines(data):
                 self.kept.append(data)
-                continue
-            self.kept.append(None)
-            foreign.append((index, data))
-            size += len(data)
-            if size > _SEND:
+            else:
+                self.kept.append(None)
+                foreign.append((index, data))
+                size += len(data)
+            if size > _SEND or (foreign and len(self.kept) % _SOON == 0):
                 yield Foreign(foreign)
                 foreign, size = [], 0
         yield Foreign(foreign)

@@ -7,10 +7,11 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
+from reconciler.edge.forked import Forked, framed
 from reconciler.edge.git import CommitTree, Opening, Repository
 from reconciler.edge.git.command import run
 from reconciler.edge.git.loose import Loose
@@ -122,6 +123,46 @@ def test_a_missing_tree_is_an_error_and_never_an_empty_listing(clone: Clone) -> 
     (clone.path / ".git/objects" / inner[:2] / inner[2:]).unlink()
     with pytest.raises(SourceUnreadable):
         list(tree.entries())
+
+
+def test_what_is_asked_for_ahead_is_read_by_a_forked_process_too(clone: Clone) -> None:
+    clone.commit({f"{n:04}.yaml": f"document {n}" for n in range(200)})
+    tree = tree_at(clone)
+    listed = tree.listed()
+    assert list(tree.entries()) == listed
+    blobs = [blob for _, blob in listed]
+    for each in (blobs[:100], blobs[100:]):
+        tree.soon(each)
+    gits = [each._process for each in tree._soon]
+
+    def read(_: BinaryIO, sink: BinaryIO) -> None:
+        sink.write(framed(b"\n".join(tree.reopened().read(blobs[100:]))))
+
+    reader = Forked(read)
+    assert reader.answer() == b"\n".join([f"document {n}".encode() for n in range(100, 200)])
+    reader.leave()
+    reading = tree.read(blobs[:100])
+    assert next(reading) == b"document 0"
+    assert list(reading) == [f"document {n}".encode() for n in range(1, 100)]
+    tree.settle()
+    assert [git.returncode is None for git in gits] == [False, False], "nobody is left behind"
+    assert list(tree.read(blobs)) == [f"document {n}".encode() for n in range(200)], "and it can be read again"
+
+
+def test_what_was_asked_for_ahead_and_is_missing_is_told(clone: Clone) -> None:
+    clone.commit({f"{n:04}.yaml": f"document {n}" for n in range(100)})
+    tree = tree_at(clone)
+    blobs = [blob for _, blob in tree.listed()]
+    (clone.path / ".git/objects" / blobs[50][:2] / blobs[50][2:]).unlink()
+    for ahead in (True, False):
+        if ahead:
+            tree.soon(blobs)
+        with pytest.raises(SourceUnreadable, match=f"{blobs[50]} is missing"):
+            list(tree.read(blobs))
+    few = blobs[40:60]
+    with pytest.raises(SourceUnreadable, match=f"{blobs[50]} is missing"):
+        list(tree.read(few))
+    assert list(tree.read(few[:5])) == [f"document {n}".encode() for n in range(40, 45)], "answers keep their places"
 
 
 def test_a_reopened_tree_reads_through_a_process_of_its_own(clone: Clone) -> None:

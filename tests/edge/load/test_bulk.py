@@ -17,7 +17,10 @@ from trees import BASE, CAPABILITIES
 
 from reconciler.edge.forked import Work
 from reconciler.edge.load import Loader, MemoryTree, bulk
-from reconciler.edge.load.bulk import shared
+from reconciler.edge.load.attempt import Attempt
+from reconciler.edge.load.reading import Reader
+from reconciler.edge.load.records import Records
+from reconciler.edge.shares import shared
 from reconciler.errors import SpecErrors
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
@@ -40,6 +43,31 @@ def test_what_lies_together_is_read_together_and_the_work_is_shared() -> None:
         assert max(map(len, shares)) - min(map(len, shares)) <= 1_024
     whole = [{path.split("/")[1] for _, path, _ in share} for share in shared([(0, path, "") for path in tenants])]
     assert not set.intersection(*whole)
+
+
+def test_what_machines_name_is_read_first() -> None:
+    paths = sorted(
+        ["dc.yaml", *(f"a/{n}.yaml" for n in range(50)), "a/nets/n.yaml", *(f"b/{n}.yaml" for n in range(9))]
+    )
+    first, _ = shared([(index, path, "") for index, path in enumerate(paths)])
+    small = {"dc.yaml", "a/nets/n.yaml", *(f"b/{n}.yaml" for n in range(9))}
+    assert {path for _, path, _ in first[: len(small)]} == small
+    assert [index for index, _, _ in first[len(small) :]] == sorted(index for index, _, _ in first[len(small) :])
+
+
+def test_in_whatever_order_files_come_they_are_taken_in_by_their_paths() -> None:
+    tree = MemoryTree(BASE)
+    found = []
+    for turned in (False, True):
+        attempt = Attempt(Records(), tree, CAPABILITIES)
+        reader = Reader(attempt)
+        entries = [(path, blob, next(iter(tree.read([blob])))) for path, blob in tree.entries()]
+        for each in reversed(entries) if turned else entries:
+            reader.begin([each])
+        reader.end()
+        found.append([list(attempt.entries.over), [one.file for one in attempt.units], list(attempt.nodes.over)])
+    assert found[0] == found[1]
+    assert found[0][1] == sorted(found[0][1])
 
 
 def machine(name: str, spec: str, meta: str = "") -> str:
