@@ -75,7 +75,7 @@ async def _look_again(here: Looking, planner: Planner, names: Collection[str]) -
 
 def lay_down(here: Looking, found: Prospect) -> None:
     """Keep all that a plan was made from, for `resumed`."""
-    known = here.source.documents()
+    known = here.documents()
     if known is not None:
         _index(here).keep(_ground(here), found.overviews or (), found.planner, known, here.now())
 

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from reconciler.cli.observation import Observation
     from reconciler.core.planner import Planner
     from reconciler.core.world import World
+    from reconciler.edge.index.known import Documents, Laid
+    from reconciler.edge.index.meanwhile import Meanwhile
+    from reconciler.runtime.sharing import Fork
 
 
 SHARED = 4_000
@@ -127,6 +130,8 @@ class Looking:
         self.taken_up: Planner | None = None
         """What a plan was made from that goes on from an index: taking it apart would take two milliseconds, and the
         process ends without."""
+        self.meanwhile: Meanwhile | None = None
+        """Lays down what was read for the next plan."""
 
     def now(self) -> float:
         return self.ports.clock.now()
@@ -165,7 +170,7 @@ class Looking:
     ) -> Prospect:
         """Load, observe, plan. `only`: refs, or tags as key=value. `last_good`: where the newest revision holds
         mistakes, the one applied last is taken, and the problem told. `remember`: that there is nothing to do, if so,
-        for `unchanged` to tell."""
+        for `unchanged` to tell; and the documents are laid down, for `documents` to tell."""
         loaded = await in_force(self.source, self.ledger) if last_good else InForce(await self._planned(revision))
         desired = loaded.desired
         if only:
@@ -174,7 +179,7 @@ class Looking:
         await self.nodes.keep(desired.nodes)
         overviews = self.opened.still.overviews(desired.nodes.values()) if remember else None
         with quiet_collector():
-            planner, reports = await self._surveyed(desired, observed)
+            planner, reports = await self._surveyed(desired, observed, remember=remember)
             self.heard(reports.values())
             request = await dated(request, self.ports, desired)
             if observed is not None:
@@ -204,7 +209,7 @@ class Looking:
         """Nothing: who only looks is in nobody's way."""
 
     async def _surveyed(
-        self, desired: Desired, observed: Observation | None
+        self, desired: Desired, observed: Observation | None, *, remember: bool
     ) -> tuple[Planner, Mapping[Target, Report]]:
         """A planner that knows all that is wanted and seen, and the reports without their objects."""
         from reconciler.core.planner import Planner  # a kept plan is carried out without it
@@ -217,21 +222,38 @@ class Looking:
             for report in observed.by_target().values():
                 planner.take_report(report)
             return planner, planner.world.reports
-        beside = self._beside(desired, planner)
+        beside = self._beside(desired, planner, remember=remember)
         reports = await self.observe(desired, take=planner.take_report, beside=beside)
         for target in sorted(self.ledger.covered - covered):
             planner.world.note(Covered(target))
         return planner, reports
 
-    def _beside(self, desired: Desired, planner: Planner) -> Beside | None:
+    def _beside(self, desired: Desired, planner: Planner, *, remember: bool) -> Beside | None:
         """Another process that asks part of a large fleet, where there can be one."""
         if len(desired.resources) < SHARED or not (alone() and possible()):
             return None
         from reconciler.core.resting import glimpsed
-        from reconciler.runtime.sharing import Glimpses, Sharing
+        from reconciler.runtime.sharing import WHOLE, Glimpses, Sharing
 
         glimpses, id_ = Glimpses(partial(glimpsed, planner.world), planner.take_glimpse), desired.datacenter_id
-        return Sharing(telling, self.nodes, self.ledger, id_, glimpses, things=len(desired.resources))
+        fork = self._laying() if remember and len(desired.resources) <= WHOLE else telling
+        return Sharing(fork, self.nodes, self.ledger, id_, glimpses, things=len(desired.resources))
+
+    def _laying(self) -> Fork:
+        """A process that lays down what was read, too, once it has told of the nodes."""
+        from reconciler.edge.index.known import Documents
+        from reconciler.edge.index.meanwhile import Meanwhile
+
+        known = self.source.documents()
+        if not isinstance(known, Documents):
+            return telling
+        self.meanwhile = Meanwhile(known)
+        return self.meanwhile.fork
+
+    def documents(self) -> Documents | Laid | Meanwhile | None:
+        """What was read of the tree in force, to be laid down."""
+        known = self.source.documents()
+        return self.meanwhile if self.meanwhile is not None and self.meanwhile.known == known else known
 
     def head(self, desired: Desired) -> str:
         """The newest commit, whether it is in force or not."""
@@ -310,6 +332,8 @@ class Looking:
         return View(expand=expand, now=self.now(), sources=sources, since=since[:7], learning=learning)
 
     async def close(self) -> None:
+        if self.meanwhile is not None:
+            self.meanwhile.end()
         await self.nodes.close()
         self.source.close()
 

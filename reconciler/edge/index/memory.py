@@ -31,6 +31,7 @@ from reconciler.edge.still import Overview
 from reconciler.errors import TrueupError
 
 if TYPE_CHECKING:
+    from reconciler.edge.index.meanwhile import Meanwhile
     from reconciler.edge.load.tree import Tree
 
 WORTHWHILE = 100
@@ -107,7 +108,12 @@ class Index:
         return self._path.exists()
 
     def keep(
-        self, ground: Ground, overviews: tuple[Overview, ...], planner: Planner, known: Documents | Laid, now: float
+        self,
+        ground: Ground,
+        overviews: tuple[Overview, ...],
+        planner: Planner,
+        known: Documents | Laid | Meanwhile,
+        now: float,
     ) -> bool:
         """Lay down a planner that has planned, and what its revision was read from. `overviews`: as in `still`, asked
         for before the nodes were. Best effort; whether it was kept."""
@@ -118,8 +124,8 @@ class Index:
             if planner.world.ledger.sequence != sequence:
                 return False  # what this process alone has noted is in no journal
             with Writer(self._path) as writer:
-                read = known.lay(writer)
                 made = planning.write(planner, writer)
+                read = known.lay(writer)  # another process may be at it
                 secretive = sorted(known.secretive)
                 nodes = _by_address(planner.world.nodes.values())
                 writer.whole = _Whole(_key(ground), sequence, head, overviews, nodes, now, made, read, secretive)

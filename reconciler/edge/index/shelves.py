@@ -69,7 +69,7 @@ class Part(msgspec.Struct, frozen=True):
     """Tables that another process wrote."""
 
     tables: dict[str, _Place]
-    data: bytes
+    data: memoryview
 
 
 class Tables:
@@ -105,7 +105,7 @@ class Tables:
             firsts, depth = firsts[::_PAGE], depth + 1
         self._tables[name] = _Place(len(keys), 0, starts[0], starts[-1], depth, short)
 
-    def _put(self, data: bytes) -> int:
+    def _put(self, data: bytes | memoryview) -> int:
         """Gives where it ends."""
         self._file.write(data)
         self._at += len(data)
@@ -114,7 +114,7 @@ class Tables:
     def part(self) -> Part:
         """All of it, for `Writer.take`."""
         self._file.seek(0)
-        return Part(self._tables, self._file.read())
+        return Part(self._tables, memoryview(self._file.read()))
 
 
 def _compressed(data: bytes) -> bytes:
