@@ -7,6 +7,7 @@ models take as it stands. Must not go here: proving that nothing but the ref han
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -33,35 +34,44 @@ class Alike(msgspec.Struct, frozen=True):
     """And what follows it."""
     kind: int
 
-    def named(self, name: bytes) -> tuple[Ref, str]:
-        """The ref of the machine of this name, and its resource's digest."""
-        return Ref(self.first + name.decode()), digest(self.begin + name + self.rest)
+    def named(self, names: Sequence[bytes]) -> tuple[list[Ref], list[str]]:
+        """The refs of the machines of these names, and their resources' digests."""
+        first, begin, rest = self.first, self.begin, self.rest
+        refs = [Ref(first + name.decode()) for name in names]
+        return refs, [digest(begin + name + rest) for name in names]
 
 
 class Place(NamedTuple):
     """Where the name stands in a text, and the text without it, which is the same of all that are alike."""
 
-    name: re.Match[bytes]
-    key: tuple[bytes, bytes]
+    name: bytes
+    at: int
+    text: bytes
+    """With one zero byte in the name's place."""
+
+    def whole(self) -> bytes:
+        return self.text[: self.at] + self.name + self.text[self.at + 1 :]
 
 
-def place_of(scope: bytes, data: bytes) -> Place | None:
-    """`scope` stands for the defaults. None if there seems to be no name, or none that is surely text."""
-    name = _NAME.match(data, data.find(b"name: ")) or _NAME.search(data)  # nearly always where that is met first
-    if name is None:
+def place_of(data: bytes) -> Place | None:
+    """None if there seems to be no name, or none that is surely text."""
+    found = _NAME.match(data, data.find(b"name: ")) or _NAME.search(data)  # nearly always where that is met first
+    if found is None:
         return None
-    first, last = name.span(1)
-    if last - first <= _LONGEST and type(PLAIN[name[1].decode()]) is not str:
+    first, last = found.span(1)
+    name = data[first:last]
+    if last - first <= _LONGEST and type(PLAIN[name.decode()]) is not str:
         return None
-    return Place(name, (scope, data[:first] + b"\0" + data[last:]))
+    return Place(name, first, data[:first] + b"\0" + data[last:])
 
 
 class Likenesses:
+    """What texts that were learned come to: (what stands for the defaults, the text without the name) → that."""
+
     def __init__(self) -> None:
         self.known: dict[tuple[bytes, bytes], Alike] = {}
-        """What texts that were learned come to, by a place's key."""
 
-    def learn(self, place: Place, found: Alike) -> None:
+    def learn(self, scope: bytes, place: Place, found: Alike) -> None:
         if len(self.known) >= _KEPT:
             self.known.clear()
-        self.known[place.key] = found
+        self.known[scope, place.text] = found

@@ -15,8 +15,11 @@ import selectors
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby, repeat
+from operator import attrgetter
 from typing import BinaryIO
 
+from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref
 from reconciler.edge.forked import Forked, Work, possible
 from reconciler.edge.load.attempt import Attempt, names_of
@@ -28,13 +31,12 @@ from reconciler.edge.load.packing import (
     Likes,
     Message,
     PackedDocument,
-    Shared,
     Unpacker,
     pack,
     unpack,
 )
 from reconciler.edge.load.reading import Reader
-from reconciler.edge.load.records import Document, filed
+from reconciler.edge.load.records import Document, filed, filed_alone
 from reconciler.edge.load.skeleton import Skeletons
 from reconciler.edge.load.worker import Setup, Worker
 from reconciler.edge.shares import Sorted
@@ -213,26 +215,27 @@ class Bulk:
         self.attempt.files.over[path] = filed(blob, documents)
 
     def _likes(self, unpacker: Unpacker, likes: Likes) -> None:
-        """Machines of which only the name is news. Many: so without a call for each."""
-        attempt = self.attempt
-        places, files, owners = self.files, attempt.files.over, attempt.owners.over
-        resources, known = attempt.resources.over, dict[int, tuple[Shared, tuple[str, ...], list[Document]]]()
-        for index, kind, ref, digest in zip(likes.files, likes.kinds, likes.refs, likes.digests, strict=True):
-            of = known.get(kind)
-            if of is None:
-                shared, uses = unpacker.kind(kind)
-                of = known[kind] = (shared, uses, self._using(uses))
-            shared, uses, using = of
-            path, blob = places[index]
-            made = Document(path, b"", ref, uses)
-            files[path] = filed(blob, (made,))
-            if owners.setdefault(ref, made) is not made:
-                raise Leave(f"{ref} is declared twice")
-            resources[ref] = shared.resource(ref, digest)
-            using.append(made)
-        of_kind = dict(zip(likes.kinds, likes.refs, strict=True))
+        """Machines of which only the name is news. Many: so column by column, without a call for each."""
+        if not likes.files:
+            return
+        attempt, refs = self.attempt, likes.refs
+        paths, blobs = zip(*[self.files[index] for index in likes.files], strict=True)
+        parts, uses = zip(*[unpacker.kinds[kind] for kind in likes.kinds], strict=True)
+        made = list(map(Document, paths, repeat(b""), refs, uses))
+        attempt.files.over.update(zip(paths, filed_alone(blobs, made), strict=True))
+        owners = attempt.owners.over
+        many = len(owners) + len(refs)
+        owners.update(zip(refs, made, strict=True))
+        if len(owners) < many:
+            raise Leave("a name is declared twice")
+        wanted = map(Resource, refs, likes.digests, *zip(*parts, strict=True))
+        attempt.resources.over.update(zip(refs, wanted, strict=True))
+        for using, documents in groupby(made, attrgetter("uses")):
+            self._using(using).extend(documents)
+        of_kind = dict(zip(likes.kinds, zip(refs, parts, strict=True), strict=True))
         for kind, count in Counter(likes.kinds).items():
-            attempt.count(of_kind[kind], unpacker.kind(kind)[0].demand, count)
+            ref, wants = of_kind[kind]
+            attempt.count(ref, wants[2], count)
 
     def _using(self, uses: tuple[str, ...]) -> list[Document]:
         """The documents so far that use these things."""

@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 
-from reconciler.core.desired import Resource
 from reconciler.core.refs import make_ref
 from reconciler.edge.load import document, skeleton, stream
 from reconciler.edge.load.alike import Alike, Place
@@ -62,8 +61,8 @@ class _Holes(msgspec.Struct, frozen=True):
 
 
 class _Stencil(msgspec.Struct, frozen=True):
-    made: Resource
-    """With words of ours."""
+    shared: int
+    """The packer's number of what is the same of all of them but the body."""
     first: str
     """Its ref without the name."""
     begin: bytes
@@ -109,8 +108,10 @@ class Kindred:
         self._stencils: dict[tuple[bytes, str, tuple[str, ...]], _Stencil | None] = {}
         self._declared: dict[tuple[str, str, tuple[str, ...]], Declared | None] = {}
 
-    def find(self, place: Place, data: bytes, file: str) -> Alike | None:
-        """What machines of this text come to, whatever their name. None if that is not proved."""
+    def find(self, scope: bytes, place: Place, file: str) -> Alike | None:
+        """What machines of this text come to, whatever their name. None if that is not proved. `scope` stands for the
+        defaults."""
+        data = place.whole()
         if len(data) > _LARGE or not data.isascii():
             return None
         parts = skeleton.taken(data.decode())
@@ -118,7 +119,7 @@ class Kindred:
         holes = self._known(shape, parts)
         if holes is None or not _stands(place, parts, holes.name):
             return None
-        text = _Text(file, place.key[0], shape, parts, holes)
+        text = _Text(file, scope, shape, parts, holes)
         try:
             words = _words(text)
         except Refused:
@@ -129,8 +130,7 @@ class Kindred:
         body = stencil.body.copy()
         body[1::2] = [words[hole] for hole in stencil.order]
         whole = "".join(body).encode()
-        made = msgspec.structs.replace(stencil.made, body=whole)
-        kind = self._packer.kind(self._packer.resource(made).shared, stencil.uses)
+        kind = self._packer.kind(stencil.shared, stencil.uses, self._packer.body(whole))
         return Alike(stencil.first, stencil.begin, b'",' + whole + stencil.tail, kind)
 
     def _known(self, shape: str, parts: list[str]) -> _Holes | None:
@@ -175,7 +175,8 @@ class Kindred:
         others = "\n".join((first, *between, tail.decode(), *uses))
         if _OURS in others and OURS.search(others):
             return None
-        return _Stencil(made, first, b'["' + first.encode(), pieces, order, tail, self._packer.used(uses))
+        shared = self._packer.shared(made)
+        return _Stencil(shared, first, b'["' + first.encode(), pieces, order, tail, self._packer.used(uses))
 
     def _declares(self, text: _Text) -> Declared | None:
         """What the text with words of ours declares, if it is one machine, of which nothing follows from its path."""
@@ -238,9 +239,8 @@ def _of_tenant(declared: Declared, tenant: Any) -> Declared | None:
 
 def _stands(place: Place, parts: list[str], hole: int) -> bool:
     """Whether the name that was taken out stands in this hole."""
-    first, last = place.name.span(1)
     at = 2 * hole + 1
-    return sum(map(len, parts[:at])) + hole + 1 == first and len(parts[at]) == last - first
+    return len(parts[at]) == len(place.name) and sum(map(len, parts[:at])) + hole + 1 == place.at
 
 
 def _words(text: _Text) -> dict[int, str]:

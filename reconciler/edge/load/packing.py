@@ -25,19 +25,22 @@ class Shared(msgspec.Struct, array_like=True, frozen=True):
     protected: bool
     behaviour: Behaviour
     """Without a `renamed_from` of the machine's own."""
-    body: bytes
 
-    def resource(self, ref: Ref, digest: str) -> Resource:
-        return Resource(
-            ref, digest, self.body, self.references, self.demand, self.nics, self.constraints, self.protected,
-            self.behaviour,
+    def parts(self, body: bytes) -> Parts:
+        return (
+            body, self.references, self.demand, self.nics, self.constraints, self.protected, self.behaviour,
         )  # fmt: skip
+
+
+Parts = tuple[bytes, tuple[Ref, ...], Demand, tuple[NicWant, ...], Constraints, bool, Behaviour]
+"""A Resource behind its ref and its digest, as it takes them."""
 
 
 class PackedResource(msgspec.Struct, array_like=True, frozen=True):
     ref: Ref
     digest: str
     shared: int
+    body: int
     former: str | None = None
 
 
@@ -52,8 +55,8 @@ class PackedDocument(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Likes(msgspec.Struct, array_like=True):
-    """Machines of which only the name is news, one in each place of these columns. `kinds`: numbers of (shared, uses)
-    pairs."""
+    """Machines of which only the name is news, one in each place of these columns. `kinds`: numbers of what is the same
+    of all of a kind."""
 
     files: list[int] = []
     kinds: list[int] = []
@@ -68,13 +71,15 @@ class Foreign(msgspec.Struct, tag=True, frozen=True):
 
 
 class Batch(msgspec.Struct, tag=True, frozen=True):
-    """Files lowered: (index, documents), and the shared parts, uses and kinds that appear for the first time."""
+    """Files lowered: (index, documents), and what appears for the first time: shared parts, uses, bodies, and kinds
+    as the numbers of one each."""
 
     files: list[tuple[int, list[PackedDocument]]]
     likes: Likes
     shared: list[Shared]
     uses: list[tuple[str, ...]]
-    kinds: list[tuple[int, int]]
+    bodies: list[bytes]
+    kinds: list[tuple[int, int, int]]
 
 
 class Irregular(msgspec.Struct, tag=True, frozen=True):
@@ -87,6 +92,8 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     """The end of a phase."""
 
 
+Kind = tuple[Parts, tuple[str, ...]]
+"""What is the same of all machines of a kind: what they want, and their uses."""
 Message = Foreign | Batch | Irregular | Done
 
 _encoder = msgspec.msgpack.Encoder()
@@ -108,17 +115,24 @@ class Packer:
     def __init__(self) -> None:
         self._known: dict[Any, int] = {}
         self._uses: dict[tuple[str, ...], int] = {}
-        self._kinds: dict[tuple[int, int], int] = {}
+        self._bodies: dict[bytes, int] = {}
+        self._kinds: dict[tuple[int, int, int], int] = {}
         self._alive: list[Any] = []
-        self._new = Batch([], Likes(), [], [], [])
+        self._new = Batch([], Likes(), [], [], [], [])
 
     def resource(self, made: Resource) -> PackedResource:
+        former = made.behaviour.renamed_from
+        number, body = self.shared(made), self.body(made.body)
+        return PackedResource(made.ref, made.digest, number, body, former if former != FIRST else None)
+
+    def shared(self, made: Resource) -> int:
+        """The number of its shared parts."""
         behaviour = made.behaviour
         former = behaviour.renamed_from
         # small records are interned where they are made, so that identity says enough; `_alive` keeps ids from reuse
         key = (
             id(made.nics), id(made.constraints), id(made.demand), made.references, made.protected, behaviour.drift,
-            behaviour.ignore, behaviour.any_state, behaviour.replace, id(behaviour.update), former == FIRST, made.body,
+            behaviour.ignore, behaviour.any_state, behaviour.replace, id(behaviour.update), former == FIRST,
         )  # fmt: skip
         number = self._known.get(key)
         if number is None:
@@ -126,11 +140,16 @@ class Packer:
             self._alive.append(made)
             common = msgspec.structs.replace(behaviour, renamed_from=FIRST if former == FIRST else None)
             self._new.shared.append(
-                Shared(
-                    made.references, made.demand, made.nics, made.constraints, made.protected, common, made.body
-                )
-            )  # fmt: skip
-        return PackedResource(made.ref, made.digest, number, former if former != FIRST else None)
+                Shared(made.references, made.demand, made.nics, made.constraints, made.protected, common)
+            )
+        return number
+
+    def body(self, body: bytes) -> int:
+        number = self._bodies.get(body)
+        if number is None:
+            number = self._bodies[body] = len(self._bodies)
+            self._new.bodies.append(body)
+        return number
 
     def used(self, uses: tuple[str, ...]) -> int:
         number = self._uses.get(uses)
@@ -139,28 +158,29 @@ class Packer:
             self._new.uses.append(uses)
         return number
 
-    def kind(self, shared: int, uses: int) -> int:
-        """The number of machines of these shared parts and uses."""
-        kind = self._kinds.get((shared, uses))
+    def kind(self, shared: int, uses: int, body: int) -> int:
+        """The number of machines of these shared parts, uses and this body."""
+        key = (shared, uses, body)
+        kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[shared, uses] = len(self._kinds)
-            self._new.kinds.append((shared, uses))
+            kind = self._kinds[key] = len(self._kinds)
+            self._new.kinds.append(key)
         return kind
 
-    def like(self, index: int, kind: int, ref: Ref, digest: str) -> None:
-        """The file of this index is one machine of this kind."""
+    def like(self, files: list[int], kind: int, refs: list[Ref], digests: list[str]) -> None:
+        """The files of these indexes are one machine of this kind each."""
         likes = self._new.likes
-        likes.files.append(index)
-        likes.kinds.append(kind)
-        likes.refs.append(ref)
-        likes.digests.append(digest)
+        likes.files += files
+        likes.kinds += [kind] * len(files)
+        likes.refs += refs
+        likes.digests += digests
 
     def document(self, index: int, documents: list[PackedDocument]) -> None:
         self._new.files.append((index, documents))
 
     def batch(self) -> Batch:
         """What is new since the last batch."""
-        made, self._new = self._new, Batch([], Likes(), [], [], [])
+        made, self._new = self._new, Batch([], Likes(), [], [], [], [])
         return made
 
 
@@ -170,21 +190,22 @@ class Unpacker:
     def __init__(self) -> None:
         self._shared: list[Shared] = []
         self._uses: list[tuple[str, ...]] = []
-        self._kinds: list[tuple[Shared, tuple[str, ...]]] = []
+        self._bodies: list[bytes] = []
+        self.kinds: list[Kind] = []
+        """By their numbers."""
 
     def learn(self, batch: Batch) -> None:
         self._shared += batch.shared
         self._uses += batch.uses
-        self._kinds += [(self._shared[shared], self._uses[uses]) for shared, uses in batch.kinds]
+        self._bodies += batch.bodies
+        shared, uses, bodies = self._shared, self._uses, self._bodies
+        self.kinds += [(shared[of].parts(bodies[body]), uses[used]) for of, used, body in batch.kinds]
 
     def uses(self, number: int) -> tuple[str, ...]:
         return self._uses[number]
 
-    def kind(self, number: int) -> tuple[Shared, tuple[str, ...]]:
-        return self._kinds[number]
-
     def resource(self, packed: PackedResource) -> Resource:
-        made = self._shared[packed.shared].resource(packed.ref, packed.digest)
+        made = Resource(packed.ref, packed.digest, *self._shared[packed.shared].parts(self._bodies[packed.body]))
         if packed.former is None:
             return made
         behaviour = msgspec.structs.replace(made.behaviour, renamed_from=Ref(packed.former))

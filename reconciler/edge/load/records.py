@@ -65,6 +65,14 @@ def filed(blob: str, documents: tuple[Document, ...]) -> FileRecord:
     return FileRecord(id, documents[0] if len(documents) == 1 else documents)
 
 
+def filed_alone(blobs: Iterable[str], documents: Iterable[Document]) -> list[FileRecord]:
+    """Files of one document each."""
+    try:
+        return list(map(FileRecord, map(bytes.fromhex, blobs), documents))
+    except ValueError:
+        return [filed(blob, (one,)) for blob, one in zip(blobs, documents, strict=True)]
+
+
 class Total(msgspec.Struct):
     """What a tenant's machines take together."""
 

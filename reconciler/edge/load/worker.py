@@ -11,7 +11,7 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from reconciler.core.desired import Resource
 from reconciler.core.refs import Ref
@@ -49,8 +49,19 @@ class Setup:
         self.layers = layers
 
 
+_Entry = tuple[int, str, str]
+"""(index, path, blob id)."""
 _File = tuple[int, str, bytes]
 """(index, path, contents)."""
+
+
+class _Texts(NamedTuple):
+    """Files that go through the stages together."""
+
+    like: dict[tuple[str, int, bytes], tuple[list[_Entry], list[bytes]]]
+    """(folder, where the name stands, the text without it) → the files, and their names."""
+    others: list[_File]
+    """In which there seems to be no name."""
 
 
 class _Defer(Exception):
@@ -78,23 +89,22 @@ def _say(sink: BinaryIO, phase: Iterator[Message]) -> None:
 
 
 class Worker:
-    def __init__(
-        self, tree: Tree, share: Sequence[tuple[int, str, str]], capabilities: Mapping[str, Capability]
-    ) -> None:
+    def __init__(self, tree: Tree, share: Sequence[_Entry], capabilities: Mapping[str, Capability]) -> None:
         self.tree = tree
         self.share = share
-        """(index, path, blob id)."""
         self.attempt = Attempt(Records(), tree, capabilities)
         self.packer = Packer()
         self.skeletons = Skeletons()
         self.likenesses = Likenesses()
         self.kept: list[bytes | None] = []
-        """What the files of its share hold, if it is machines."""
+        """What the files of its share hold, if it is machines. Those at the end are let go of first."""
+        self.texts: list[_Texts] = []
 
     def run(self, source: BinaryIO, sink: BinaryIO) -> None:
         """Both phases, over pipes."""
         gc.disable()
         _say(sink, self.sort_out())
+        self.compare()  # while the loader reads what machines name
         setup: Setup = pickle.loads(receive(source))
         _say(sink, self.lower(setup))
 
@@ -113,6 +123,35 @@ class Worker:
                 yield Foreign(foreign)
                 foreign, size = [], 0
         yield Foreign(foreign)
+        self.kept.reverse()
+
+    def compare(self) -> None:
+        """What can be done before it is known what there is: tell which say the same but for their names. What they
+        say is kept once."""
+        texts, many = _Texts({}, []), 0
+        kept, self.kept = self.kept, []
+        for entry in self.share if kept else ():
+            data = kept.pop()
+            if data is None:
+                continue
+            if many >= _BATCH:
+                self.texts.append(texts)
+                texts, many = _Texts({}, []), 0
+            many += 1
+            index, path, _ = entry
+            place = place_of(data)
+            if place is None:
+                texts.others.append((index, path, data))
+                continue
+            key = (path[: path.rfind("/") + 1], place.at, place.text)
+            alike = texts.like.get(key)
+            if alike is None:
+                texts.like[key] = ([entry], [place.name])
+            else:
+                alike[0].append(entry)
+                alike[1].append(place.name)
+        if many:
+            self.texts.append(texts)
 
     def lower(self, setup: Setup) -> Iterator[Message]:
         """The second phase: learn what there is, and lower the machines."""
@@ -124,47 +163,41 @@ class Worker:
             self.packer, self.skeletons, lambda path: reader.defaults_for(path)("Machine"), self._surely
         )
         self.judge.settle_datacenter()
+        self.compare()
         deferred: list[_File] = []
-        waiting: list[_File] = []
         try:
-            self.kept.reverse()  # each is let go of once it is lowered, for that is when the loader grows
-            for index, path, _ in self.share:
-                data = self.kept.pop()
-                if data is not None:
-                    waiting.append((index, path, data))
-                if len(waiting) >= _BATCH:
-                    yield self._batch(reader, waiting, deferred)
-                    waiting = []
-            yield self._batch(reader, waiting, deferred)
+            self.texts.reverse()  # each is let go of once it is lowered, for that is when the loader grows
+            while self.texts:
+                self._read(reader, self._unlike(reader, self.texts.pop()), deferred)
+                yield self.packer.batch()
         except _Mistaken as wrong:
             yield Irregular(str(wrong))
             return
         yield Foreign([(index, data) for index, _, data in deferred])
 
-    def _batch(self, reader: Reader, files: list[_File], deferred: list[_File]) -> Message:
-        """What the files come to. Most of a fleet's say the same as others, or nearly so: these are not read."""
-        self._read(reader, self._unlike(reader, files), deferred)
-        return self.packer.batch()
-
-    def _unlike(self, reader: Reader, files: list[_File]) -> list[_File]:
-        """Those of which it is not known from others what they come to; the others are done. In a loop of its own: it
-        is as long as the fleet is."""
-        unlike = []
-        known, like, stamp = self.likenesses.known, self.packer.like, reader.stamp
-        for file in files:
-            index, path, data = file
-            place = place_of(stamp(path), data)
-            found = None if place is None else known.get(place.key) or self._kin(place, data, path)
-            if place is None or found is None:
-                unlike.append(file)
-            else:
-                like(index, found.kind, *found.named(place.name[1]))
+    def _unlike(self, reader: Reader, texts: _Texts) -> list[_File]:
+        """Those of which it is not known from others what they come to; the others are done. Most of a fleet's say the
+        same as others, or nearly so: these are not read."""
+        unlike = texts.others
+        known, stamp = self.likenesses.known, reader.stamp
+        for (_, at, text), (files, names) in texts.like.items():
+            scope = stamp(files[0][1])
+            found, begin = known.get((scope, text)), 0
+            while found is None and begin < len(files):
+                index, path, _ = files[begin]
+                place = Place(names[begin], at, text)
+                found = self._kin(scope, place, path)
+                if found is None:
+                    unlike.append((index, path, place.whole()))
+                    begin += 1
+            if found is not None:
+                self.packer.like([file[0] for file in files[begin:]], found.kind, *found.named(names[begin:]))
         return unlike
 
-    def _kin(self, place: Place, data: bytes, path: str) -> Alike | None:
-        found = self.kindred.find(place, data, path)
+    def _kin(self, scope: bytes, place: Place, path: str) -> Alike | None:
+        found = self.kindred.find(scope, place, path)
         if found is not None:
-            self.likenesses.learn(place, found)
+            self.likenesses.learn(scope, place, found)
         return found
 
     def _read(self, reader: Reader, files: list[_File], deferred: list[_File]) -> None:

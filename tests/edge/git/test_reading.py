@@ -57,6 +57,16 @@ def test_many_blobs_are_streamed_in_the_order_asked_for(clone: Clone) -> None:
     assert next(iter(tree.read(blobs))) == b"document 499"
 
 
+def test_blobs_of_any_size_and_of_git_s_own_words_are_streamed_whole(clone: Clone) -> None:
+    sizes = [0, 1, *range(65_420, 65_540, 7), 131_072, 3_000_000, 2]
+    files = {f"{n:03}.yaml": f"{n} blob {size}\n"[:size].ljust(size, "x") for n, size in enumerate(sizes)}
+    clone.commit(files | {f"z{n}.yaml": f"{'0' * 40} missing\n" * n + "\n" for n in range(9)})
+    tree = tree_at(clone)
+    told = dict(zip([path for path, _ in tree.entries()], tree.read([blob for _, blob in tree.entries()]), strict=True))
+    assert all(told[path] == text.encode() for path, text in files.items())
+    assert all(told[f"z{n}.yaml"] == (f"{'0' * 40} missing\n" * n + "\n").encode() for n in range(9))
+
+
 def test_a_root_is_a_folder_of_the_tree_and_paths_start_there(clone: Clone) -> None:
     clone.commit({"sites/a/dc.yaml": "a", "sites/b/dc.yaml": "b"})
     assert [path for path, _ in tree_at(clone, "sites/a").entries()] == ["dc.yaml"]

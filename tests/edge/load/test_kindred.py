@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_alike import LAYOUTS, written
 
-from reconciler.core.desired import Behaviour
+from reconciler.core.desired import Behaviour, Resource
 from reconciler.core.refs import Ref
 from reconciler.edge.load.alike import Alike, place_of
 from reconciler.edge.load.defaults import KindDefaults
@@ -29,9 +29,9 @@ def stencilled(
     found = None
     for name in ("a", "b"):
         data = written(layout, name, "acme", (role, "b", "c", "d")).encode()
-        place = place_of(b"", data)
+        place = place_of(data)
         assert place is not None
-        found = kin.find(place, data, "acme/a.yaml")
+        found = kin.find(b"", place, "acme/a.yaml")
     return found, packer
 
 
@@ -51,10 +51,10 @@ def test_a_stencil_gives_the_resource_that_lowering_gives() -> None:
     assert found is not None
     body = {"tags": {"role": "web", "env": "b"}, "metadata": {"role": "c", "app": "d"}}
     told = resource(Ref("Machine/acme/b"), body, references=(Ref("Image/deb"),))
-    assert found.named(b"b") == (told.ref, told.digest)
+    assert found.named([b"b"]) == ([told.ref], [told.digest])
     batch = packer.batch()
-    shared, uses = batch.kinds[found.kind]
-    assert batch.shared[shared].resource(told.ref, told.digest) == told
+    shared, uses, whole = batch.kinds[found.kind]
+    assert Resource(told.ref, told.digest, *batch.shared[shared].parts(batch.bodies[whole])) == told
     assert batch.uses[uses] == ()
 
 
@@ -106,4 +106,4 @@ def test_words_like_ours_in_the_text_are_as_good_as_any() -> None:
     found, packer = stencilled(lambda one: Lowered(resources=[resource(one.ref, plainly(one))]), role="zzplacezz4zz")
     assert found is not None
     batch = packer.batch()
-    assert b'"role":"zzplacezz4zz"' in batch.shared[batch.kinds[found.kind][0]].body
+    assert b'"role":"zzplacezz4zz"' in batch.bodies[batch.kinds[found.kind][2]]
