@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _INTERRUPTED = 130
+_PATIENCE = 10.0
+"""Seconds that the process waits for its threads at its end, for all of them together."""
 _YOUNG = 100_000
 """Objects made before the collector looks at them: most of what a command makes stays, or goes by itself. What is left
 to do for it takes 2 to 3 ms each time."""
@@ -50,16 +52,27 @@ def process(run: Callable[[], int] | None = None) -> None:
 
     Python's own end visits every module and object, which takes a tenth of a small command's time and mends nothing:
     journal, locks, files and git's processes were closed by who opened them. It is left to Python where somebody
-    interrupted, or where a thread has to be waited for.
+    interrupted. Threads that are left (a handler of people's own that does not come back) have their time, no more.
     """
     gc.set_threshold(_YOUNG, 10, 10)
     code = (run or main)()
-    threads = sys.modules.get("threading")
-    alone = threads is None or all(each.daemon or each is threads.main_thread() for each in threads.enumerate())
-    if code == _INTERRUPTED or not alone:
+    if code == _INTERRUPTED:
         sys.exit(code)
+    _wait_for_threads()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _wait_for_threads() -> None:
+    threads = sys.modules.get("threading")
+    if threads is None:
+        return
+    from time import monotonic
+
+    end = monotonic() + _PATIENCE
+    for each in threads.enumerate():
+        if not (each.daemon or each is threads.main_thread()):
+            each.join(max(0.0, end - monotonic()))
 
 
 def _plain_msgspec() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from reconciler.edge.state import State
@@ -28,7 +28,13 @@ Answer = Callable[[Message], AsyncIterator[Message]]
 LARGEST = 16 << 20
 """Bytes of one message. Plans are named by digest, not sent."""
 
+AT_ONCE = 64
+"""Calls that are answered side by side; the others wait at the door, and take no file of ours meanwhile."""
+
 _TRIES = 5
+
+_FULL = 0.2
+"""Seconds until the door is tried again, where no file could be opened for who stands before it."""
 
 _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 """How it shows that the other side has hung up."""
@@ -47,18 +53,32 @@ async def serve(state: State, answer: Answer, *, task_status: TaskStatus[None] =
     with _short_path(state) as path:
         listener = await anyio.create_unix_listener(path, mode=0o600)
         task_status.started()
+        places = anyio.Semaphore(AT_ONCE)
 
         async def handle(stream: SocketStream) -> None:
-            async with stream:
-                if _is_ours(stream):
-                    await _answer(stream, answer)
+            try:
+                async with stream:
+                    if _is_ours(stream):
+                        await _answer(stream, answer)
+            finally:
+                places.release()
 
         try:
-            async with listener:
-                await listener.serve(handle)
+            async with listener, anyio.create_task_group() as group:
+                while True:
+                    await places.acquire()
+                    group.start_soon(handle, await _accepted(listener))
         finally:
             with suppress(OSError):
                 os.unlink(path)
+
+
+async def _accepted(listener: SocketListener) -> SocketStream:
+    while True:
+        try:
+            return await listener.accept()
+        except anyio.BrokenResourceError:  # too many files are open, here or on the host
+            await anyio.sleep(_FULL)
 
 
 @asynccontextmanager
@@ -116,7 +136,9 @@ async def _answer(stream: SocketStream, answer: Answer) -> None:
         try:
             with anyio.fail_after(10):
                 request = _decode(await lines.receive_until(b"\n", LARGEST))
-        except (anyio.IncompleteRead, anyio.DelimiterNotFound, TimeoutError, msgspec.DecodeError) as error:
+        except _GONE:
+            raise
+        except Exception as error:  # too late, too long, no JSON, no text at all, nested too deep
             await _send(stream, {"error": f"this is no request: {type(error).__name__}"})
             return
         async with anyio.create_task_group() as group:

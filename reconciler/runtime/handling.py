@@ -22,6 +22,7 @@ from anyio.abc import TaskGroup
 from reconciler.core.plan import Action, Cause, Change, Difference, Hold, Plan
 from reconciler.core.refs import Ref, Target, Uid
 from reconciler.handlers import Handler, Handlers, PermanentError, TemporaryError, Timer
+from reconciler.runtime.foreign import contained
 from reconciler.runtime.summary import Summary
 
 _EVENTS: Mapping[Action, str] = {
@@ -102,7 +103,8 @@ class Handling:
 
     def _asked(self, handler: Handler, change: Change) -> str | None:
         try:
-            answer = handler.function(**self._arguments(handler.function, _of(change, "planned", ""), 0))
+            with contained:
+                answer = handler.function(**self._arguments(handler.function, _of(change, "planned", ""), 0))
         except Exception as error:
             return f"{handler.name} failed: {error}"
         return str(answer) if answer else None
@@ -181,7 +183,7 @@ class Handling:
                 self._warn(f"Timer {timer.name}: {type(error).__name__}: {error}")
 
     async def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any], timeout: float) -> None:
-        with anyio.fail_after(timeout):
+        with contained, anyio.fail_after(timeout):
             if inspect.iscoroutinefunction(function):
                 await function(**arguments)
             else:

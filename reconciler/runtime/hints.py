@@ -6,13 +6,14 @@ Must not go here: what changed (asked for, never told), the nodes' regular turns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import anyio
 import msgspec
 
 from reconciler.core.desired import NodeWant
 from reconciler.driver.watch import Watch
+from reconciler.runtime.foreign import contained
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.triggers import backoff
 
@@ -66,10 +67,17 @@ class Hints:
                     driver = self._nodes.driver(node)
                     if not isinstance(driver, Watch):
                         return
-                    async for _ in driver.watch():
-                        failures = 0
-                        self._ask((node.name,))
-                        await anyio.sleep(self._patience.between)
+                    with contained:
+                        hints = driver.watch()
+                        try:
+                            async for _ in hints:
+                                failures = 0
+                                self._ask((node.name,))
+                                await anyio.sleep(self._patience.between)
+                        finally:
+                            # What breaks in it while we wait here cancels this task until it is closed.
+                            if isinstance(hints, AsyncGenerator):
+                                await hints.aclose()
                 except Exception:  # whatever a driver raises concerns its node alone, whose regular turns go on
                     failures += 1
                 wait = backoff(max(failures, 1), first=self._patience.retry, longest=self._patience.longest)

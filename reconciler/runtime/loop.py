@@ -9,7 +9,7 @@ step is under way and where the node has been read since our last write. So a no
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
 import anyio
 import msgspec
@@ -204,6 +204,7 @@ class Loop:
         if self._watching is not None:
             async for hint in self._watching():
                 self._source_reasons.add(Trigger("watch", hint))
+        await anyio.sleep_forever()
 
     async def _load(self, reasons: tuple[Trigger, ...]) -> bool:
         """Take the newest revision. False: it could not be read now; one with mistakes is read well enough."""
@@ -400,8 +401,11 @@ class Loop:
         self._error = self._error or error
         self.stop(error.message)
 
-    async def _guarded(self, task: Callable[[], object]) -> None:
+    async def _guarded(self, task: Callable[[], Coroutine[object, object, None]]) -> None:
         try:
-            await task()  # type: ignore[misc]
+            await task()
         except TrueupError as error:
             self._fail(error)
+        else:
+            # It goes on for ever: without it the process would stay, and do only half of what it is there for.
+            raise RuntimeError(f"{task.__qualname__} came to an end")

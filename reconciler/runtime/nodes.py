@@ -12,6 +12,11 @@ from contextlib import suppress
 from reconciler.core.desired import NodeWant
 from reconciler.core.refs import Target, node_of
 from reconciler.driver import Driver
+from reconciler.runtime.foreign import contained
+from reconciler.waiting import alone
+
+CLOSING = 5.0
+"""Seconds that closing a driver may take: whoever closes it has other nodes to look after, or wants to end."""
 
 Opening = Callable[[NodeWant], Driver]
 
@@ -61,7 +66,18 @@ class Nodes:
         for _, driver in idle:
             # Nothing depends on it any more, so what goes wrong while closing concerns nobody.
             with suppress(Exception):
-                await driver.close()
+                await _closed(driver)
 
     async def close(self) -> None:
         await self.keep({})
+
+
+async def _closed(driver: Driver) -> None:
+    """Raises what closing it raises."""
+    if alone():
+        await driver.close()
+        return
+    import anyio
+
+    with contained, anyio.move_on_after(CLOSING):
+        await driver.close()

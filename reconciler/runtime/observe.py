@@ -24,6 +24,7 @@ from reconciler.driver.prompt import Prompt
 from reconciler.errors import FenceLost
 from reconciler.ports import Journal
 from reconciler.runtime.events import Emit, NodeAsked, harmless
+from reconciler.runtime.foreign import contained
 from reconciler.runtime.nodes import Nodes
 from reconciler.waiting import alone, loop
 
@@ -130,7 +131,8 @@ async def observe_node(
         try:
             driver = nodes.driver(node)
             await anyio.lowlevel.checkpoint()  # a driver that answers at once would hold up everybody else
-            answers = await driver.observe(began=began, since=since)
+            with contained:
+                answers = await driver.observe(began=began, since=since)
             problem = _SILENT
         except NodeUnreachable as error:
             problem = str(error) or _UNREACHED

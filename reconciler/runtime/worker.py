@@ -25,6 +25,7 @@ from reconciler.driver import Driver, Outcome, StepContext
 from reconciler.errors import TrueupError
 from reconciler.ports import Clock, Fencing, Files, Journal, Secrets
 from reconciler.runtime.events import Emit, StepEnded, StepProgress, Stopping, started
+from reconciler.runtime.foreign import contained
 from reconciler.runtime.lanes import Lane, Lanes
 from reconciler.runtime.observe import in_words
 from reconciler.runtime.provide import content, files_for, plain, redacted, secret_names, secrets_for
@@ -267,7 +268,8 @@ class Worker:
             if board.emit is not None:
                 board.emit(started(step))
             try:
-                outcome = await driver.apply(step, context)
+                with contained:
+                    outcome = await driver.apply(step, context)
             except Exception as error:
                 # Against the contract: nobody can say what happened on the node.
                 outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")

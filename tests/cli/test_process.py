@@ -34,6 +34,11 @@ def test_a_thread_that_must_end_is_waited_for() -> None:
     assert ended(late).stdout == "ended\n"
 
 
+def test_a_thread_that_does_not_come_back_is_not_waited_for_for_ever() -> None:
+    stuck = "module._PATIENCE = 0.2\nthreading.Thread(target=time.sleep, args=(300,)).start()\nreturn 3"
+    assert ended(stuck).returncode == 3
+
+
 def test_a_thread_that_nobody_waits_for_is_left() -> None:
     idle = "threading.Thread(target=time.sleep, args=(30,), daemon=True).start()\nreturn 0"
     assert ended(idle).returncode == 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from reconciler.edge.calls import NobodyAnswers, call, serve
+from reconciler.edge.calls import AT_ONCE, NobodyAnswers, call, serve
 from reconciler.edge.state import State
 from reconciler.errors import PlanMissing, TrueupError, TryLater
 
@@ -139,6 +141,55 @@ async def test_a_fault_of_an_answer_is_told_and_the_loop_goes_on(state: State) -
         with pytest.raises(TrueupError, match="the loop failed at it: KeyError: 'entries'"):
             await asked(state, {"fail": True})
         assert await asked(state, {"fail": False}) == [{"begun": True}]
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b'{"do": "\xff"}', b"[" * 20_000, b'{"do": ' * 5_000, b"7"],
+    ids=["no text", "lists", "nested", "number"],
+)
+async def test_what_is_no_request_is_refused_and_the_loop_goes_on(state: State, said: bytes) -> None:
+    async with anyio.create_task_group() as group:
+        await serving(state, group, counting)
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(_short(state))
+            caller.sendall(said + b"\n")
+            caller.setblocking(False)
+            with anyio.fail_after(20):
+                await anyio.wait_readable(caller)
+            assert b"this is no request" in caller.recv(1000)
+        assert await asked(state, {"to": 0}) == []
+        group.cancel_scope.cancel()
+
+
+async def test_callers_wait_at_the_door_while_no_file_can_be_opened(state: State) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with anyio.create_task_group() as group:
+        await serving(state, group, counting)
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(_short(state))
+            free = os.dup(caller.fileno())
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limit[1]))
+            try:
+                await anyio.sleep(0.1)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            assert [answer["number"] for answer in await asked(state, {"to": 2})] == [0, 1]
+        group.cancel_scope.cancel()
+
+
+async def test_callers_who_say_nothing_take_no_more_than_their_share_of_files(state: State) -> None:
+    async with AsyncExitStack() as stack:
+        group = await stack.enter_async_context(anyio.create_task_group())
+        await serving(state, group, counting)
+        path = _short(state)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(AT_ONCE + 20):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+        await anyio.sleep(0.2)
+        assert len(os.listdir("/proc/self/fd")) <= before + AT_ONCE + 20 + AT_ONCE
         group.cancel_scope.cancel()
 
 
