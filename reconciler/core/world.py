@@ -78,7 +78,7 @@ class World(Known):
             self._take_nodes(desired, {*self.nodes, *desired.nodes})
             for target in self.reports:
                 self._dirty_target(target)
-        elif self.nodes != desired.nodes:
+        elif before.nodes is not desired.nodes and self.nodes != desired.nodes:
             self._take_nodes(desired, _differing(self.nodes, desired.nodes))
         if before is not None and sizing(before.policy) != sizing(desired.policy):
             self._stale_rooms.update(self.targets)

@@ -39,7 +39,10 @@ class Hints:
         self._changed = anyio.Event()
 
     def declare(self, wanted: Mapping[str, NodeWant]) -> None:
-        """These nodes there are now; a changed document is listened to anew."""
+        """These nodes there are now; a changed document is listened to anew. The very mapping of before is not gone
+        through."""
+        if wanted is self._wanted:
+            return
         self._wanted = wanted
         self._changed.set()
 

@@ -58,9 +58,9 @@ class Nodes:
 
     async def keep(self, declared: Mapping[str, NodeWant], *, busy: Collection[str] = ()) -> None:
         """Only these nodes are declared now. Drivers of others, and replaced ones, are closed unless busy."""
+        gone = [name for name in self._open if name not in declared] if declared is not self._declared else []
         self._declared = declared
-        for name in [name for name in self._open if name not in declared]:
-            self._retired.append((name, self._open.pop(name)[1]))
+        self._retired += [(name, self._open.pop(name)[1]) for name in gone]
         idle = [(name, driver) for name, driver in self._retired if name not in busy]
         self._retired = [(name, driver) for name, driver in self._retired if name in busy]
         for _, driver in idle:

@@ -72,7 +72,10 @@ class Rounds:
         self._ailing = anyio.CapacityLimiter(cadence.side_by_side)
 
     def declare(self, nodes: Mapping[str, NodeWant]) -> None:
-        """These nodes there are now. New and changed ones are asked at once; reports of others are dropped."""
+        """These nodes there are now. New and changed ones are asked at once; reports of others are dropped. The very
+        mapping of before is not gone through: most commits concern no node."""
+        if nodes is self._nodes:
+            return
         before, self._nodes = self._nodes, nodes
         for name in before.keys() - nodes.keys():
             self.states.pop(name, None)
@@ -125,7 +128,8 @@ class Rounds:
         self._under_way.discard(node.name)
         if node.name not in self._nodes:
             return
-        self.reports.update((target, report) for target, report in reports.items())
+        targets = targets_of(self._nodes[node.name])
+        self.reports.update((target, report) for target, report in reports.items() if target in targets)
         self._note(node, reports, anyio.current_time() - start)
         if node.name in self._again or self._nodes[node.name].digest != node.digest:
             self._again.discard(node.name)
