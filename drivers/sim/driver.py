@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from drivers.sim.shape import SimShape
-from drivers.sim.store import Store, TargetRow, acquire, release
-from reconciler.core.observed import Report, Unchanged
+from drivers.sim.store import Store, TargetRow, acquire, object_of, release
+from reconciler.core.observed import Report, Told, Unchanged
 from reconciler.core.plan import Step
 from reconciler.core.refs import Target, Uid
 from reconciler.core.values import digest
@@ -50,6 +50,10 @@ class SimDriver:
         return self._opened
 
     async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
+        return tuple([each.opened() if isinstance(each, Told) else each for each in await self.tell(began, since)])
+
+    async def tell(self, began: int, since: Mapping[Target, str] | None = None) -> tuple[Told | Unchanged, ...]:
+        """See `reconciler.driver.prompt`."""
         rows = self._rows()
         if any(map(_waits, rows)):
             from drivers.sim import harm
@@ -77,30 +81,30 @@ class SimDriver:
             raise NodeUnreachable(f"{self._store.path} holds no node {self._node}")
         return rows
 
-    def _report(self, row: TargetRow, began: int, known: str | None) -> Report | Unchanged:
+    def _report(self, row: TargetRow, began: int, known: str | None) -> Told | Unchanged:
         target = Target(row.name)
         seen = _digest(row)
         if known == seen:
             return Unchanged(target, began, seen)
         broken = row.broken
-        objects = tuple(self._store.objects(row.name)) if broken.unreachable is None else ()
+        written = self._store.written(row.name) if broken.unreachable is None else ()
         if broken.partial is not None:
-            hidden = frozenset(broken.hide)
-            objects = tuple(thing for thing in objects if thing.native_name not in hidden)
+            written = tuple([each for each in written if object_of(each).native_name not in broken.hide])
         lost = broken.unreachable is not None
-        return Report(
+        report = Report(
             target=target,
             began=began,
             complete=broken.unreachable is None and broken.partial is None,
             identity=None if lost else row.identity,
             claim=None if lost else row.claim,
             capacity=row.capacity,
-            objects=objects,
+            objects=(),
             digest=seen,
             carries=row.carries,
             problem=broken.unreachable or broken.partial,
             facts={"backend": "simulated", "file": self._store.path},
         )
+        return Told.of(report, written)
 
     async def apply(self, step: Step, context: StepContext) -> Outcome:
         from drivers.sim import harm

@@ -50,7 +50,8 @@ CREATE TABLE IF NOT EXISTS act (
 );
 """
 
-_object = msgspec.json.Decoder(Object)
+object_of = msgspec.json.Decoder(Object).decode
+"""An object as it is kept."""
 _objects = msgspec.json.Decoder(list[Object])
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -176,8 +177,12 @@ class Store:
     # -- objects
 
     def objects(self, target: str) -> list[Object]:
+        return _objects.decode(b"[%s]" % b",".join(self.written(target)))
+
+    def written(self, target: str) -> tuple[bytes, ...]:
+        """The same in canonical JSON, as they are kept."""
         rows = self.db.execute("SELECT data FROM object WHERE target = ? ORDER BY kind, native", (target,))
-        return _objects.decode(b"[%s]" % b",".join([row[0] for row in rows]))
+        return tuple([row[0] for row in rows])
 
     def found(self, target: str, kind: str | None = None) -> list[Found]:
         where, values = (" AND kind = ?", (target, kind)) if kind else ("", (target,))
@@ -304,7 +309,7 @@ def _row(found: Found) -> tuple[Any, ...]:
 
 def _found(row: tuple[Any, ...]) -> Found:
     target, data, used, ready, hidden = row
-    thing = _object.decode(data)
+    thing = object_of(data)
     marks = msgspec.json.decode(hidden, type=Marks) if hidden is not None else None
     return Found(target, thing, used, bool(ready), marks)
 

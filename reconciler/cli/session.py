@@ -19,7 +19,7 @@ from reconciler.cli.selection import chosen, full_ref
 from reconciler.cli.terminal import moving, say
 from reconciler.core.desired import Desired, NodeWant
 from reconciler.core.ledger import Covered, Entry, Ledger, Record
-from reconciler.core.observed import Object, Report
+from reconciler.core.observed import Object, Report, Told
 from reconciler.core.plan import Plan
 from reconciler.core.refs import Ref, Target, node_of
 from reconciler.core.render.changes import View
@@ -267,7 +267,7 @@ class Looking:
         nodes: Iterable[NodeWant] | None = None,
         *,
         known: Mapping[Target, Report] | None = None,
-        take: Callable[[Report], object] | None = None,
+        take: Callable[[Report | Told], object] | None = None,
         beside: Beside | None = None,
     ) -> dict[Target, Report]:
         """Ask the nodes, telling of it where somebody watches. `known`: as in `observe`; the others: see Asking."""

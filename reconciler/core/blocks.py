@@ -8,24 +8,35 @@ Taking all hundred machines of a node out of their block to look at one was half
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
 
-from reconciler.core.observed import Object
+from reconciler.core.observed import Brief, Object
 from reconciler.core.refs import Ref
+from reconciler.core.values import canonical
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[tuple[Ref, ...], tuple[msgspec.Raw, ...]]).decode
-_decode_one = msgspec.msgpack.Decoder(Object).decode
+_decode = msgspec.msgpack.Decoder(tuple[tuple[Ref, ...], tuple[bytes, ...]]).decode
+written: Callable[[bytes], Object] = msgspec.json.Decoder(Object).decode
+"""An object from its JSON."""
 _UNMARKED = Ref("")
 
 
 def block(objects: tuple[Object, ...]) -> bytes:
-    """Objects behind the refs that they bear."""
-    refs = [found.marks.ref if found.marks is not None else _UNMARKED for found in objects]
+    """Objects behind the refs that they bear, each in its canonical JSON."""
+    return block_of([*map(ref_of, objects)], [*map(canonical, objects)])
+
+
+def block_of(refs: Sequence[Ref], objects: Sequence[bytes]) -> bytes:
+    """The same of objects that are written already."""
     return _encode((refs, objects))
+
+
+def ref_of(found: Object | Brief) -> Ref:
+    """What it bears; an empty one if it bears no marks."""
+    return found.marks.ref if found.marks is not None else _UNMARKED
 
 
 def grouped(objects: Iterable[Object]) -> dict[Ref, list[Object]]:
@@ -74,7 +85,7 @@ class Unpacked:
     def _at(self, place: int) -> Object:
         found = self._made.get(place)
         if found is None:
-            found = self._made[place] = _decode_one(self._raw[place])
+            found = self._made[place] = written(self._raw[place])
         return found
 
 

@@ -101,6 +101,48 @@ class Report(msgspec.Struct, frozen=True):
     """What `trueup get node` shows: storage backend, kernel, versions."""
 
 
+class Brief(msgspec.Struct, frozen=True):
+    """An Object whose fields nobody has read."""
+
+    kind: str
+    native_name: str
+    native_id: str
+    fields: msgspec.Raw
+    digest: str
+    marks: Marks | None = None
+    lifecycle: Lifecycle = "live"
+    unknown: Mapping[str, str] = {}
+    holds: tuple[str, ...] = ()
+    culprit: str | None = None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A Report whose objects are as they were written: most are just as they should be, which their bytes tell."""
+
+    report: Report
+    """Without objects."""
+    written: tuple[bytes, ...]
+    """Each Object in JSON: the `canonical` one, or nobody will be found at rest by it."""
+    briefs: tuple[Brief, ...]
+
+    @classmethod
+    def of(cls, report: Report, written: tuple[bytes, ...]) -> "Told":
+        """Raises msgspec.DecodeError for what is no Object."""
+        return cls(report, written, _briefs(b"[%b]" % b",".join(written)))
+
+    @property
+    def target(self) -> Target:
+        return self.report.target
+
+    def opened(self) -> Report:
+        """With its objects."""
+        return msgspec.structs.replace(self.report, objects=_objects(b"[%b]" % b",".join(self.written)))
+
+
+_objects = msgspec.json.Decoder(tuple[Object, ...]).decode
+_briefs = msgspec.json.Decoder(tuple[Brief, ...]).decode
+
+
 class Unchanged(msgspec.Struct, frozen=True):
     """The target's report still has the digest that was named."""
 

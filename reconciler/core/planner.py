@@ -16,11 +16,11 @@ from reconciler.core.facts import Resting
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Ledger
 from reconciler.core.making import Key, Making
-from reconciler.core.observed import Object, Report
+from reconciler.core.observed import Object, Report, Told
 from reconciler.core.plan import Plan
 from reconciler.core.recall import recalled
 from reconciler.core.refs import SINGLE, Ref, Target, kind_of
-from reconciler.core.resting import parted, resting, resting_as_told, rests
+from reconciler.core.resting import glimpsed, parted, resting, resting_as_told, rests
 from reconciler.core.rules import Request
 from reconciler.core.shape import Shape
 from reconciler.core.sights import OPEN, Compress, at_once
@@ -47,9 +47,13 @@ class Planner:
         self._now = 0.0
         self._peak = 0
 
-    def take_report(self, report: Report) -> bool:
+    def take_report(self, report: Report | Told) -> bool:
         """A target's report. What it tells of is decided at once, while it lies open: the plan then finds it done.
         True if something had to be decided."""
+        if isinstance(report, Told):
+            if report.target not in self.world.reports:
+                return self.take_glimpse(glimpsed(self.world, report))
+            report = report.opened()
         first = parted(self.world, report) if report.target not in self.world.reports else None
         if first is not None:
             return self._told(Glimpse(*first), first[1], report.objects)

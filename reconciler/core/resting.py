@@ -8,18 +8,20 @@ Must not go here: what is done about a machine that is not at rest.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from reconciler.core.bindings import Row
-from reconciler.core.blocks import block, grouped
+from reconciler.core.blocks import block, block_of, ref_of, written
 from reconciler.core.compare import as_wanted, marks_behind, sticky_addresses
 from reconciler.core.desired import Resource
 from reconciler.core.facts import Facts, Resting
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Address
 from reconciler.core.moves import departure
-from reconciler.core.observed import Object, Report
+from reconciler.core.observed import Brief, Object, Report, Told
 from reconciler.core.pauses import borne
 from reconciler.core.plan import sealed_digest
 from reconciler.core.refs import Ref, Target, Uid
@@ -30,6 +32,8 @@ from reconciler.core.world import World
 
 LOOSE = 20_000
 """As many objects take some 25 MB as they are, and compressing them all takes as long as a third of deciding."""
+
+Listed = Sequence[Object | Brief]
 
 
 def resting(world: World, target: Target) -> list[Ref]:
@@ -77,13 +81,17 @@ def rests(world: World, ref: Ref) -> bool:
     return look.alone(ref, found) is not None if taken is None else taken
 
 
-def glimpsed(world: World, report: Report, *, loose: int = LOOSE) -> Glimpse:
+def glimpsed(world: World, report: Report | Told, *, loose: int = LOOSE) -> Glimpse:
     """A target's first report told shortly. `world` knows all that is wanted and remembered; what it has seen itself
     does not count. `loose`: of how many things wanted at most the objects are not compressed."""
-    first = parted(world, report)
+    if isinstance(report, Told):
+        listed: Listed = report.briefs
+        first = _parted(world, report.report, listed, lambda place: written(report.written[place]))
+    else:
+        listed, first = report.objects, parted(world, report)
     if first is None or not first[1].refs:
-        return Glimpse(report, None)
-    whole = block(report.objects)
+        return Glimpse(report.opened() if isinstance(report, Told) else report, None)
+    whole = block_of([*map(ref_of, listed)], report.written) if isinstance(report, Told) else block(report.objects)
     if len(world.resources) > loose:
         return Glimpse(*first, zlib.compress(whole, 1), compressed=True)
     return Glimpse(*first, whole)
@@ -92,22 +100,19 @@ def glimpsed(world: World, report: Report, *, loose: int = LOOSE) -> Glimpse:
 def parted(world: World, report: Report) -> tuple[Report, Resting] | None:
     """A target's first report without the machines that are at rest as far as it tells, and they; None if the target is
     not one whose word counts."""
-    desired, others = world.desired, list[Object]()
+    return _parted(world, report, report.objects, report.objects.__getitem__)
+
+
+def _parted(
+    world: World, report: Report, listed: Listed, opened: Callable[[int], Object]
+) -> tuple[Report, Resting] | None:
+    """The same. `listed`: what it lists; `opened`: the object at this place there."""
+    desired = world.desired
     if report.claim is None or desired is None or not world.presume(report):
         return None
-    found = _among(world, report, desired.datacenter_id, others)
-    return msgspec.structs.replace(report, objects=tuple(others)), found
-
-
-def _among(world: World, report: Report, mine: str, others: list[Object]) -> Resting:
-    """Machines of a report that are at rest as far as it tells, of a form that others have too, so that nothing that is
-    seen need be asked for; what else it holds goes to the `others`."""
-    look, by_ref = _Look(world, report.target), grouped(report.objects)
-    for each in report.objects:
-        marks = each.marks
-        if marks is None or marks.datacenter != mine or len(by_ref[marks.ref]) > 1 or not look.takes(marks.ref, each):
-            others.append(each)
-    return look.taken
+    look = _Look(world, report.target)
+    others = look.among(listed, desired.datacenter_id)
+    return msgspec.structs.replace(report, objects=tuple([*map(opened, others)])), look.taken
 
 
 class _Look:
@@ -122,7 +127,17 @@ class _Look:
         self._numbers: dict[int, int] = {}
         """Places of kinds, by the identity of the pattern, which the world keeps."""
 
-    def takes(self, ref: Ref, found: Object) -> bool | None:
+    def among(self, listed: Listed, mine: str) -> list[int]:
+        """Takes those that are at rest as far as their target tells, and of a form that others have too, so that
+        nothing that is seen need be asked for. The places of all else."""
+        others, bear = list[int](), Counter([*map(ref_of, listed)])
+        for place, each in enumerate(listed):
+            marks = each.marks
+            if marks is None or marks.datacenter != mine or bear[marks.ref] > 1 or not self.takes(marks.ref, each):
+                others.append(place)
+        return others
+
+    def takes(self, ref: Ref, found: Object | Brief) -> bool | None:
         """Whether it is at rest; None if its form is not that of others, so that it has to be asked for alone."""
         bound = self._of_one_mind(ref, found)
         if bound is None:
@@ -133,8 +148,8 @@ class _Look:
         if mould is None or held is None:
             return None
         form = mould.form(ref, held)
-        if form != canonical(found.fields):
-            return False
+        if form != (bytes(found.fields) if isinstance(found, Brief) else canonical(found.fields)):
+            return False  # or of another spelling: who looks at it at length will tell
         if marks_behind(resource, found, sealed_digest(ref, form, protected=resource.protected)) is not None:
             return False
         pattern, taken = mould.pattern, self.taken
@@ -160,7 +175,7 @@ class _Look:
         context = world.context(bound[0], self._target, addresses)
         return world.facts_of(ref) if as_wanted(bound[0], found, world.shape_of(self._target), context) else None
 
-    def _of_one_mind(self, ref: Ref, found: Object) -> tuple[Resource, Row, Uid] | None:
+    def _of_one_mind(self, ref: Ref, found: Object | Brief) -> tuple[Resource, Row, Uid] | None:
         """What is wanted and remembered of it, and its uid, if its marks say the same and nothing is under way."""
         resource, row, marks = self._resources.get(ref), self._row(ref), found.marks
         if resource is None or row is None or marks is None:

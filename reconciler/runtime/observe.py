@@ -16,11 +16,11 @@ import msgspec
 
 from reconciler.core.desired import NodeWant
 from reconciler.core.ledger import Covered, Ledger
-from reconciler.core.observed import Capacity, Object, Report, Unchanged
+from reconciler.core.observed import Capacity, Object, Report, Told, Unchanged
 from reconciler.core.refs import Target
 from reconciler.core.standing import standing
 from reconciler.driver import NodeUnreachable
-from reconciler.driver.prompt import Prompt
+from reconciler.driver.prompt import Prompt, Tells
 from reconciler.errors import FenceLost
 from reconciler.ports import Journal
 from reconciler.runtime.events import Emit, NodeAsked, harmless
@@ -37,7 +37,7 @@ class Asking(msgspec.Struct, frozen=True):
     nodes: int = 64
     deadline: float = 30.0
     emit: Emit | None = None
-    take: Callable[[Report], object] | None = None
+    take: Callable[[Report | Told], object] | None = None
     beside: Beside | None = None
 
 
@@ -139,20 +139,23 @@ async def observe_node(
         except Exception as error:
             # Whatever a driver raises concerns its node alone; the text is all that people can be told of it.
             problem = in_words(error)
-    return _reported(node, answers, held, began, problem)
+    return {at: _opened(report) for at, report in _reported(node, answers, held, began, problem).items()}
 
 
 def observe_at_once(
-    node: NodeWant, nodes: Nodes, *, began: int, known: Mapping[Target, Report] | None = None
-) -> dict[Target, Report] | None:
+    node: NodeWant, nodes: Nodes, *, began: int, known: Mapping[Target, Report] | None = None, unread: bool = False
+) -> dict[Target, Report | Told] | None:
     """The same of a node whose driver answers at once; needs no event loop. None where it does not: then it is to be
-    asked as any other."""
+    asked as any other. `unread`: objects may be as they are written."""
     held, since = _known_of(node, known)
     try:
         driver = nodes.driver(node)
         if not isinstance(driver, Prompt) or not driver.prompt():
             return None
-        answers = _driven(driver.observe(began=began, since=since))
+        if unread and isinstance(driver, Tells):
+            answers = _driven(driver.tell(began, since))
+        else:
+            answers = _driven(driver.observe(began=began, since=since))
     except NodeUnreachable as error:
         return _reported(node, (), held, began, str(error) or _UNREACHED)
     except Exception:
@@ -160,12 +163,15 @@ def observe_at_once(
     return _reported(node, answers, held, began, _SILENT) if answers is not None else None
 
 
-def _driven(asking: Coroutine[Any, Any, tuple[Report | Unchanged, ...]]) -> tuple[Report | Unchanged, ...] | None:
+Answers = tuple[Report | Told | Unchanged, ...]
+
+
+def _driven(asking: Coroutine[Any, Any, Answers]) -> Answers | None:
     """What a coroutine returns that never waits; None if it does, and it is ended then. Raises what it raises."""
     try:
         asking.send(None)
     except StopIteration as done:
-        answers: tuple[Report | Unchanged, ...] = done.value
+        answers: Answers = done.value
         return answers
     asking.close()
     return None
@@ -185,11 +191,11 @@ def _known_of(
 
 def _reported(
     node: NodeWant,
-    answers: Iterable[Report | Unchanged],
+    answers: Answers,
     held: Mapping[Target, Report],
     began: int,
     problem: str,
-) -> dict[Target, Report]:
+) -> dict[Target, Report | Told]:
     """A report for each of its targets; `problem`: why one of which nothing was said is unread."""
     seen = {answer.target: _dated(answer, held, began) for answer in answers}
     return {target: seen.get(target) or unread(target, began, problem) for target in targets_of(node)}
@@ -201,8 +207,14 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _dated(answer: Report | Unchanged, held: Mapping[Target, Report], began: int) -> Report | None:
+def _opened(report: Report | Told) -> Report:
+    return report.opened() if isinstance(report, Told) else report
+
+
+def _dated(answer: Report | Told | Unchanged, held: Mapping[Target, Report], began: int) -> Report | Told | None:
     """The full report behind an answer, never dated later than we began to ask."""
+    if isinstance(answer, Told):
+        return msgspec.structs.replace(answer, report=_dated(answer.report, held, began))
     report = held.get(answer.target) if isinstance(answer, Unchanged) else answer
     if report is None or report.digest != answer.digest:
         return None
@@ -210,16 +222,17 @@ def _dated(answer: Report | Unchanged, held: Mapping[Target, Report], began: int
     return report if report.began == when else msgspec.structs.replace(report, began=when)
 
 
-def coverage(reports: Iterable[Report], ledger: Ledger, datacenter: str) -> tuple[Covered, ...]:
+def coverage(reports: Iterable[Report | Told], ledger: Ledger, datacenter: str) -> tuple[Covered, ...]:
     """Entries for the targets whose complete listing can be trusted for the first time, and holds nothing of ours that
     the ledger does not know: what it does not know goes into it with the plan's own entries, and only then may the
     target fall silent without its machines being made elsewhere (invariant I2)."""
     fresh = []
     for report in reports:
-        state = standing(report.target, report, ledger.claims, datacenter)
+        said = report.report if isinstance(report, Told) else report
+        state = standing(report.target, said, ledger.claims, datacenter)
         if report.target in ledger.covered or state.problem is not None or state.partial is not None:
             continue
-        if all(_remembered(found, report.target, ledger) for found in report.objects):
+        if all(_remembered(found, report.target, ledger) for found in _opened(report).objects):
             fresh.append(Covered(report.target))
     return tuple(fresh)
 
@@ -320,7 +333,8 @@ class _Survey:
                 self._heed(beside, wait=True)
                 continue
             node, start, began = self.waiting.popleft(), monotonic(), self.journal.ledger.sequence
-            reports = observe_at_once(node, self.nodes, began=began, known=self.known)
+            unread = self.asking.take is not None
+            reports = observe_at_once(node, self.nodes, began=began, known=self.known, unread=unread)
             if reports is None:
                 late.append(node)
             else:
@@ -338,10 +352,10 @@ class _Survey:
             reports = await observe_node(node, self.nodes, began=began, known=self.known, deadline=deadline)
             self._seen(node, reports, anyio.current_time() - start)
 
-    def _seen(self, node: NodeWant, reports: Mapping[Target, Report], seconds: float) -> None:
+    def _seen(self, node: NodeWant, reports: Mapping[Target, Report | Told], seconds: float) -> None:
         """A node was asked here."""
         fresh, take = coverage(reports.values(), self.journal.ledger, self.datacenter), self.asking.take
-        kept = [report if take is None else _taken(report, take) for report in reports.values()]
+        kept = [_opened(report) if take is None else _taken(report, take) for report in reports.values()]
         self._answered(Answer(asked(node, reports, seconds), tuple(kept), fresh))
 
     async def _hear(self, beside: Beside) -> None:
@@ -369,13 +383,14 @@ class _Survey:
             self.emit(msgspec.structs.replace(answer.asked, done=self.done, all=len(self.wanted)))
 
 
-def _taken(report: Report, take: Callable[[Report], object]) -> Report:
+def _taken(report: Report | Told, take: Callable[[Report | Told], object]) -> Report:
     take(report)
-    return msgspec.structs.replace(report, objects=())
+    return report.report if isinstance(report, Told) else msgspec.structs.replace(report, objects=())
 
 
-def asked(node: NodeWant, reports: Mapping[Target, Report], seconds: float) -> NodeAsked:
+def asked(node: NodeWant, reports: Mapping[Target, Report | Told], seconds: float) -> NodeAsked:
     """What is told of it, for whoever knows which of how many it is."""
-    problems = [report.problem or "read in part" for report in reports.values() if not report.complete]
-    objects = sum(len(report.objects) for report in reports.values())
+    said = [report.report if isinstance(report, Told) else report for report in reports.values()]
+    problems = [report.problem or "read in part" for report in said if not report.complete]
+    objects = sum(len(each.written if isinstance(each, Told) else each.objects) for each in reports.values())
     return NodeAsked(node.name, 0, 0, objects, seconds, problems[0] if problems else None)

@@ -26,7 +26,7 @@ import msgspec
 from reconciler.core.desired import NodeWant
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Covered, Ledger
-from reconciler.core.observed import Report
+from reconciler.core.observed import Report, Told
 from reconciler.core.refs import Target
 from reconciler.runtime.events import NodeAsked
 from reconciler.runtime.nodes import Nodes
@@ -80,7 +80,7 @@ _decode = msgspec.msgpack.Decoder(Share).decode
 class Glimpses(NamedTuple):
     """How they are made of reports, there, and how they are taken in, here."""
 
-    see: Callable[[Report], Glimpse]
+    see: Callable[[Report | Told], Glimpse]
     take: Callable[[Glimpse], object]
 
 
@@ -245,7 +245,7 @@ class Sharing:
         waiting = deque[NodeWant]()
         for node in chain.from_iterable(runs):
             start = monotonic()
-            reports = observe_at_once(node, self._nodes, began=self._ledger.sequence)
+            reports = observe_at_once(node, self._nodes, began=self._ledger.sequence, unread=True)
             if reports is None:
                 waiting.append(node)
             else:
@@ -268,7 +268,7 @@ class Sharing:
             for _ in range(min(self._each, len(waiting))):
                 group.start_soon(ask)
 
-    def _tell(self, node: NodeWant, reports: Mapping[Target, Report], seconds: float, send: Send) -> None:
+    def _tell(self, node: NodeWant, reports: Mapping[Target, Report | Told], seconds: float, send: Send) -> None:
         listed = tuple([entry.target for entry in coverage(reports.values(), self._ledger, self._datacenter)])
         glimpses = tuple(map(self._see, reports.values()))
         send(_encode(Share(asked(node, reports, seconds), glimpses, listed)))

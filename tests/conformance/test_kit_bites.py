@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from drivers.sim.world import World
-from reconciler.core.observed import Object, Report, Unchanged
+from reconciler.core.observed import Object, Report, Told, Unchanged
 from reconciler.core.plan import Expect, Step
 from reconciler.core.refs import Target
 from reconciler.core.values import replaced
 from reconciler.driver import Driver, Outcome, StepContext
+from reconciler.driver.prompt import Tells
 from reconciler.testing.conformance import guard, life, planned, sight, steps
 from reconciler.testing.harness import Harness
 from tests.conformance.sim_harness import SimHarness
@@ -168,6 +169,30 @@ class WaitsThoughItPromised(Careless):
         return await super().observe(began=began, since=since)
 
 
+class Unread(Careless):
+    def prompt(self) -> bool:
+        return True
+
+    async def tell(self, began: int, since: Mapping[Target, str] | None = None) -> tuple[Told | Unchanged, ...]:
+        assert isinstance(self.inner, Tells)
+        return tuple(
+            [self.said(each) if isinstance(each, Told) else each for each in await self.inner.tell(began, since)]
+        )
+
+    def said(self, told: Told) -> Told:
+        raise NotImplementedError
+
+
+class LeavesOneOutUnread(Unread):
+    def said(self, told: Told) -> Told:
+        return Told.of(told.report, told.written[1:])
+
+
+class WritesAsItLikes(Unread):
+    def said(self, told: Told) -> Told:
+        return Told.of(told.report, tuple([msgspec.json.format(each, indent=1) for each in told.written]))
+
+
 Test = Callable[[Harness], Awaitable[None]]
 
 CASES: list[tuple[type[Careless], Test]] = [
@@ -197,6 +222,8 @@ CASES: list[tuple[type[Careless], Test]] = [
     (KnowsWhatCannotBeRead, sight.test_field_that_cannot_be_read_is_unknown),
     (TakesCopiesForOurs, sight.test_copied_marks_do_not_count),
     (WaitsThoughItPromised, sight.test_who_promises_to_answer_at_once_waits_for_nothing),
+    (LeavesOneOutUnread, sight.test_who_leaves_objects_unread_tells_what_it_reports),
+    (WritesAsItLikes, sight.test_who_leaves_objects_unread_tells_what_it_reports),
     (NeverTheSameTwice, sight.test_report_is_dated_whole_and_the_same_twice),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations, permutations
 from typing import Any
 
@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.addresses import several
-from reconciler.core.blocks import block
+from reconciler.core.blocks import Unpacked
 from reconciler.core.desired import FIRST, Affinity, Behaviour, Constraints, Desired, Drain, Lineage, Policy, Resource
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Accepted, Claimed, Entry, Held, Ledger, Paused, Record, Resumed
-from reconciler.core.observed import Report
+from reconciler.core.observed import Object, Report, Told
 from reconciler.core.plan import to_json
 from reconciler.core.planner import Planner, Request, make_plan
 from reconciler.core.refs import Ref, Target, Uid, node_of
 from reconciler.core.resting import LOOSE, glimpsed
-from reconciler.core.values import digest, plain, replaced
+from reconciler.core.values import canonical, digest, plain, replaced
 from reconciler.core.world import World
 from reconciler.testing.rehearsal import drained
 from tests.builders import NOW, SHAPES, Fleet, GiB, desired, image, machine, network, resource, volume
@@ -31,7 +31,17 @@ from tests.properties.life import nodes_of
 NAMES = ("web", "web-1", "web-2", "db", "cache", "job")
 TARGETS = ("edge1", "inc/a", "inc/b")
 NODES = ("edge1", "inc")
+Spelling = Callable[[Object], bytes]
+"""How an object is written in JSON."""
 DRAINS = (None, Drain("move", "new fans"), Drain("stop", "power"))
+
+
+def _spaced(found: Object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(found), indent=1)
+
+
+def _unread(report: Report, spelling: Spelling) -> Told:
+    return Told.of(msgspec.structs.replace(report, objects=()), tuple(map(spelling, report.objects)))
 
 
 class Site:
@@ -316,9 +326,10 @@ def _told(seen: dict[Target, Report], target: Target, **more: Any) -> None:
     st.lists(tamperings(), max_size=4),
     st.permutations(TARGETS),
     st.sets(st.sampled_from(TARGETS)),
+    st.dictionaries(st.sampled_from(TARGETS), st.sampled_from([canonical, msgspec.json.encode, _spaced])),
 )
 def test_what_others_looked_at_gives_the_same_plan(
-    happened: list[Deed], tampered: list[Tampering], order: list[str], away: set[str]
+    happened: list[Deed], tampered: list[Tampering], order: list[str], away: set[str], unread: dict[str, Spelling]
 ) -> None:
     site = Site()
     for deed in happened:
@@ -326,7 +337,7 @@ def test_what_others_looked_at_gives_the_same_plan(
     seen = dict(site.reports)
     for tampering in tampered:
         tampering(seen)
-    _as_from_scratch(site, seen, order, away)
+    _as_from_scratch(site, seen, order, away, unread)
 
 
 @pytest.mark.parametrize("order", list(permutations(TARGETS)))
@@ -335,13 +346,16 @@ def test_who_is_there_twice_is_not_at_rest_whoever_looked(order: tuple[str, ...]
     site = Site()
     seen = dict(site.reports)
     assert {target for target, report in seen.items() if _glimpse(site, report).resting is not None} == set(TARGETS)
+    for report in seen.values():
+        assert _glimpse(site, _unread(report, canonical)) == _glimpse(site, report)
+        assert _glimpse(site, _unread(report, _spaced)) == Glimpse(report, None)
     _doubled(seen, Target("edge1"), Target("inc/a"), more)
     for count in range(len(TARGETS) + 1):
         for away in combinations(TARGETS, count):
             _as_from_scratch(site, dict(seen), order, away)
 
 
-def _glimpse(site: Site, report: Report, loose: int = LOOSE) -> Glimpse:
+def _glimpse(site: Site, report: Report | Told, loose: int = LOOSE) -> Glimpse:
     """As another process makes it, over a pipe."""
     assert site.told is not None
     there = Planner(SHAPES, site.ledger)
@@ -349,27 +363,35 @@ def _glimpse(site: Site, report: Report, loose: int = LOOSE) -> Glimpse:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(glimpsed(there.world, report, loose=loose)), type=Glimpse)
 
 
-def _as_from_scratch(site: Site, seen: dict[Target, Report], order: Sequence[str], away: Collection[str]) -> None:
-    """Taken in this order, those that are `away` as glimpses; and then looked at once more, something gone."""
+def _as_from_scratch(
+    site: Site,
+    seen: dict[Target, Report],
+    order: Sequence[str],
+    away: Collection[str],
+    unread: Mapping[str, Spelling] = {},
+) -> None:
+    """Taken in this order, those that are `away` as glimpses, and some with `unread` objects that are spelled so; and
+    then looked at once more, something gone."""
     assert site.told is not None
     here = Planner(SHAPES, site.ledger)
     here.world.take_desired(site.told)
     for target in [Target(name) for name in order if name in seen]:
+        told = _unread(seen[target], unread[target]) if target in unread else seen[target]
         if target in away:
-            here.take_glimpse(_glimpse(site, seen[target], loose=LOOSE if target.startswith("edge") else 0))
+            here.take_glimpse(_glimpse(site, told, loose=LOOSE if target.startswith("edge") else 0))
         else:
-            here.take_report(seen[target])
+            here.take_report(told)
     whole = make_plan(site.told, seen.values(), site.ledger, SHAPES, site.request())
     assert to_json(here.plan(site.request())) == to_json(whole)
     _same_tables(here.world, _at_length(site, seen.values()))
     packed, loose = here.world.sights.blocks()
     assert not packed.keys() & loose.keys()
     blocks = {target: zlib.decompress(data) for target, data in packed.items()} | dict(loose)
-    assert blocks == {target: block(report.objects) for target, report in seen.items()}
+    assert {at: Unpacked(data).objects for at, data in blocks.items()} == {at: one.objects for at, one in seen.items()}
     for target, report in seen.items():
         assert here.world.sights.objects(target) == report.objects
         less = msgspec.structs.replace(report, digest=f"{report.digest}-2", objects=report.objects[1:])
-        here.take_report(less)
+        here.take_report(_unread(less, unread[target]) if target in unread else less)
         seen[target] = less
     whole = make_plan(site.told, seen.values(), site.ledger, SHAPES, site.request())
     assert to_json(here.plan(site.request())) == to_json(whole)

@@ -9,14 +9,16 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 import pytest
 
 from reconciler import waiting
 from reconciler.core.desired import NodeWant
-from reconciler.core.observed import Capacity, Claim, Report, Unchanged
-from reconciler.core.refs import Target
+from reconciler.core.observed import Capacity, Claim, Marks, Object, Report, Told, Unchanged
+from reconciler.core.refs import Ref, Target, Uid
+from reconciler.core.values import canonical
 from reconciler.driver import NodeUnreachable, Outcome, Shape, StepContext
-from reconciler.driver.prompt import Prompt
+from reconciler.driver.prompt import Prompt, Tells
 from reconciler.runtime.events import NodeAsked
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.observe import Asking, observe
@@ -67,7 +69,13 @@ class Slow(Hasty):
 class Survey:
     """One look at nodes, as a command has it, and what came of it."""
 
-    def __init__(self, *nodes: Hasty, known: Mapping[Target, Report] | None = None, deadline: float = 30) -> None:
+    def __init__(
+        self,
+        *nodes: Hasty,
+        known: Mapping[Target, Report] | None = None,
+        deadline: float = 30,
+        take: Callable[[Report | Told], object] | None = None,
+    ) -> None:
         by_name = {str(node.target): node for node in nodes}
         self.told: list[Any] = []
         self.journal = Notes()
@@ -75,7 +83,7 @@ class Survey:
 
         async def command() -> dict[Target, Report]:
             wanted = [NodeWant(name, "hasty", name) for name in by_name]
-            asking = Asking(deadline=deadline, emit=self.told.append)
+            asking = Asking(deadline=deadline, emit=self.told.append, take=take)
             open_nodes = Nodes(lambda node: by_name[node.name])
             found = await observe(wanted, open_nodes, self.journal, datacenter=DATACENTER, known=known, asking=asking)
             self.looped = not waiting.alone()
@@ -222,3 +230,67 @@ async def test_in_a_loop_others_run_between_two_nodes_that_answer_at_once(anyio_
         group.cancel_scope.cancel()
     assert len(found) == 5
     assert set(turns) >= {1, 2, 3, 4}, "no turn was theirs before all nodes were asked"
+
+
+class Writer(Hasty):
+    """One that keeps its objects written down."""
+
+    objects: tuple[Object, ...] = (Object("Machine", "m", "1", {"memory": 1}, "d"),)
+    garbled = False
+
+    async def observe(self, *, began: int, since: Mapping[Target, str] | None = None) -> tuple[Report | Unchanged, ...]:
+        return tuple([each.opened() if isinstance(each, Told) else each for each in await self.tell(began, since)])
+
+    async def tell(self, began: int, since: Mapping[Target, str] | None = None) -> tuple[Told | Unchanged, ...]:
+        (report,) = await super().observe(began=began, since=since)
+        if isinstance(report, Unchanged):
+            return (report,)
+        return (Told.of(report, tuple(map(canonical, self.objects)) if not self.garbled else (b"{}",)),)
+
+
+def _looked(node: Hasty, take: Callable[[Report | Told], object] | None, **known: Report) -> tuple[Survey, Report]:
+    survey = Survey(node, known={Target(name): report for name, report in known.items()}, take=take)
+    return survey, survey.reports[node.target]
+
+
+def test_who_takes_reports_gets_objects_as_they_are_written() -> None:
+    taken: list[Report | Told] = []
+    survey, report = _looked(Writer("a"), taken.append)
+    assert isinstance(Writer("a"), Tells)
+    (told,) = taken
+    assert isinstance(told, Told)
+    assert report == told.report
+    assert told.opened().objects == Writer.objects
+    assert [event.objects for event in survey.told if isinstance(event, NodeAsked)] == [1]
+    assert survey.journal.ledger.covered == {"a"}
+
+
+def test_others_get_them_read() -> None:
+    assert _looked(Writer("a"), None)[1].objects == Writer.objects
+    taken: list[Report | Told] = []
+    _looked(Hasty("a"), taken.append)
+    assert [type(each) for each in taken] == [Report]
+
+
+def test_one_that_says_so_is_unchanged_whoever_reads() -> None:
+    (held,) = waiting.run(Writer("a").observe(began=0))
+    assert isinstance(held, Report)
+    taken: list[Report | Told] = []
+    assert _looked(Writer("a"), taken.append, a=held)[1].objects == ()
+    assert taken == [held]
+
+
+def test_what_is_written_and_is_no_object_is_unknown() -> None:
+    node, taken = Writer("a"), list[Report | Told]()
+    node.garbled = True
+    report = _looked(node, taken.append)[1]
+    assert not report.complete
+    assert str(report.problem).startswith("ValidationError: ")
+    assert taken == [report]
+
+
+def test_an_object_of_ours_that_is_not_remembered_leaves_its_target_uncovered_unread_too() -> None:
+    node = Writer("a")
+    marks = Marks(Uid("u"), Ref("Machine/acme/web"), DATACENTER, 1, 1, 1, "", "")
+    node.objects = (msgspec.structs.replace(Writer.objects[0], marks=marks),)
+    assert _looked(node, lambda _: None)[0].journal.ledger.covered == set()

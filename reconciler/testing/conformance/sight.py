@@ -10,11 +10,11 @@ from unittest import SkipTest
 
 import msgspec
 
-from reconciler.core.observed import Unchanged
+from reconciler.core.observed import Told, Unchanged
 from reconciler.core.plan import Action, Expect, Manner
-from reconciler.core.values import find
+from reconciler.core.values import canonical, find
 from reconciler.driver import NodeUnreachable
-from reconciler.driver.prompt import Prompt
+from reconciler.driver.prompt import Prompt, Tells
 from reconciler.testing.conformance.expect import at_rest, made, refused
 from reconciler.testing.harness import Harness
 from reconciler.testing.scene import Scene
@@ -63,6 +63,21 @@ async def test_who_promises_to_answer_at_once_waits_for_nothing(harness: Harness
         else:
             asking.close()
             raise AssertionError(f"it waits for {asked!r}")
+
+
+async def test_who_leaves_objects_unread_tells_what_it_reports(harness: Harness) -> None:
+    async with Scene(harness) as scene:
+        await made(scene)
+        telling = scene.driver
+        if not isinstance(telling, Tells):
+            raise SkipTest("the driver reads what it keeps")
+        known, told = await scene.look(), [each for each in await telling.tell(7) if isinstance(each, Told)]
+        assert [each.opened() for each in told] == list(await scene.driver.observe(began=7))
+        assert all(each.written == tuple(map(canonical, each.opened().objects)) for each in told)
+        (answer,) = [
+            each for each in await telling.tell(8, {known.target: known.digest}) if each.target == known.target
+        ]
+        assert (answer if isinstance(answer, Unchanged) else answer.report).digest == known.digest
 
 
 async def test_objects_digest_changes_with_what_it_says(harness: Harness) -> None:
