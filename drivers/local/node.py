@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,9 @@ class Node:
         for name in volumes:
             folder, _, zone = name.partition("/")
             if folder == "zones":
-                self._revive_zone(name, zone)
+                # One that cannot be brought back keeps no other from it: it is seen stopped, or as nobody can read it.
+                with suppress(OSError, ValueError, ZoneFailed):
+                    self._revive_zone(name, zone)
 
     def _revive_zone(self, name: str, zone: str) -> None:
         was = self.cgroups.populated(self.zones.group(zone))
@@ -174,9 +177,11 @@ class Node:
         return [bridge for form in forms if (bridge := self.networks.bridge_of(form)) is not None]
 
     def _ports(self) -> list[Port]:
+        """Of a zone that goes at this moment, or whose configuration nobody can read, none: it may send nothing."""
         found: list[Port] = []
         for file in self.place.zones.glob("*/config"):
-            found += ports(config.parse(file.read_text()))
+            with suppress(OSError, ValueError):
+                found += ports(config.parse(file.read_text()))
         return found
 
     def tear_down(self) -> None:

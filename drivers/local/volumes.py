@@ -56,11 +56,14 @@ class VolumeVerbs:
         path, place = str(self._node.storage.path(volume)), self._node.place
         for name in sorted(self._node.storage.read().volumes):
             folder, _, zone = name.partition("/")
-            file = place.zone(zone) / "config"
-            if folder == "zones" and file.exists():
-                written = config.parse(file.read_text())
-                if path in written.mounts:
-                    return str(written.fields.get("hostname", zone))
+            if folder != "zones":
+                continue
+            try:
+                written = config.parse((place.zone(zone) / "config").read_text())
+            except FileNotFoundError:
+                continue  # not configured yet, or it goes at this moment
+            if path in written.mounts:
+                return str(written.fields.get("hostname", zone))
         return None
 
     def restore(self, deed: Deed) -> None:

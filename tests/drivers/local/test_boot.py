@@ -40,3 +40,23 @@ async def test_pool_that_is_missing_is_never_replaced_by_an_empty_one(scene: Sce
     assert not hand.place.pool_file.exists()
     away.rename(hand.place.pool_file)
     assert (await scene.look()).identity == identity
+
+
+async def test_zone_that_cannot_be_started_or_read_keeps_no_other_from_coming_back(scene: Scene, hand: Hand) -> None:
+    (_, unreadable), (_, broken), (_, whole) = await made(scene), await made(scene), await made(scene)
+    before = dict((await scene.there(whole.native_name)).fields)
+    kept = {}
+    for each, damage in (
+        (unreadable, "# trueup.nic.0 = {not json\nlxc.net.0.type = veth\n"),
+        (broken, "lxc.net.7.type = x\n"),
+    ):
+        file = hand.place.zone(each.native_name) / "config"
+        kept[file] = file.read_text()
+        file.write_text(kept[file] + damage)
+    await scene.driver.close()
+    hand.power_off()
+    await scene.reopen()
+    assert dict((await scene.there(whole.native_name)).fields) == before
+    assert (await scene.there(broken.native_name)).fields["state"] == "stopped"
+    for file, text in kept.items():
+        file.write_text(text)
