@@ -6,6 +6,7 @@ Owns: signals, the socket's answers, what a running loop prints. Must not go her
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from argparse import Namespace
@@ -13,7 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from secrets import SystemRandom
-from typing import Any
+from threading import Timer
+from typing import Any, NoReturn
 
 import anyio
 import msgspec
@@ -41,6 +43,10 @@ from reconciler.runtime.handling import Handling
 from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.observe import Asking
 from reconciler.runtime.rounds import Cadence
+
+_LONGEST = 45.0
+"""Seconds from a loop's halt to the end of its process: the steps in hand have their grace (Pace), and the rest is
+closed. What does not come to its end by then (git, on a disk that hangs) is left, as if the process were killed."""
 
 _YOUNG = 10_000
 """Objects made before the collector looks at them: a process that stays keeps less of what nobody uses any more than a
@@ -72,6 +78,18 @@ async def _once(args: Namespace) -> int:
 
 
 async def _run(args: Namespace) -> int:
+    ending = Timer(_LONGEST, _leave, [Exit.ERROR])
+    ending.daemon = True
+    try:
+        await _follow(args, ending)
+    finally:
+        ending.cancel()
+    _tell("Stopped.")
+    return Exit.DONE
+
+
+async def _follow(args: Namespace, ending: Timer) -> None:
+    """`ending` is started when the loop halts, whatever made it."""
     cadence = Cadence()
     if args.interval:
         every = seconds_of(args.interval)
@@ -85,7 +103,7 @@ async def _run(args: Namespace) -> int:
             random=SystemRandom().random,
             watching=lambda: hints,
             emit=progress.emit,
-            handling=Handling(load([Path(file) for file in args.handlers], outside=here.repository.top), warn=say),
+            handling=Handling(load([Path(file) for file in args.handlers], outside=here.repository.top), warn=_tell),
         )
         named = await _named(here)
         here.repository.difference.begin()  # git tells the first commit's, and would have to be started for it
@@ -93,12 +111,11 @@ async def _run(args: Namespace) -> int:
             # Whoever is told that it follows may stop it or call it at once.
             await group.start(_stop_on_signal, loop)
             await group.start(serve, here.state, Answers(loop, here, group).answer)
-            say(f"Following {here.repository.identity}{named}. Ctrl-C stops.")
+            group.start_soon(_time_the_end, loop, ending)
+            _tell(f"Following {here.repository.identity}{named}. Ctrl-C stops.")
             group.start_soon(watch_repository, here.repository.git_folder, _hinting(send))
             await loop.run()
             group.cancel_scope.cancel()
-    say("Stopped.")
-    return Exit.DONE
 
 
 async def _named(here: Writing) -> str:
@@ -122,8 +139,35 @@ async def _stop_on_signal(loop: Loop, *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
-            say("Stopping: the steps in hand come to their end first.")
             loop.stop("stopping")
+            _tell("Stopping: the steps in hand come to their end first. Ctrl-C once more leaves them.")
+            break
+        async for number in signals:
+            _leave(128 + number)
+
+
+async def _time_the_end(loop: Loop, ending: Timer) -> None:
+    await loop.halted.wait()
+    ending.start()
+
+
+def _leave(code: int) -> NoReturn:
+    _tell("Left at once: what was in hand may have happened or not; the next loop looks, and goes on from there.")
+    os._exit(code)
+
+
+def _tell(line: str) -> None:
+    """A remark. Who reads them, or what we print, may have gone: that ends no loop."""
+    try:
+        say(line)
+    except OSError:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        with suppress(OSError):
+            say(line)
 
 
 class Answers:

@@ -119,7 +119,8 @@ class Loop:
         self._cycles = 0
         self._cycle: Cycle | None = None
         self._last: Summary | None = None
-        self._halted = anyio.Event()
+        self.halted = anyio.Event()
+        """Set when it begins nothing more, whatever the reason."""
         self._reason = "stopping"
         self._error: TrueupError | None = None
 
@@ -133,7 +134,10 @@ class Loop:
                     tasks = (self._follow_source, self._watch_source, self._rounds.run, self._hints.run)
                     for task in (*tasks, self._keep_planning, self._handling.run):
                         group.start_soon(self._guarded, task)
-                    await self._halted.wait()
+                    try:
+                        await self.halted.wait()
+                    finally:
+                        self.stop("ending")  # whatever ends it, nobody may wait for what will not be begun
                     group.cancel_scope.cancel()
                 self._runs.stop(self._reason)
         finally:
@@ -144,9 +148,9 @@ class Loop:
 
     def stop(self, reason: str) -> None:
         """Begin nothing more, let the steps in hand finish (they have the pace's grace), and return from `run`."""
-        if not self._halted.is_set():
+        if not self.halted.is_set():
             self._reason = reason
-            self._halted.set()
+            self.halted.set()
 
     def converge(self, subject: str = "") -> None:
         """Somebody wants it now: look at the source and at every node, then plan."""
@@ -164,7 +168,7 @@ class Loop:
 
         Raises TrueupError if it could not be begun or the journal cannot be written.
         """
-        if self._halted.is_set():
+        if self.halted.is_set():
             raise TryLater(f"the loop is {self._reason}", hint="apply it again")
         await self._ports.plans.save(plan)
         promise = Promise(plan, emit, moves=moves)

@@ -6,7 +6,7 @@ Must not go here: finding drivers (edge/registry gives `opening`), asking them (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 from reconciler.core.desired import NodeWant
@@ -63,21 +63,26 @@ class Nodes:
         self._retired += [(name, self._open.pop(name)[1]) for name in gone]
         idle = [(name, driver) for name, driver in self._retired if name not in busy]
         self._retired = [(name, driver) for name, driver in self._retired if name in busy]
-        for _, driver in idle:
-            # Nothing depends on it any more, so what goes wrong while closing concerns nobody.
-            with suppress(Exception):
-                await _closed(driver)
+        if idle:
+            await _close([driver for _, driver in idle])
 
     async def close(self) -> None:
         await self.keep({})
 
 
-async def _closed(driver: Driver) -> None:
-    """Raises what closing it raises."""
+async def _close(drivers: Iterable[Driver]) -> None:
+    """Nothing depends on them any more, so what goes wrong while closing concerns nobody."""
     if alone():
-        await driver.close()
+        for driver in drivers:
+            with suppress(Exception):
+                await driver.close()
         return
     import anyio
 
-    with contained, anyio.move_on_after(CLOSING):
-        await driver.close()
+    async def close(driver: Driver) -> None:
+        with suppress(Exception), contained, anyio.move_on_after(CLOSING):
+            await driver.close()
+
+    async with anyio.create_task_group() as group:
+        for driver in drivers:
+            group.start_soon(close, driver)

@@ -280,6 +280,44 @@ def test_a_loop_that_says_that_it_follows_can_be_called_and_stopped(folder: Path
         assert process.wait(30) == 0
 
 
+def test_a_loop_whose_reader_has_gone_ends_in_order(folder: Path) -> None:
+    with looping(folder) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_what_does_not_come_to_its_end_is_left(run: Run, folder: Path, again: bool) -> None:
+    """git hangs, as on a disk that does not answer; a second signal leaves it, or time does."""
+    code = "import reconciler.cli.loop as loop; from reconciler.cli import main; loop._LONGEST = {}; main.process()"
+    command = [sys.executable, "-c", code.format(60 if again else 2), "run", "--interval", "1s"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, cwd=folder, env=env, text=True, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert "Following" in process.stderr.readline()
+        until(lambda: "as in git" in run("status").out or run("apply", "--yes").code == Exit.DONE)
+        gits = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        try:
+            for pid in gits:
+                os.kill(pid, signal.SIGSTOP)
+            edit("packages.yaml", "512Mi", "768Mi")
+            commit("Grow")
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            assert "Stopping" in process.stderr.readline()
+            if again:
+                process.send_signal(signal.SIGTERM)
+            assert "Left at once" in process.stderr.readline()
+            assert process.wait(30) == (128 + signal.SIGTERM if again else Exit.ERROR)
+        finally:
+            process.kill()
+            for pid in gits:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    assert run("apply", "--yes").code == Exit.DONE
+
+
 def listens(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as caller:
         return caller.connect_ex(str(path)) == 0
