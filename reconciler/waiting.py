@@ -62,6 +62,15 @@ def run(command: Coroutine[Any, Any, T]) -> T:
     return anyio.run(_rest, command)
 
 
+def before(function: Callable[[], T]) -> T:
+    """What a command does before its coroutine runs: there is no loop either."""
+    token = _WITHOUT.set(True)
+    try:
+        return function()
+    finally:
+        _WITHOUT.reset(token)
+
+
 @coroutine
 def _begin() -> Generator[object, None, None]:
     yield _BEGIN

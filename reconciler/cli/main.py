@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+    from types import ModuleType
 
 
 _INTERRUPTED = 130
@@ -75,24 +76,45 @@ def _wait_for_threads() -> None:
             each.join(max(0.0, end - monotonic()))
 
 
-def _plain_msgspec() -> None:
+_SELDOM = ("textwrap", "locale")
+"""What msgspec and subprocess import for what a command hardly ever asks them."""
+
+
+def _import_lightly(*libraries: str) -> None:
     """msgspec asks typing_extensions, where that is installed, for what typing itself has had since Python 3.11, and it
     takes as long to import as all the rest of msgspec; and uuid, which asks platform for the system's name alone.
-    Whoever needs more of either imports it as ever."""
-    if "typing_extensions" in sys.modules or "platform" in sys.modules:
-        return
+    What is seldom needed is imported once it is. Whoever needs more of any of them imports it as ever."""
     system = type(sys)("platform")
     system.system = lambda: os.uname().sysname  # type: ignore[attr-defined]
+    instead = {"platform": system, **{name: _later(name) for name in _SELDOM}}
+    if not sys.modules.keys().isdisjoint(("typing_extensions", *instead)):
+        return
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # as if it were not installed
-    sys.modules["platform"] = system
+    sys.modules.update(instead)
     try:
-        import msgspec  # noqa: F401
+        for name in libraries:
+            __import__(name)
     finally:
-        del sys.modules["typing_extensions"], sys.modules["platform"]
+        for name in ("typing_extensions", *instead):
+            del sys.modules[name]
+
+
+def _later(name: str) -> ModuleType:
+    """A module that is imported when something in it is asked for."""
+
+    def asked(what: str) -> object:
+        from importlib import import_module
+
+        return getattr(import_module(name), what)
+
+    module = type(sys)(name)
+    module.__getattr__ = asked  # type: ignore[method-assign]
+    return module
 
 
 _LOOKING = frozenset({"plan", "drift"})
-"""Commands that ask git first of all, whatever else they are told: it answers while the rest is imported."""
+"""Commands that ask git first of all, whatever else they are told: it answers, and a small tree is read, while the rest
+is imported."""
 
 
 def _command(args: Namespace) -> Callable[[Namespace], int]:
@@ -102,11 +124,14 @@ def _command(args: Namespace) -> Callable[[Namespace], int]:
     module, _, function = args.run.partition(":")
     gc.disable()
     try:
-        _plain_msgspec()
+        _import_lightly("msgspec", *(["subprocess"] if args.command in _LOOKING else []))
         if args.command in _LOOKING:
             from reconciler.cli.running import begin
 
             begin(args)
+            from reconciler.cli.placing import place_ahead
+
+            place_ahead(args)
         found: Callable[[Namespace], int] = getattr(import_module(module), function)
     finally:
         gc.freeze()

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reconciler.cli.remotes import mirror_of
-from reconciler.cli.running import repository_of
+from reconciler.cli.placing import place_of
 from reconciler.edge.git import Repository
 from reconciler.edge.registry import Registry
-from reconciler.edge.remembered import TreeMemory
 from reconciler.edge.secrets import ProvidedSecrets
 from reconciler.edge.source import GitSource
 from reconciler.edge.state import State, state_folder
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from reconciler.cli.ahead import Ahead
-    from reconciler.edge.apart import Apart
     from reconciler.edge.git import Uncommitted
 
 _MANY_FILES = 512 << 10
@@ -95,29 +92,19 @@ class Opened(msgspec.Struct, frozen=True, dict=True):
 async def placed(args: Namespace, *, ahead: bool = False) -> AsyncIterator[Opened]:
     """Repository, loader and state folder. Raises what loading raises where even the datacenter's id cannot be told.
     `ahead`: the journal will be asked for, so where that takes long it is read beside the tree."""
-    registry = Registry()
-    where = args.directory or "."
-    mirror = mirror_of(where, args.state)
-    with mirror.fetch() if mirror else repository_of(args, Path(where)) as repository:
-        root = "" if mirror else repository.root_of(Path(where))
-        source = GitSource(repository, registry, root=root, mirror=mirror)
-        memory = source.memory = TreeMemory.of_user(registry)
-        source.dirty = bool(getattr(args, "dirty", False))
-        hint = source.hinted_id(getattr(args, "revision", None)) if ahead else None
-        reading = _begun(args, hint) if hint is not None else None
+    with place_of(args, ahead=ahead) as place:
+        source, registry = place.source, place.registry
+        reading = _begun(args, place.hint) if place.hint is not None else None
         source.meanwhile = partial(_beside, reading) if ahead else None
-        if hint is not None:
-            source.apart = _read_apart(source, args)
         try:
+            if source.apart is not None:
+                _beside(reading)
             datacenter_id = await source.datacenter_id(getattr(args, "revision", None))
             state = State.open(datacenter_id, _named_folder(args))
             secrets = ProvidedSecrets.of(state)
             source.keyed = secrets.keyed_digest
-            yield Opened(repository, source, registry, state, secrets, datacenter_id, reading)
+            yield Opened(place.repository, source, registry, state, secrets, datacenter_id, reading)
         finally:
-            memory.settle()
-            if source.apart is not None:
-                source.apart.end()
             if reading is not None:
                 reading.end()
 
@@ -136,15 +123,6 @@ def _beside(reading: Ahead | None) -> None:
         import_module(name)
     if reading is not None:
         reading.meanwhile()
-
-
-def _read_apart(source: GitSource, args: Namespace) -> Apart | None:
-    from reconciler.cli.apart import begun
-
-    found = begun(source, getattr(args, "revision", None))
-    if found is not None and source.meanwhile is not None:
-        source.meanwhile()
-    return found
 
 
 def _begun(args: Namespace, hint: str) -> Ahead:

@@ -17,6 +17,8 @@ from reconciler.waiting import run as run_waiting
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from reconciler.cli.placing import Place
+
 
 def begin(args: Namespace) -> None:
     """git looks for the repository from now on, if it does not yet. Raises SourceRefused, SourceUnreadable."""
@@ -32,6 +34,10 @@ def run(command: Callable[[Namespace], Coroutine[Any, Any, int]], args: Namespac
     try:
         return run_waiting(command(args))
     finally:
+        place: Place | None = getattr(args, "place", None)
+        if place is not None:  # what was opened ahead, and not asked for
+            with place:
+                pass
         if opening is not None:
             opening.close()
 

@@ -113,8 +113,6 @@ class Apart:
 def _work(
     source: GitSource, tree: CommitTree, where: Revision, placing: Placing, questions: BinaryIO, answers: BinaryIO
 ) -> None:
-    from reconciler.edge.index.known import Documents
-
     def say(data: bytes) -> None:
         answers.write(framed(data))
         answers.flush()
@@ -125,6 +123,8 @@ def _work(
     say(packed(read.read(own, where)))
     read.memory = source.memory
     read.remember()
+    from reconciler.edge.index.known import Documents  # not before: who reads the answer waits for it
+
     documents = read.documents()
     assert isinstance(documents, Documents), "they were read here"
     laid = _encode(documents.laid())

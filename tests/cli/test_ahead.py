@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from reconciler.cli import ahead, apart, opened, session
+from reconciler.cli import ahead, apart, opened, planning, session
 from reconciler.cli.exits import Exit
 from reconciler.cli.main import main
 from reconciler.edge import chain, checkpoint
 from reconciler.edge import state as states
 from reconciler.edge.chain import Chain
-from reconciler.edge.forked import possible
+from reconciler.edge.forked import Forked, possible
 from reconciler.edge.load import bulk
+from reconciler.errors import UsageError
 from tests.cli.conftest import Run, commit, edit
 
 OTHER = "00000000-0000-4000-8000-000000000000"
@@ -86,6 +88,30 @@ def test_a_large_journal_is_read_by_another_process(
     commit("Say nothing new of the id")
     assert "512Mi → 513Mi" in run("plan").out
     assert not read
+
+
+@pytest.mark.skipif(not possible(), reason="NOT RUN: this host has one core, or does not fork")
+def test_who_reads_the_tree_ahead_is_left_though_nobody_asked(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing-remembered"))
+
+    async def failing(_: object) -> int:
+        raise UsageError("before anything was opened")
+
+    left: list[int] = []
+    leave = Forked.leave
+
+    def noted(self: Forked) -> None:
+        leave(self)
+        left.append(self.pid)
+
+    monkeypatch.setattr(planning, "_plan", failing)
+    monkeypatch.setattr(Forked, "leave", noted)
+    assert "before anything was opened" in run("plan").err
+    assert len(left) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(left[0], 0)
 
 
 @pytest.mark.skipif(not possible(), reason="NOT RUN: this host has one core, or does not fork")

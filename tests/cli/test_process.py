@@ -48,3 +48,17 @@ def test_help_comes_whole_through_a_pipe_that_is_closed_early() -> None:
     line = f"{sys.executable} -m reconciler.cli --help | head -1"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("usage: trueup [-C DIR] COMMAND …\n", "")
+
+
+def test_what_libraries_seldom_need_is_there_once_they_ask() -> None:
+    asked = """\
+module._import_lightly("msgspec", "subprocess")
+before = sorted({"textwrap", "locale", "platform", "typing_extensions"} & sys.modules.keys())
+import msgspec, subprocess, uuid
+described = msgspec.defstruct("A", [("a", int)], namespace={"__doc__": "One.\\n    Two."})
+words = msgspec.json.schema(described)["$defs"]["A"]["description"]
+said = subprocess.run([sys.executable, "-c", "print('ä')"], capture_output=True, text=True, encoding=None).stdout
+print(before, repr(words), said.strip(), uuid.uuid4().version)
+return 0"""
+    done = ended(asked)
+    assert done.stdout == "[] 'One.\\n    Two.' ä 4\n", done.stderr
