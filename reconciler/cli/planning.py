@@ -36,6 +36,9 @@ STANDING_ORDERS = frozenset({"drift", "both", "paused", "follow", "kept"})
 _PATIENCE = 0.2
 """Seconds that git is waited for once the plan is shown: what it is asked then is worth no more."""
 
+_SOON = 0.005
+"""Seconds that storing a plan may take before it is shown; beyond, what would come after is done meanwhile."""
+
 
 def verdict(plan: Plan, *, detailed: bool) -> Exit:
     """How a command that only looks ends."""
@@ -71,9 +74,18 @@ async def _planned(args: Namespace, opened: Opened, edits: Uncommitted | None) -
 
     async with session.looked(args, opened) as here:
         made, found = await _made(args, here, here.observed(args.observation))
-        await here.keep(made)
-        _tell(made, here.view(made, expand=args.expand), args, edits)
-        if found is not None:
+        if found is None:
+            await here.keep(made)
+            _tell(made, here.view(made, expand=args.expand), args, edits)
+            return verdict(made, detailed=args.detailed_exitcode)
+        keeping = here.keeping(made)
+        view = here.view(made, expand=args.expand)
+        slow = not keeping.done(within=_SOON)
+        if slow:
+            lay_down(here, found)
+        keeping.wait()  # what is shown can be applied
+        _tell(made, view, args, edits)
+        if not slow:
             lay_down(here, found)
     return verdict(made, detailed=args.detailed_exitcode)
 

@@ -48,7 +48,7 @@ async def resumed(here: Looking, request: Request, revision: str | None, *, reme
         plan = planner.plan(await dated(request, here.ports, desired))
         if remember and kept.overviews is not None and not plan.changes:
             here.remember(plan, planner, kept.overviews, revision)
-        here.taken_up = planner
+        here.hold(planner, plan)
         return plan
     except (Doubt, Mend, TryLater):
         # a mistake too is told from scratch

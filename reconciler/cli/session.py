@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from reconciler.cli.observation import Observation
     from reconciler.core.planner import Planner
     from reconciler.core.world import World
+    from reconciler.edge.beside import Begun
     from reconciler.edge.index.known import Documents, Laid
     from reconciler.edge.index.meanwhile import Meanwhile
     from reconciler.runtime.sharing import Fork
@@ -127,9 +128,7 @@ class Looking:
         self.datacenter_id = opened.datacenter_id
         self.ports = ports
         self.nodes = Nodes(ports.opening)
-        self.taken_up: Planner | None = None
-        """What a plan was made from that goes on from an index: taking it apart would take two milliseconds, and the
-        process ends without."""
+        self._held: tuple[Looking, Planner, Plan] | None = None
         self.meanwhile: Meanwhile | None = None
         """Lays down what was read for the next plan."""
 
@@ -185,6 +184,7 @@ class Looking:
             if observed is not None:
                 request = msgspec.structs.replace(request, clock=None)  # its journal is of another host's clocks
             plan = planner.plan(request)
+        self.hold(planner, plan)
         if overviews is not None:
             overviews = self.remember(plan, planner, overviews, revision)
         if observed is not None:
@@ -204,6 +204,11 @@ class Looking:
             until, secrets = planner.world.next_timer, self.source.secrets
             self.opened.still.keep(key, plan, before, secrets=secrets, until=until, last=last)
         return before
+
+    def hold(self, planner: Planner, plan: Plan) -> None:
+        """What a plan was made from is not taken apart once nobody asks for it, which takes milliseconds: a process
+        that ends does without, and one that goes on leaves it to its collector."""
+        self._held = self, planner, plan
 
     def heard(self, reports: Iterable[Report]) -> None:
         """Nothing: who only looks is in nobody's way."""
@@ -297,7 +302,11 @@ class Looking:
             try:
                 await self.ports.plans.save(plan)
             except StateUnusable as error:
-                say(f"Note: {error.message}; the plan can be applied from a file only (--out)")
+                _not_kept(error)
+
+    def keeping(self, plan: Plan) -> Keeping:
+        """The same, beside the rest."""
+        return Keeping(PlanFiles(self.state.plans).begin(plan) if plan.changes and plan.commit is not None else None)
 
     def applicable(self, plan: Plan) -> None:
         """Raises UsageError for what may be planned and not applied (invariant I13)."""
@@ -336,6 +345,27 @@ class Looking:
             self.meanwhile.end()
         await self.nodes.close()
         self.source.close()
+
+
+class Keeping:
+    """A plan that is being stored."""
+
+    def __init__(self, begun: Begun[None] | None) -> None:
+        self._begun = begun
+
+    def done(self, *, within: float) -> bool:
+        return self._begun is None or self._begun.done(within=within)
+
+    def wait(self) -> None:
+        try:
+            if self._begun is not None:
+                self._begun.result()
+        except StateUnusable as error:
+            _not_kept(error)
+
+
+def _not_kept(error: StateUnusable) -> None:
+    say(f"Note: {error.message}; the plan can be applied from a file only (--out)")
 
 
 def _learning(node: NodeWant) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,6 +18,9 @@ from reconciler.core.plan import Plan, from_json, to_json
 from reconciler.edge.state import write_whole
 from reconciler.errors import PlanMissing, PlanUnknown, StateUnusable
 from reconciler.waiting import blocking
+
+if TYPE_CHECKING:
+    from reconciler.edge.beside import Begun
 
 KEPT = 200
 """Stored plans beyond this many are pruned, the oldest first."""
@@ -33,6 +38,12 @@ class PlanFiles:
     async def save(self, plan: Plan) -> None:
         """Durable on return. Raises StateUnusable."""
         await blocking(self._save, plan)
+
+    def begin(self, plan: Plan) -> Begun[None]:
+        """The same beside the rest: durable for who has asked for its result."""
+        from reconciler.edge.beside import begun
+
+        return begun(partial(self._save, plan))
 
     async def find(self, digest_prefix: str) -> Plan:
         """The plan whose digest begins so (at least 4 hex digits). Raises PlanMissing."""

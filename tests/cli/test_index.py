@@ -6,16 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.cli import planning as looking
 from reconciler.cli import resuming
 from reconciler.cli.exits import Exit
 from reconciler.core.plan import Plan
 from reconciler.edge.index import memory, planning
+from reconciler.edge.plans import PlanFiles
+from reconciler.errors import StateUnusable
 from tests.cli.conftest import Run, commit, edit, planned
 
 ROOT = Path(__file__).parents[2]
@@ -273,3 +277,46 @@ def test_other_questions_are_not_answered_from_it(laid: Run, told: list[bool]) -
     for words in (("plan", "--dirty"), ("plan", "--only", "shop/web-1"), ("drift", "shop/web-1")):
         assert laid(*words).code in (Exit.DONE, Exit.BLOCKED)
     assert True not in told
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+def test_a_plan_is_shown_once_it_is_stored_and_laid_down_meanwhile_where_that_takes_long(
+    laid: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    edit("packages.yaml", "512Mi", "768Mi")
+    commit("Grow")
+    (folder.parent / "state" / "index").unlink()
+    order: list[str] = []
+
+    def then(name: str, function: Callable[..., Any], wait: float = 0) -> Callable[..., Any]:
+        def called(*more: Any, **named: Any) -> Any:
+            time.sleep(wait)
+            made = function(*more, **named)
+            order.append(name)
+            return made
+
+        return called
+
+    monkeypatch.setattr(looking, "_SOON", 0.1 if seconds else 10)
+    monkeypatch.setattr(PlanFiles, "_save", then("stored", PlanFiles._save, seconds))
+    monkeypatch.setattr(resuming, "lay_down", then("laid down", resuming.lay_down))
+    monkeypatch.setattr(looking, "show", then("shown", looking.show))
+    assert "768Mi" in laid("plan").out
+    assert order.index("stored") < order.index("shown")
+    assert sorted(order) == ["laid down", "shown", "stored"]
+    assert (order.index("laid down") < order.index("stored")) == bool(seconds)
+    assert (folder.parent / "state" / "index").exists()
+
+
+def test_a_plan_that_cannot_be_stored_is_shown(laid: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit("packages.yaml", "512Mi", "768Mi")
+    commit("Grow")
+    (folder.parent / "state" / "index").unlink()
+
+    def full(*_: Any) -> None:
+        raise StateUnusable("the disk is full")
+
+    monkeypatch.setattr(PlanFiles, "_save", full)
+    told = laid("plan")
+    assert "768Mi" in told.out
+    assert "the disk is full; the plan can be applied from a file only" in told.err

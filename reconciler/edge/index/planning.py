@@ -122,8 +122,8 @@ def write(planner: Planner, writer: Tables) -> Whole:
     writer.table("rooms", rooms.by_target)
     _write_holders(world, writer)
     packed, loose = sights.blocks()
-    writer.table("sights._packed", packed, short=True, block=1)
-    writer.table("sights._loose", loose, short=True, block=1)
+    writer.long("sights._packed", packed)
+    writer.long("sights._loose", loose)
     return Whole(
         desired.datacenter, desired.datacenter_id, desired.revision, desired.policy, planner._now,
         sorted({*planner.pending, *planner.untold}),

@@ -33,8 +33,8 @@ _PAGE = 256
 """Blocks of which a page tells, or pages."""
 _LITTLE = 5_000
 """Entries of a table that is not worth compressing."""
-_HELD = 1 << 20
-"""Bytes that are written at a time."""
+_HELD = 1 << 16
+"""Bytes that are written at a time, at least."""
 _TAIL, _SUM = 8, 4
 _MAGIC = b"trueup index 6\n"
 
@@ -96,14 +96,28 @@ class Tables:
         keys = sorted(cast(Mapping[Any, Any], rows))
         runs = [keys[begin : begin + block] for begin in range(0, len(keys), block)]
         starts = [self._at, *[self._put(closed(pack({key: value(key) for key in run}))) for run in runs]]
-        firsts, depth = [run[0] for run in runs], 0
+        self._turn(name, len(keys), [run[0] for run in runs], starts, short=short)
+
+    def long(self, name: str, rows: Mapping[K, bytes]) -> None:
+        """The same of long values, each as it is in a block of its own: none is copied."""
+        keys, starts = sorted(cast(Mapping[Any, Any], rows)), [self._at]
+        for key in keys:
+            value = rows[key]
+            head = b"\x81" + _pack(key) + b"\xc6" + len(value).to_bytes(4, "big")  # a map of one, to bytes
+            self._put(zlib.crc32(value, zlib.crc32(head)).to_bytes(_SUM, "big") + head)
+            starts.append(self._put(value))
+        self._turn(name, len(keys), keys, starts, short=True)
+
+    def _turn(self, name: str, count: int, firsts: list[Any], starts: list[int], *, short: bool) -> None:
+        """Pages above blocks that begin with these keys, and there; the last of these is where the last block ends."""
+        depth = 0
         while len(firsts) > 1:
             cuts = range(0, len(firsts), _PAGE)
             lower = [dict(zip(firsts[at : at + _PAGE], starts[at:-1], strict=False)) for at in cuts]
             ends = [starts[min(at + _PAGE, len(firsts))] for at in cuts]
-            starts = [self._at, *[self._put(_summed(pack(page))) for page in zip(lower, ends, strict=True)]]
+            starts = [self._at, *[self._put(_summed(_pack(page))) for page in zip(lower, ends, strict=True)]]
             firsts, depth = firsts[::_PAGE], depth + 1
-        self._tables[name] = _Place(len(keys), 0, starts[0], starts[-1], depth, short)
+        self._tables[name] = _Place(count, 0, starts[0], starts[-1], depth, short)
 
     def _put(self, data: bytes | memoryview) -> int:
         """Gives where it ends."""

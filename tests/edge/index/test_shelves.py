@@ -107,6 +107,28 @@ def test_a_table_of_many_pages_is_whole(
     ]
 
 
+@given(tables(st.binary(max_size=300)))
+def test_long_values_lie_there_as_they_are(tmp_path_factory: pytest.TempPathFactory, table: dict[Any, bytes]) -> None:
+    path = tmp_path_factory.mktemp("long") / "index"
+    with Writer(path) as writer:
+        writer.table("before", {0: 0})
+        writer.long("table", table)
+    kept: Shelf[Any, bytes] = Shelf.of(Reader(path), "table", bytes)
+    assert {key: kept[key] for key in table} == table
+    assert len(kept) == len(table)
+
+
+def test_damage_to_a_long_value_is_a_doubt(tmp_path: Path) -> None:
+    with Writer(tmp_path / "index") as writer:
+        writer.long("table", {"a": b"first", "b": b"second"})
+    data = (tmp_path / "index").read_bytes()
+    for word, key in ((b"first", "a"), (b"second", "b")):
+        (tmp_path / "index").write_bytes(data.replace(word, word[::-1]))
+        kept: Shelf[str, bytes] = Shelf.of(Reader(tmp_path / "index"), "table", bytes)
+        with pytest.raises(Doubt):
+            kept[key]
+
+
 def test_what_is_laid_down_may_be_made_of_a_key(tmp_path: Path) -> None:
     with Writer(tmp_path / "index") as writer:
         writer.table("table", dict.fromkeys("abc"), lambda key: key * 2)
