@@ -15,18 +15,18 @@ import msgspec
 
 from reconciler.core.observed import Brief, Object
 from reconciler.core.refs import Ref
-from reconciler.core.values import canonical
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[tuple[Ref, ...], tuple[bytes, ...]]).decode
+_write = msgspec.json.Encoder().encode
 written: Callable[[bytes], Object] = msgspec.json.Decoder(Object).decode
 """An object from its JSON."""
 _UNMARKED = Ref("")
 
 
 def block(objects: tuple[Object, ...]) -> bytes:
-    """Objects behind the refs that they bear, each in its canonical JSON."""
-    return block_of([*map(ref_of, objects)], [*map(canonical, objects)])
+    """Objects behind the refs that they bear, each in JSON."""
+    return block_of([*map(ref_of, objects)], [*map(_write, objects)])
 
 
 def block_of(refs: Sequence[Ref], objects: Sequence[bytes]) -> bytes:
