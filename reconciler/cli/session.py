@@ -252,7 +252,7 @@ class Looking:
         known = self.source.documents()
         if not isinstance(known, Documents):
             return telling
-        self.meanwhile = Meanwhile(known)
+        self.meanwhile = Meanwhile(known, self.ledger)
         return self.meanwhile.fork
 
     def documents(self) -> Documents | Laid | Meanwhile | None:

@@ -5,6 +5,7 @@ Owns: that either is laid down alike. Must not go here: as what (documents), the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -30,10 +31,11 @@ class Documents(NamedTuple):
 
         return msgspec.Raw(msgspec.msgpack.encode(documents.write(self.records, writer)))
 
-    def laid(self) -> Laid:
-        """The same, for another process to take."""
+    def laid(self, more: Callable[[Tables], object] = bool) -> Laid:
+        """The same, for another process to take. `more`: lays down what else that is to take."""
         tables = Tables()
         whole = self.lay(tables)
+        more(tables)
         return Laid(tables.part(), whole, self.secretive)
 
 

@@ -125,7 +125,9 @@ class Index:
                 return False  # what this process alone has noted is in no journal
             with Writer(self._path) as writer:
                 made = planning.write(planner, writer)
-                read = known.lay(writer)  # another process may be at it
+                read = known.lay(writer)  # another process may be at it, and at these
+                if not writer.has("bindings.single"):
+                    planning.write_bindings(planner.world.ledger.bindings, writer)
                 secretive = sorted(known.secretive)
                 nodes = _by_address(planner.world.nodes.values())
                 writer.whole = _Whole(_key(ground), sequence, head, overviews, nodes, now, made, read, secretive)

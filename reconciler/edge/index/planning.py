@@ -16,6 +16,7 @@ import msgspec
 from reconciler.core import bindings as binding_rows
 from reconciler.core import facts as fact_rows
 from reconciler.core.addresses import Holders, Pool
+from reconciler.core.bindings import Bindings
 from reconciler.core.desired import Demand, Desired, Drain, NodeWant, Policy, Revision
 from reconciler.core.known import Taken
 from reconciler.core.ledger import Binding, Ledger
@@ -103,7 +104,7 @@ class _Holders(msgspec.Struct, array_like=True):
 
 
 def write(planner: Planner, writer: Tables) -> Whole:
-    """Lay down its tables but the resources; what is to be kept whole is returned. Raises OSError."""
+    """Lay down its tables but the resources and bindings; what is to be kept whole is returned. Raises OSError."""
     world = planner.world
     desired, sights, ledger, rooms = world.desired, world.sights, world.ledger, world.rooms
     bindings = ledger.bindings
@@ -111,13 +112,12 @@ def write(planner: Planner, writer: Tables) -> Whole:
     next(rooms.by_load(), None)  # in order
     if desired.policy.limits:
         _ = world.taken  # it is counted once somebody asks
-    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS), ("bindings", bindings, BINDINGS)):
+    for name, owner, kinds in (("world", world, WORLD), ("sights", sights, SIGHTS)):
         for table in kinds:
             if table not in ("_packed", "_loose"):
                 short = table in ("_places", "_bearers")
                 writer.table(f"{name}.{table}", getattr(owner, table), short=short)
     writer.table("world.facts", world.facts.rows, short=True)
-    writer.table("bindings.single", bindings.single, short=True)
     writer.table("words", dict(enumerate(bindings.words.values)))
     writer.table("rooms", rooms.by_target)
     _write_holders(world, writer)
@@ -132,6 +132,13 @@ def write(planner: Planner, writer: Tables) -> Whole:
          if took.memory or took.cpu or took.disk},
         rooms._order, world.timers.entries,
     )  # fmt: skip
+
+
+def write_bindings(bindings: Bindings, writer: Tables) -> None:
+    """Theirs, but for the words, of which whoever wrote them may have more meanwhile. Raises OSError."""
+    for table in BINDINGS:
+        writer.table(f"bindings.{table}", getattr(bindings, table))
+    writer.table("bindings.single", bindings.single, short=True)
 
 
 def _taken(kind: type[Any], owner: object) -> Any:

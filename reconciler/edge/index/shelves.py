@@ -125,6 +125,9 @@ class Tables:
         self._at += len(data)
         return self._at
 
+    def has(self, name: str) -> bool:
+        return name in self._tables
+
     def part(self) -> Part:
         """All of it, for `Writer.take`."""
         self._file.seek(0)

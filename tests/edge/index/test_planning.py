@@ -27,6 +27,7 @@ def again(planner: Planner, folder: Path) -> Planner:
     """The planner, laid down and taken up."""
     with Writer(folder / "index") as writer:
         writer.whole = planning.write(planner, writer)
+        planning.write_bindings(planner.world.ledger.bindings, writer)
         assert planner.world.desired is not None
         write_resources(planner.world.resources, writer)
     reader = Reader(folder / "index")
