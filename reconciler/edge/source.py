@@ -95,7 +95,7 @@ class GitSource:
             self._loader.meanwhile = self.meanwhile
             unread, self._unread = self._unread, None
             if unread is not None:
-                self._loader.load(self.tree(unread.tree), unread)
+                self._loader.load(self.tree(unread.tree), unread, told=False)
                 self._known = unread.tree
         return self._loader
 
@@ -271,7 +271,7 @@ class GitSource:
             try:
                 if self._loader is None:
                     self._reading_begun(tree)
-                delta = self.loader.load(tree, where)
+                delta = self.loader.load(tree, where, told=False)
             finally:
                 tree.settle()
             self._news = self._since = None

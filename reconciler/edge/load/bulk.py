@@ -10,7 +10,6 @@ again and again costs more than making them.
 
 from __future__ import annotations
 
-import pickle
 import selectors
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,6 +65,8 @@ class _Processes:
     """Workers in processes of their own."""
 
     def __init__(self, works: Iterable[Work]) -> None:
+        import pickle  # noqa: F401  # so that those who are forked have it, and one worker here does without
+
         self._processes = [_Process(work) for work in works]
 
     def messages(self) -> Iterator[tuple[Unpacker, Message]]:
@@ -85,6 +86,8 @@ class _Processes:
 
     def tell(self, setup: Setup) -> None:
         """Begins the second phase. Raises BrokenPipeError if one has gone."""
+        import pickle
+
         data = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
         for process in self._processes:
             process.tell(data)

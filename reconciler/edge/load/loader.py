@@ -92,8 +92,9 @@ class Loader:
         self._records, self._tree, self._revision = records, tree, revision
         self._locator = self._desired = None
 
-    def load(self, tree: Tree, revision: Revision = _NOWHERE) -> Delta:
-        """Takes a tree into force. Lists it whole and reads what differs from the last good one."""
+    def load(self, tree: Tree, revision: Revision = _NOWHERE, *, told: bool = True) -> Delta:
+        """Takes a tree into force. Lists it whole and reads what differs from the last good one. `told`: somebody reads
+        the warnings, so those about the names of all files are looked for, too."""
         known = self._listing()
         changes: dict[str, str | None] = {}
         paths = []
@@ -103,6 +104,8 @@ class Loader:
                 changes[path] = blob
         changes.update(dict.fromkeys(known))
         delta = self.update(tree, changes, revision)
+        if not told:
+            return delta
         return msgspec.structs.replace(delta, warnings=(*crowded(paths), *twins(paths), *delta.warnings))
 
     def update(self, tree: Tree, changes: Changes, revision: Revision = _NOWHERE) -> Delta:

@@ -7,7 +7,6 @@ some), anything that needs documents of the other worker.
 from __future__ import annotations
 
 import gc
-import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -102,6 +101,8 @@ class Worker:
 
     def run(self, source: BinaryIO, sink: BinaryIO) -> None:
         """Both phases, over pipes."""
+        import pickle
+
         gc.disable()
         _say(sink, self.sort_out())
         self.compare()  # while the loader reads what machines name
