@@ -126,7 +126,7 @@ async def _through_loop(here: Looking, plan: Plan, args: Namespace, *, held: Loc
     teller = _teller(args, plan)
     summary = None
     try:
-        async with call(here.state, {"do": "apply", "plan": plan.digest, "moves": moves}) as answers:
+        async with call(here.state, {"do": "apply", "plan": plan.digest, "moves": moves}, within=None) as answers:
             async for message in answers:
                 if "event" in message:
                     teller.emit(msgspec.convert(message["event"], type=Event))

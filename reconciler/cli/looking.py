@@ -26,7 +26,7 @@ from reconciler.core.render.explain import explain_text
 from reconciler.core.render.listing import listing_text, nodes_text
 from reconciler.core.render.status import Situation, Waiting, status_text
 from reconciler.core.rules import Request
-from reconciler.edge.calls import call
+from reconciler.edge.calls import NobodyAnswers, call
 from reconciler.edge.lock import holder
 from reconciler.errors import TryLater, UsageError
 from reconciler.runtime.status import Status
@@ -81,8 +81,10 @@ async def _acting(here: Looking) -> str:
         async with call(here.state, {"do": "status"}) as answers:
             async for message in answers:
                 return f"acting now: {who}, {_doing(msgspec.convert(message['status'], type=Status))}"
-    except TryLater:
-        pass
+    except NobodyAnswers:
+        return f"acting now: {who}"
+    except TryLater as error:
+        return f"acting now: {who}; {error.message}"
     return f"acting now: {who}"
 
 

@@ -44,9 +44,11 @@ from reconciler.runtime.loop import Loop, Settings
 from reconciler.runtime.observe import Asking
 from reconciler.runtime.rounds import Cadence
 
-_LONGEST = 45.0
-"""Seconds from a loop's halt to the end of its process: the steps in hand have their grace (Pace), and the rest is
-closed. What does not come to its end by then (git, on a disk that hangs) is left, as if the process were killed."""
+_GRACE = 35.0
+"""Seconds after a loop's halt in which steps in hand have come to their end (Pace), or were cut off."""
+_LONGEST = 10.0
+"""Seconds from then to the end of the process. What does not come to its end by then (git, on a disk that hangs) is
+left, as if the process were killed."""
 
 _YOUNG = 10_000
 """Objects made before the collector looks at them: a process that stays keeps less of what nobody uses any more than a
@@ -148,6 +150,9 @@ async def _stop_on_signal(loop: Loop, *, task_status: TaskStatus[None]) -> None:
 
 async def _time_the_end(loop: Loop, ending: Timer) -> None:
     await loop.halted.wait()
+    with anyio.move_on_after(_GRACE):
+        while loop.executing:  # noqa: ASYNC110 - steps in hand, which nobody announces
+            await anyio.sleep(0.2)
     ending.start()
 
 

@@ -31,6 +31,9 @@ LARGEST = 16 << 20
 AT_ONCE = 64
 """Calls that are answered side by side; the others wait at the door, and take no file of ours meanwhile."""
 
+WITHIN = 15.0
+"""Seconds that a loop has for an answer which waits for nothing."""
+
 _TRIES = 5
 
 _FULL = 0.2
@@ -82,10 +85,14 @@ async def _accepted(listener: SocketListener) -> SocketStream:
 
 
 @asynccontextmanager
-async def call(state: State, request: Message) -> AsyncIterator[AsyncIterator[Message]]:
-    """`async with call(state, {...}) as answers: async for answer in answers: …`. Leaving early hangs up.
+async def call(
+    state: State, request: Message, *, within: float | None = WITHIN
+) -> AsyncIterator[AsyncIterator[Message]]:
+    """`async with call(state, {...}) as answers: async for answer in answers: …`. Leaving early hangs up. `within`:
+    seconds that each answer may take, None where it waits for something.
 
-    Raises NobodyAnswers, TryLater if the loop ends in the middle of its answer, TrueupError with what it refused.
+    Raises NobodyAnswers, TryLater if the loop ends in the middle of its answer or is silent, TrueupError with what it
+    refused.
     """
     with _short_path(state) as path:
         stream = await _connected(state, path)
@@ -94,7 +101,7 @@ async def call(state: State, request: Message) -> AsyncIterator[AsyncIterator[Me
             await stream.send(_encode(request) + b"\n")
         except anyio.BrokenResourceError as error:
             raise NobodyAnswers(f"{state.socket}: no loop is running") from error
-        yield _answers(stream)
+        yield _answers(stream, within)
 
 
 async def _connected(state: State, path: str) -> SocketStream:
@@ -111,11 +118,17 @@ async def _connected(state: State, path: str) -> SocketStream:
     raise AssertionError("unreachable")
 
 
-async def _answers(stream: SocketStream) -> AsyncIterator[Message]:
+async def _answers(stream: SocketStream, within: float | None) -> AsyncIterator[Message]:
     lines = BufferedByteReceiveStream(stream)
     while True:
         try:
-            message = _decode(await lines.receive_until(b"\n", LARGEST))
+            with anyio.fail_after(within):
+                message = _decode(await lines.receive_until(b"\n", LARGEST))
+        except TimeoutError as error:
+            raise TryLater(
+                f"the loop does not answer within {within:g} s",
+                hint="a handler may hold it up; its process can be killed if it stays so: the next one goes on",
+            ) from error
         except (anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             raise TryLater(
                 "the loop ended before it had answered", hint="`trueup status` tells how far it came"

@@ -129,17 +129,17 @@ class Loop:
     async def run(self) -> None:
         """Until `stop`. Raises what made going on impossible: FenceLost, a broken journal."""
         try:
-            async with anyio.create_task_group() as self._runs.group:
-                async with anyio.create_task_group() as group:
-                    tasks = (self._follow_source, self._watch_source, self._rounds.run, self._hints.run)
-                    for task in (*tasks, self._keep_planning, self._handling.run):
-                        group.start_soon(self._guarded, task)
-                    try:
-                        await self.halted.wait()
-                    finally:
-                        self.stop("ending")  # whatever ends it, nobody may wait for what will not be begun
-                    group.cancel_scope.cancel()
-                self._runs.stop(self._reason)
+            async with anyio.create_task_group() as self._runs.group, anyio.create_task_group() as group:
+                tasks = (self._follow_source, self._watch_source, self._rounds.run, self._hints.run)
+                for task in (*tasks, self._keep_planning, self._handling.run):
+                    group.start_soon(self._guarded, task)
+                try:
+                    await self.halted.wait()
+                finally:
+                    # Whatever ends it, and whatever (a source) takes its time to come to an end beside them.
+                    self.stop("ending")
+                    self._runs.stop(self._reason)
+                group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._nodes.close()
@@ -171,10 +171,17 @@ class Loop:
         if self.halted.is_set():
             raise TryLater(f"the loop is {self._reason}", hint="apply it again")
         await self._ports.plans.save(plan)
+        if self.halted.is_set():
+            raise TryLater(f"not begun: {self._reason}", hint="apply it again")
         promise = Promise(plan, emit, moves=moves)
         self._runs.promised.append(promise)
         self._reasons.add(Trigger("apply", plan.digest[:12]))
         return await promise.result()
+
+    @property
+    def executing(self) -> bool:
+        """Whether a plan is under way."""
+        return self._runs.executing
 
     @property
     def status(self) -> Status:

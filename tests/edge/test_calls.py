@@ -27,8 +27,8 @@ def state(tmp_path: Path, request: pytest.FixtureRequest) -> State:
     return State.open(ID, tmp_path / request.param)
 
 
-async def asked(state: State, request: dict[str, Any]) -> list[dict[str, Any]]:
-    async with call(state, request) as answers:
+async def asked(state: State, request: dict[str, Any], within: float = 60) -> list[dict[str, Any]]:
+    async with call(state, request, within=within) as answers:
         return [answer async for answer in answers]
 
 
@@ -190,6 +190,19 @@ async def test_callers_who_say_nothing_take_no_more_than_their_share_of_files(st
             stack.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
         await anyio.sleep(0.2)
         assert len(os.listdir("/proc/self/fd")) <= before + AT_ONCE + 20 + AT_ONCE
+        group.cancel_scope.cancel()
+
+
+async def test_a_loop_that_is_silent_is_not_waited_for_for_ever(state: State) -> None:
+    async def silent(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        await anyio.sleep_forever()
+        yield {}
+
+    async with anyio.create_task_group() as group:
+        await serving(state, group, silent)
+        with pytest.raises(TryLater, match="the loop does not answer"):
+            await asked(state, {}, within=0.2)
+        await anyio.sleep(0.1)  # until its hanging up was met
         group.cancel_scope.cancel()
 
 

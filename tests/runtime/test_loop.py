@@ -344,6 +344,30 @@ async def test_stopping_leaves_nothing_half_known(lab: Lab) -> None:
     assert lab.field("Machine/acme/a", "memory") == 2 * GiB
 
 
+async def test_stopping_begins_no_more_though_the_source_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    await settled(lab, on("a", "n1"))
+    lab.fleet.set_latency("n1", {"*": 5.0})
+    lab.commit(*(on(f"m{number}", "n1") for number in range(20)), on("a", "n1"))
+    load = lab.source.load
+
+    async def hangs(*about: Any, **more: Any) -> Any:
+        if lab.told(StepStarted):
+            with anyio.CancelScope(shield=True):  # as a thread does, in which git waits for a remote
+                await anyio.sleep(300)
+        return await load(*about, **more)
+
+    monkeypatch.setattr(lab.source, "load", hangs)
+    async with lab.looping(Settings(cadence=Cadence(poll=1.0))) as loop:
+        await until(lambda: lab.told(StepStarted))
+        await anyio.sleep(5)
+        loop.stop("SIGTERM")
+        await anyio.sleep(0.01)
+        begun = len(lab.told(StepStarted))
+        await until(lambda: not loop.executing)
+    assert len(lab.told(StepStarted)) == begun < 40
+    assert lab.journal.ledger.in_flight == {}
+
+
 async def test_a_cancelled_loop_records_what_was_in_hand(lab: Lab) -> None:
     await settled(lab, on("a", "n1"))
     lab.fleet.set_latency("n1", {"update": 10.0})
