@@ -45,6 +45,8 @@ from reconciler.runtime.worker import Means, Pace
 Watching = Callable[[], AsyncIterator[str]]
 """Yields a word whenever the source may have changed: a hint, never data."""
 
+_LATE = 60.0
+"""Seconds from which a source that does not answer is told of."""
 _SHOWN = 8  # reasons of a cycle that are kept in words; the rest is counted
 
 
@@ -110,6 +112,8 @@ class Loop:
         )
         self._reading = anyio.Lock()
         """A source does one thing at a time."""
+        self._asked: float | None = None
+        """Since when it is being asked for the newest revision."""
         self._source_reasons = Reasons()
         self._reasons = Reasons()
         self._desired: Desired | None = None
@@ -187,7 +191,7 @@ class Loop:
     def status(self) -> Status:
         found = fold(
             revision=self._desired.revision.commit or self._desired.revision.tree if self._desired else None,
-            problems=tuple(self._problems.values()),
+            problems=(*self._problems.values(), *self._late()),
             cycles=self._cycles,
             cycle=self._cycle,
             ended=self._last,
@@ -199,13 +203,20 @@ class Loop:
         # not read since our last write held before says nothing about how it is now.
         return msgspec.structs.replace(found, ready=False, reconciling=True)
 
+    def _late(self) -> tuple[str, ...]:
+        """A source that hangs is in nobody's way, and is not followed."""
+        waited = anyio.current_time() - self._asked if self._asked is not None else 0.0
+        return (f"the source has not answered for {waited:.0f} s",) if waited > _LATE else ()
+
     # -- the source --------------------------------------------------------------------------------------------------
 
     async def _follow_source(self) -> None:
         cadence, failures = self._settings.cadence, 0
         reasons: tuple[Trigger, ...] = (Trigger("start"),)
         while True:
+            self._asked = anyio.current_time()
             failures = 0 if await self._load(reasons) else failures + 1
+            self._asked = None
             wait = backoff(failures, first=cadence.retry, longest=cadence.longest) if failures else cadence.poll
             reasons = (Trigger("poll"),)
             with anyio.move_on_after(jittered(wait, cadence.jitter, self._random)):

@@ -238,6 +238,24 @@ async def test_a_source_that_never_answered_is_asked_again_with_patience(lab: La
         await until(lambda: lab.machines(), within=60)
 
 
+async def test_a_source_that_hangs_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    await settled(lab, on("a", "n1"))
+    load, answers = lab.source.load, anyio.Event()
+
+    async def hangs(*about: Any, **more: Any) -> Any:
+        if loop.status.ready:
+            await answers.wait()
+        return await load(*about, **more)
+
+    monkeypatch.setattr(lab.source, "load", hangs)
+    async with lab.looping() as loop:
+        await until(lambda: loop.status.ready)
+        await until(lambda: loop.status.stalled == ("the source has not answered for 60 s",))
+        assert not loop.status.ready
+        answers.set()
+        await until(lambda: loop.status.ready, within=10)
+
+
 async def test_a_history_that_cannot_be_read_now_is_a_problem_and_no_end(lab: Lab) -> None:
     lab.commit(on("a", "n1"))
     readable = lab.source.lineage
