@@ -124,7 +124,6 @@ async def observe_node(
     an unchanged target may answer to. `began`: the journal's sequence now."""
     held, since = _known_of(node, known)
     problem = f"no answer within {deadline:g} s"
-    answers: tuple[Report | Unchanged, ...] = ()
     import anyio.lowlevel
 
     with anyio.move_on_after(deadline):
@@ -133,13 +132,14 @@ async def observe_node(
             await anyio.lowlevel.checkpoint()  # a driver that answers at once would hold up everybody else
             with contained:
                 answers = await driver.observe(began=began, since=since)
-            problem = _SILENT
+            # in here, whatever it gave: what cannot be read concerns its node alone too
+            return {at: _opened(report) for at, report in _reported(node, answers, held, began, _SILENT).items()}
         except NodeUnreachable as error:
             problem = str(error) or _UNREACHED
         except Exception as error:
             # Whatever a driver raises concerns its node alone; the text is all that people can be told of it.
             problem = in_words(error)
-    return {at: _opened(report) for at, report in _reported(node, answers, held, began, problem).items()}
+    return {target: unread(target, began, problem) for target in targets_of(node)}
 
 
 def observe_at_once(

@@ -270,6 +270,8 @@ class Worker:
             try:
                 with contained:
                     outcome = await driver.apply(step, context)
+                if not isinstance(outcome, Outcome):
+                    raise TypeError("it gave no outcome")
             except Exception as error:
                 # Against the contract: nobody can say what happened on the node.
                 outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")

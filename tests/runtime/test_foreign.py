@@ -145,6 +145,35 @@ async def test_a_step_whose_driver_breaks_loose_ends_unconfirmed(lab: Lab, monke
         await until(lambda: lab.machines() and loop.status.ready, within=60)
 
 
+@pytest.mark.parametrize("method", ["apply", "observe"])
+async def test_a_driver_that_gives_nothing_concerns_its_node_alone(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    opening, broken = lab.opening, anyio.Event()
+
+    def opened(wanted: Any) -> Any:
+        driver = opening(wanted)
+        asked = getattr(driver, method)
+
+        async def nothing(*about: Any, **more: Any) -> Any:
+            found = await asked(*about, **more)
+            return None if broken.is_set() and wanted.name == "n1" else found
+
+        monkeypatch.setattr(driver, method, nothing)
+        return driver
+
+    monkeypatch.setattr(lab, "opening", opened)
+    lab.commit(on("a", "n2"))
+    async with lab.looping(Settings(cadence=Cadence(poll=0.1))) as loop:
+        await until(lambda: loop.status.ready, within=20)
+        broken.set()
+        lab.commit(on("a", "n2"), on("b", "n1"), on("c", "n2"))
+        loop.converge()
+        await until(lambda: "Machine/acme/c" in lab.machines(), within=20)
+        if method == "observe":
+            await until(lambda: "TypeError" in str(loop.status.nodes[0].problem), within=20)
+
+
 @pytest.mark.parametrize("how", ["hangs", "breaks loose"])
 async def test_a_driver_that_does_not_close_holds_up_neither_the_source_nor_the_end(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, how: str
