@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -303,7 +305,7 @@ def test_what_does_not_come_to_its_end_is_left(run: Run, folder: Path, again: bo
                 os.kill(pid, signal.SIGSTOP)
             edit("packages.yaml", "512Mi", "768Mi")
             commit("Grow")
-            time.sleep(1)
+            until(lambda: any(asked(pid) for pid in gits))
             process.send_signal(signal.SIGTERM)
             assert "Stopping" in process.stderr.readline()
             if again:
@@ -316,6 +318,12 @@ def test_what_does_not_come_to_its_end_is_left(run: Run, folder: Path, again: bo
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
     assert run("apply", "--yes").code == Exit.DONE
+
+
+def asked(pid: int) -> bool:
+    """Whether there lies something in a pipe to it that it has not read."""
+    with Path(f"/proc/{pid}/fd/0").open("rb", buffering=0) as pipe:
+        return fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) != bytes(4)
 
 
 def listens(path: Path) -> bool:
