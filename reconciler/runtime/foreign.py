@@ -20,6 +20,30 @@ class BrokeLoose(Exception):
     """What was raised would have ended more than the call."""
 
 
+def of_the_call(error: BaseException) -> Exception:
+    """The error that concerns the call alone. Raises it as it is if what runs here was cancelled, or a person
+    interrupted."""
+    if isinstance(error, Exception):
+        return error
+    if _ours(error):
+        raise error
+    return _loose(error)
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether it was meant to end more than the call."""
+    if isinstance(error, GeneratorExit | KeyboardInterrupt):
+        return True
+    import anyio
+
+    return anyio.current_effective_deadline() == -inf and isinstance(error, anyio.get_cancelled_exc_class())
+
+
+def _loose(error: BaseException) -> BrokeLoose:
+    text = " ".join(str(error).split())
+    return BrokeLoose(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
 class _Contained:
     def __enter__(self) -> None:
         return None
@@ -27,14 +51,8 @@ class _Contained:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, Exception | GeneratorExit | KeyboardInterrupt):
-            return
-        import anyio
-
-        ours = anyio.current_effective_deadline() == -inf
-        if not (ours and isinstance(error, anyio.get_cancelled_exc_class())):
-            text = " ".join(str(error).split())
-            raise BrokeLoose(f"{type(error).__name__}: {text}" if text else type(error).__name__) from error
+        if error is not None and not isinstance(error, Exception) and not _ours(error):
+            raise _loose(error) from error
 
 
 contained = _Contained()

@@ -25,7 +25,7 @@ from reconciler.driver import Driver, Outcome, StepContext
 from reconciler.errors import TrueupError
 from reconciler.ports import Clock, Fencing, Files, Journal, Secrets
 from reconciler.runtime.events import Emit, StepEnded, StepProgress, Stopping, started
-from reconciler.runtime.foreign import contained
+from reconciler.runtime.foreign import of_the_call
 from reconciler.runtime.lanes import Lane, Lanes
 from reconciler.runtime.observe import in_words
 from reconciler.runtime.provide import content, files_for, plain, redacted, secret_names, secrets_for
@@ -247,7 +247,8 @@ class Worker:
                 continue
             if self._cut or board.give_way():
                 return
-            refusal = self._refusal(lane, step)
+            asked = board.ledger.pauses or step.verb == "purge"
+            refusal = self._refusal(lane, step) if asked else None
             if refusal is not None:
                 self._refuse(refusal)
                 continue
@@ -268,13 +269,12 @@ class Worker:
             if board.emit is not None:
                 board.emit(started(step))
             try:
-                with contained:
-                    outcome = await driver.apply(step, context)
+                outcome = await driver.apply(step, context)
                 if not isinstance(outcome, Outcome):
                     raise TypeError("it gave no outcome")
-            except Exception as error:
+            except BaseException as error:
                 # Against the contract: nobody can say what happened on the node.
-                outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(error)}")
+                outcome = Outcome("unconfirmed", f"its driver broke off: {in_words(of_the_call(error))}")
             finally:
                 self.step = None
             if outcome.outbid:
