@@ -52,7 +52,8 @@ class VolumeVerbs:
         self._mark(deed, until=deed.context.now + float(deed.args["quarantine"]))
 
     def _mounted_in(self, volume: str) -> str | None:
-        """A zone, running or not, whose configuration mounts it; what rests in quarantine is configured anew first."""
+        """A zone, running or not, whose configuration mounts it; what rests in quarantine is configured anew first.
+        Raises Refused where one cannot be read: it may."""
         path, place = str(self._node.storage.path(volume)), self._node.place
         for name in sorted(self._node.storage.read().volumes):
             folder, _, zone = name.partition("/")
@@ -62,6 +63,8 @@ class VolumeVerbs:
                 written = config.parse((place.zone(zone) / "config").read_text())
             except FileNotFoundError:
                 continue  # not configured yet, or it goes at this moment
+            except (OSError, ValueError) as error:
+                raise Refused(f"zone {zone} may mount it, and its configuration cannot be read: {error}") from error
             if path in written.mounts:
                 return str(written.fields.get("hostname", zone))
         return None

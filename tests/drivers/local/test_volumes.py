@@ -55,6 +55,28 @@ async def test_volume_that_another_zone_mounts_is_not_set_aside(hand: Hand) -> N
         assert path.name not in config.read_text()
 
 
+async def test_volume_that_an_unreadable_zone_may_mount_is_not_set_aside(hand: Hand) -> None:
+    harness = LocalHarness(hand)
+    name = fresh_name("v")
+    async with Rehearsal(harness) as life:
+        ground = (harness.image(), harness.network())
+        machine, volume = harness.machine(fresh_name("vu"), state="stopped"), harness.volume(name, 24 * MI)
+        life.want(*ground, volume, machine)
+        await life.converge()
+        zone = (await _seen(life, machine.ref)).native_name
+        config = hand.place.zone(zone) / "config"
+        before = config.read_text()
+        life.want(*ground, machine)
+        plan = await life.plan()
+        config.write_text(before + "# trueup.nic.0 = {not json\n")
+        ((change, outcome),) = await life.carry_out(plan)
+        assert (change.ref, outcome.status) == (volume.ref, "deferred")
+        assert outcome.reason.startswith(f"zone {zone} may mount it, and its configuration cannot be read: ")
+        config.write_text(before)
+        plan = await life.converge()
+        assert {each.ref for each in plan.changes} == {volume.ref}
+
+
 async def test_mount_of_a_volume_that_is_nobodys_is_refused(hand: Hand) -> None:
     harness = LocalHarness(hand)
     async with Rehearsal(harness) as life:
