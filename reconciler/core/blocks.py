@@ -13,7 +13,7 @@ from functools import cached_property
 
 import msgspec
 
-from reconciler.core.observed import Brief, Object
+from reconciler.core.observed import Object, Unread
 from reconciler.core.refs import Ref
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,7 +34,7 @@ def block_of(refs: Sequence[Ref], objects: Sequence[bytes]) -> bytes:
     return _encode((refs, objects))
 
 
-def ref_of(found: Object | Brief) -> Ref:
+def ref_of(found: Object | Unread) -> Ref:
     """What it bears; an empty one if it bears no marks."""
     return found.marks.ref if found.marks is not None else _UNMARKED
 

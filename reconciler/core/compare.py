@@ -14,7 +14,7 @@ import msgspec
 from reconciler.core.desired import Demand, Resource
 from reconciler.core.diff import cause_of, changed_paths, covered
 from reconciler.core.ledger import Address, Binding
-from reconciler.core.observed import Brief, Object
+from reconciler.core.observed import Object, Unread
 from reconciler.core.plan import Cause, Difference, Manner, rest_digest
 from reconciler.core.refs import Ref, Target, kind_of
 from reconciler.core.shape import NativeContext, Shape
@@ -141,7 +141,7 @@ def settled(comparison: Comparison, made: tuple[Difference, ...]) -> dict[str, A
     return result
 
 
-def marks_behind(resource: Resource, found: Object | Brief, applied: str) -> str | None:
+def marks_behind(resource: Resource, found: Object | Unread, applied: str) -> str | None:
     marks = found.marks
     if marks is None:
         return "it bears no marks"

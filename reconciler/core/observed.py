@@ -101,8 +101,8 @@ class Report(msgspec.Struct, frozen=True):
     """What `trueup get node` shows: storage backend, kernel, versions."""
 
 
-class Brief(msgspec.Struct, frozen=True):
-    """An Object whose fields nobody has read."""
+class Unread(msgspec.Struct, frozen=True):
+    """An Object whose fields nobody has read: the same but for them."""
 
     kind: str
     native_name: str
@@ -123,12 +123,12 @@ class Told(msgspec.Struct, frozen=True):
     """Without objects."""
     written: tuple[bytes, ...]
     """Each Object in JSON: the `canonical` one, or nobody will be found at rest by it."""
-    briefs: tuple[Brief, ...]
+    unread: tuple[Unread, ...]
 
     @classmethod
     def of(cls, report: Report, written: tuple[bytes, ...]) -> "Told":
         """Raises msgspec.DecodeError for what is no Object."""
-        return cls(report, written, _briefs(b"[%b]" % b",".join(written)))
+        return cls(report, written, _unread(b"[%b]" % b",".join(written)))
 
     @property
     def target(self) -> Target:
@@ -140,7 +140,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 _objects = msgspec.json.Decoder(tuple[Object, ...]).decode
-_briefs = msgspec.json.Decoder(tuple[Brief, ...]).decode
+_unread = msgspec.json.Decoder(tuple[Unread, ...]).decode
 
 
 class Unchanged(msgspec.Struct, frozen=True):

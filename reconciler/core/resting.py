@@ -21,7 +21,7 @@ from reconciler.core.facts import Facts, Resting
 from reconciler.core.glimpse import Glimpse
 from reconciler.core.ledger import Address
 from reconciler.core.moves import departure
-from reconciler.core.observed import Brief, Object, Report, Told
+from reconciler.core.observed import Object, Report, Told, Unread
 from reconciler.core.pauses import borne
 from reconciler.core.plan import sealed_digest
 from reconciler.core.refs import Ref, Target, Uid
@@ -33,7 +33,7 @@ from reconciler.core.world import World
 LOOSE = 20_000
 """As many objects take some 25 MB as they are, and compressing them all takes as long as a third of deciding."""
 
-Listed = Sequence[Object | Brief]
+Listed = Sequence[Object | Unread]
 
 
 def resting(world: World, target: Target) -> list[Ref]:
@@ -85,7 +85,7 @@ def glimpsed(world: World, report: Report | Told, *, loose: int = LOOSE) -> Glim
     """A target's first report told shortly. `world` knows all that is wanted and remembered; what it has seen itself
     does not count. `loose`: of how many things wanted at most the objects are not compressed."""
     if isinstance(report, Told):
-        listed: Listed = report.briefs
+        listed: Listed = report.unread
         first = _parted(world, report.report, listed, lambda place: written(report.written[place]))
     else:
         listed, first = report.objects, parted(world, report)
@@ -137,7 +137,7 @@ class _Look:
                 others.append(place)
         return others
 
-    def takes(self, ref: Ref, found: Object | Brief) -> bool | None:
+    def takes(self, ref: Ref, found: Object | Unread) -> bool | None:
         """Whether it is at rest; None if its form is not that of others, so that it has to be asked for alone."""
         bound = self._of_one_mind(ref, found)
         if bound is None:
@@ -148,7 +148,7 @@ class _Look:
         if mould is None or held is None:
             return None
         form = mould.form(ref, held)
-        if form != (bytes(found.fields) if isinstance(found, Brief) else canonical(found.fields)):
+        if form != (bytes(found.fields) if isinstance(found, Unread) else canonical(found.fields)):
             return False  # or of another spelling: who looks at it at length will tell
         if marks_behind(resource, found, sealed_digest(ref, form, protected=resource.protected)) is not None:
             return False
@@ -175,7 +175,7 @@ class _Look:
         context = world.context(bound[0], self._target, addresses)
         return world.facts_of(ref) if as_wanted(bound[0], found, world.shape_of(self._target), context) else None
 
-    def _of_one_mind(self, ref: Ref, found: Object | Brief) -> tuple[Resource, Row, Uid] | None:
+    def _of_one_mind(self, ref: Ref, found: Object | Unread) -> tuple[Resource, Row, Uid] | None:
         """What is wanted and remembered of it, and its uid, if its marks say the same and nothing is under way."""
         resource, row, marks = self._resources.get(ref), self._row(ref), found.marks
         if resource is None or row is None or marks is None:

@@ -366,19 +366,25 @@ def test_a_loop_that_only_approves_is_given_the_plan(run: Run, folder: Path) -> 
     assert run("plan", "--detailed-exitcode").code == Exit.DONE
 
 
-def test_a_loop_goes_on_with_a_plan_whose_caller_leaves(run: Run, folder: Path) -> None:
-    for node in ("edge1", "edge2"):
-        run("sim", "latency", node, "create=1")
+def applied_until_ctrl_c(folder: Path) -> tuple[int, str, str]:
+    """`trueup apply` in a process of its own, interrupted once a network is there: its exit code and what it said."""
     command = [sys.executable, "-m", "reconciler.cli", "apply", "--yes"]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, env=env, text=True, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert any("✓ Network" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def test_a_loop_goes_on_with_a_plan_whose_caller_leaves(run: Run, folder: Path) -> None:
+    for node in ("edge1", "edge2"):
+        run("sim", "latency", node, "create=1")
     with looping(folder) as loop:
-        with subprocess.Popen(command, cwd=folder, env=env, text=True, stdout=pipe, stderr=pipe) as process:
-            assert process.stdout is not None
-            assert any("✓ Network" in line for line in process.stdout)
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
-        assert process.returncode == 130
+        code, _, err = applied_until_ctrl_c(folder)
+        assert code == 130
         assert "The loop goes on with it: trueup status tells how far it is." in err
         until(lambda: run("plan", "--detailed-exitcode").code == Exit.DONE)
         assert run("converge").code == Exit.DONE
@@ -388,15 +394,8 @@ def test_a_loop_goes_on_with_a_plan_whose_caller_leaves(run: Run, folder: Path) 
 def test_ctrl_c_finishes_what_is_in_hand_and_the_next_apply_goes_on(run: Run, folder: Path) -> None:
     for node in ("edge1", "edge2"):
         run("sim", "latency", node, "create=1")
-    command = [sys.executable, "-m", "reconciler.cli", "apply", "--yes"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=folder, env=env, text=True, stdout=pipe, stderr=pipe) as process:
-        assert process.stdout is not None
-        assert any("✓ Network" in line for line in process.stdout)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == Exit.PARTIAL
+    code, out, err = applied_until_ctrl_c(folder)
+    assert code == Exit.PARTIAL
     assert "the steps in hand are finished first" in err
     assert "Stopping: interrupted" in out
     assert "goes on from what is there" in out

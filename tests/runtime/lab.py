@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,15 @@ class Lab:
 
     def told(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
+
+
+async def until(fact: Callable[[], object], within: float = 600.0) -> float:
+    """Wait for a fact; how many seconds it took. It must come true."""
+    start = anyio.current_time()
+    with anyio.fail_after(within):
+        while not fact():  # noqa: ASYNC110 - facts of the fleet, which nobody announces
+            await anyio.sleep(0.1)
+    return anyio.current_time() - start
 
 
 def on(name: str, target: str, **more: Any) -> Resource:

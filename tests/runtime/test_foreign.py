@@ -13,15 +13,15 @@ import pytest
 
 from reconciler.core.refs import Target
 from reconciler.runtime import nodes
+from reconciler.runtime.events import StepEnded
 from reconciler.runtime.foreign import BrokeLoose, contained
 from reconciler.runtime.hints import Hints, Patience
 from reconciler.runtime.loop import Settings
 from reconciler.runtime.nodes import Nodes
 from reconciler.runtime.rounds import Cadence
 from tests.builders import machine, node
-from tests.runtime.lab import Lab, on
+from tests.runtime.lab import Lab, on, until
 from tests.runtime.test_handling import handling, registered
-from tests.runtime.test_loop import until
 
 __all__ = ["registered"]
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -143,6 +143,9 @@ async def test_a_step_whose_driver_breaks_loose_ends_unconfirmed(lab: Lab, monke
     lab.commit(machine("a"))
     async with lab.looping() as loop:
         await until(lambda: lab.machines() and loop.status.ready, within=60)
+    ended = [each for each in lab.told(StepEnded) if each.status == "unconfirmed"]
+    assert [each.verb for each in ended] == ["create"]
+    assert ended[0].reason == "its driver broke off: BrokeLoose: CancelledError"
 
 
 @pytest.mark.parametrize("method", ["apply", "observe"])

@@ -18,8 +18,7 @@ from reconciler.runtime.cycle import attempt, means_of, prospect, unfinished
 from reconciler.runtime.events import Event, StepStarted
 from reconciler.runtime.execute import Execution
 from tests.builders import image
-from tests.runtime.lab import Lab, on
-from tests.runtime.test_loop import until
+from tests.runtime.lab import Lab, on, until
 
 pytestmark = pytest.mark.anyio
 APPROVED = Request(now=0)

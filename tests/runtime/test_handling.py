@@ -19,8 +19,7 @@ from reconciler.errors import UsageError
 from reconciler.handlers import Handlers, load
 from reconciler.runtime.handling import Handling
 from tests.builders import GiB, machine
-from tests.runtime.lab import Lab, on
-from tests.runtime.test_loop import until
+from tests.runtime.lab import Lab, on, until
 
 pytestmark = pytest.mark.anyio
 REPORT = Policy(follow="auto", drift="report")

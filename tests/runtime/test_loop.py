@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from reconciler.runtime.events import StepEnded, StepStarted
 from reconciler.runtime.loop import Settings
 from reconciler.runtime.rounds import Cadence
 from tests.builders import GiB, machine
-from tests.runtime.lab import Lab, on
+from tests.runtime.lab import Lab, on, until
 
 pytestmark = pytest.mark.anyio
 DAY = 86_400.0
@@ -27,15 +27,6 @@ MISTAKE = SpecErrors((Diagnostic("web.yaml", 3, 1, "spec.memory", "a unit is due
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
-
-
-async def until(fact: Callable[[], object], within: float = 600.0) -> float:
-    """Wait for a fact; how many seconds it took. It must come true."""
-    start = anyio.current_time()
-    with anyio.fail_after(within):
-        while not fact():  # noqa: ASYNC110 - facts of the fleet, which nobody announces
-            await anyio.sleep(0.1)
-    return anyio.current_time() - start
 
 
 async def test_a_commit_becomes_running_machines(lab: Lab) -> None:
