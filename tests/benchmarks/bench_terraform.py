@@ -4,7 +4,7 @@ What is compared, and what is not: like for like is "specs and known observed st
 what a machine's document says, field by field, as input of a `terraform_data`, the resource that Terraform itself
 brings. It talks to a provider process and carries graph, schema and state, and looks at nothing; ours fills in
 defaults, judges, places, and reads the simulated fleet's file for what is there. `short-` rows give Terraform blocks of
-five plain fields instead, a quarter of what the documents on our side say.
+five plain fields instead, a third of what the documents on our side say.
 """
 
 from __future__ import annotations
