@@ -145,7 +145,7 @@ def _emptied(folder: Path, machines: int) -> Fleet:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _cold(machines: int, rounds: int, *, short: bool = False, emptied: bool = False) -> Measured:
+def _cold(machines: int, *, short: bool = False, emptied: bool = False) -> Measured:
     """On our side all is there and 1 % differs, or (`emptied`) nothing is; on theirs everything is to be made."""
     binary = found("terraform")
     if binary is None:
@@ -154,7 +154,7 @@ def _cold(machines: int, rounds: int, *, short: bool = False, emptied: bool = Fa
         here = _emptied(Path(ours), machines) if emptied else fleet(machines, differing="1%")
         blocks = _short(machines) if short else _documents(machines)
         candidates = [_planning(here, Path(ours) / "cache"), _terraform(Path(theirs), blocks, binary)]
-        return ratio(*interleaved(candidates, rounds=rounds))
+        return ratio(*interleaved(candidates))
 
 
 def _one_change(*, loop: bool, short: bool = False) -> Measured:
@@ -192,19 +192,19 @@ def _one_change(*, loop: bool, short: bool = False) -> Measured:
 
 
 ROWS = [
-    Row("plan-vs-terraform-10k", 1 / 30, "×", partial(_cold, 10_000, 3),
+    Row("plan-vs-terraform-10k", 1 / 30, "×", partial(_cold, 10_000),
         "10k machines, cold, 1 % differing, against `terraform plan` of 10k new blocks that say the same"),
-    Row("plan-vs-terraform-1k", 1 / 8, "×", partial(_cold, 1_000, 5), "the same with 1,000"),
-    Row("create-vs-terraform-10k", 1 / 3, "×", partial(_cold, 10_000, 3, emptied=True),
+    Row("plan-vs-terraform-1k", 1 / 8, "×", partial(_cold, 1_000), "the same with 1,000"),
+    Row("create-vs-terraform-10k", 1 / 3, "×", partial(_cold, 10_000, emptied=True),
         "10,000 machines that are all to be made, against as many new blocks"),
-    Row("create-vs-terraform-1k", 1 / 3, "×", partial(_cold, 1_000, 5, emptied=True), "the same with 1,000"),
+    Row("create-vs-terraform-1k", 1 / 3, "×", partial(_cold, 1_000, emptied=True), "the same with 1,000"),
     Row("replan-vs-terraform-loop", 1 / 1000, "×", partial(_one_change, loop=True),
         "one change of 1,000: in the loop, against `terraform plan -refresh=false`"),
     Row("replan-vs-terraform", 1 / 15, "×", partial(_one_change, loop=False),
         "one change of 1,000: a fresh `trueup plan`, against `terraform plan -refresh=false`"),
-    Row("short-vs-terraform-10k", 1 / 15, "×", partial(_cold, 10_000, 3, short=True),
+    Row("short-vs-terraform-10k", 1 / 15, "×", partial(_cold, 10_000, short=True),
         "plan-vs-terraform-10k, but with blocks of five fields"),
-    Row("short-vs-terraform-1k", 1 / 5, "×", partial(_cold, 1_000, 5, short=True), "plan-vs-terraform-1k so"),
+    Row("short-vs-terraform-1k", 1 / 5, "×", partial(_cold, 1_000, short=True), "plan-vs-terraform-1k so"),
     Row("short-vs-terraform-loop", 1 / 600, "×", partial(_one_change, loop=True, short=True),
         "replan-vs-terraform-loop so"),
     Row("short-vs-terraform-replan", 1 / 13, "×", partial(_one_change, loop=False, short=True),
